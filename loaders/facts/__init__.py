@@ -1,0 +1,1 @@
+"""Small fact tables with their source, version, licence and the script that made them."""

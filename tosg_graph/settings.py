@@ -1,0 +1,92 @@
+"""Where things are and how to reach them: the only module that reads the environment."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from tosg_graph.errors import SettingsError
+
+_APP = "tosg-graph"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the program needs to know about its surroundings.
+
+    Parameters
+    ----------
+    home
+        Data of this user: the local server's database, the abundance store, ledgers, embeddings.
+    cache
+        Downloads that can be fetched again; shared by all homes.
+    uri, user, password
+        A named server; ``uri`` is None for the local one.
+    heap, page_cache
+        Memory of the local server, as Neo4j writes sizes (``2g``, ``512m``).
+    """
+
+    home: Path
+    cache: Path
+    uri: str | None = None
+    user: str = "neo4j"
+    password: str | None = None
+    heap: str = "2g"
+    page_cache: str = "1g"
+
+    @property
+    def neo4j_home(self) -> Path:
+        """Folder of the local server."""
+        return self.home / "neo4j"
+
+    @property
+    def store(self) -> Path:
+        """Folder of the abundance store."""
+        return self.home / "store"
+
+    @property
+    def embeddings(self) -> Path:
+        """Folder of the text embeddings."""
+        return self.home / "embeddings"
+
+    @property
+    def ledgers(self) -> Path:
+        """Folder of the load ledgers."""
+        return self.home / "ledgers"
+
+
+def _size(name: str, default: str) -> str:
+    value = os.environ.get(name, default)
+    if not re.fullmatch(r"[1-9][0-9]*[kmgKMG]", value):
+        raise SettingsError(f"{name}={value!r} is not a memory size. Write a number and k, m or g, such as 2g.")
+    return value
+
+
+def read_settings(uri: str | None = None, user: str | None = None, password: str | None = None) -> Settings:
+    """Read the settings from the environment; arguments win over it.
+
+    Environment: ``TOSG_HOME``, ``TOSG_CACHE``, ``TOSG_NEO4J_URI``, ``TOSG_NEO4J_USER``,
+    ``TOSG_NEO4J_PASSWORD``, ``TOSG_NEO4J_HEAP``, ``TOSG_NEO4J_PAGECACHE``.
+
+    Raises
+    ------
+    SettingsError
+        If a memory size cannot be read, or the URI has a scheme that the driver does not know.
+    """
+    env = os.environ
+    uri = uri or env.get("TOSG_NEO4J_URI") or None
+    if uri and not re.match(r"(bolt|neo4j)(\+s|\+ssc)?://", uri):
+        raise SettingsError(f"{uri!r} is not a Neo4j address. Write bolt://host:port or neo4j+s://host.")
+    return Settings(
+        home=Path(env.get("TOSG_HOME") or platformdirs.user_data_dir(_APP)).expanduser().absolute(),
+        cache=Path(env.get("TOSG_CACHE") or platformdirs.user_cache_dir(_APP)).expanduser().absolute(),
+        uri=uri,
+        user=user or env.get("TOSG_NEO4J_USER") or "neo4j",
+        password=password or env.get("TOSG_NEO4J_PASSWORD") or None,
+        heap=_size("TOSG_NEO4J_HEAP", "2g"),
+        page_cache=_size("TOSG_NEO4J_PAGECACHE", "1g"),
+    )

