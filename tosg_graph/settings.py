@@ -62,7 +62,9 @@ class Settings:
 def _size(name: str, default: str) -> str:
     value = os.environ.get(name, default)
     if not re.fullmatch(r"[1-9][0-9]*[kmgKMG]", value):
-        raise SettingsError(f"{name}={value!r} is not a memory size. Write a number and k, m or g, such as 2g.")
+        raise SettingsError(
+            f"{name}={value!r} is not a memory size. Write a number and k, m or g, such as 2g."
+        )
     return value
 
 

@@ -192,8 +192,9 @@ class Selection:
         ``schema/nodes.yaml``), ``labels``, ``name`` and the other properties, vectors excepted.
         The row number is the node's index everywhere else.
     edges
-        (source type, verb, target type) -> one row per relationship, sorted by (``source_row``, ``target_row``,
-        ``edge_key``): ``source_row``, ``target_row`` (int64) and the relationship's properties.
+        (source type, verb, target type) -> one row per relationship, sorted by
+        (``source_row``, ``target_row``, ``edge_key``): ``source_row``, ``target_row`` (int64) and the
+        relationship's properties.
     query, parameters
         What was asked.
     """

@@ -1,0 +1,274 @@
+"""The Python face of the program: ``import tosg_graph as tg; p = tg.open()``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tosg_graph.progress import Progress, silent
+from tosg_graph.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import pyarrow as pa
+
+    from tosg_graph.abundance import AbundanceReader
+    from tosg_graph.abundance_store import AbundanceStore
+    from tosg_graph.cells import ObsMapping
+    from tosg_graph.embeddings import EmbedReport
+    from tosg_graph.export import Manifest
+    from tosg_graph.graph import Graph
+    from tosg_graph.types import CellsLedger, LedgerLine, Selection
+
+DEMO = "demo"  # the name that stands for every source of the demo graph
+
+
+def open(
+    uri: str | None = None,
+    user: str | None = None,
+    password: str | None = None,
+    progress: Progress = silent,
+) -> Platform:
+    """Open the platform: the local server (started when first needed), or the one at ``uri``.
+
+    Parameters
+    ----------
+    uri, user, password
+        A named server; without them the environment (``TOSG_NEO4J_URI`` ...) or the local server.
+    progress
+        Called as ``progress(description, done, total)`` during long work.
+    """
+    return Platform(read_settings(uri, user, password), progress)
+
+
+class Platform:
+    """The graph and the abundance store together. Use it as a context manager, or call `close`."""
+
+    def __init__(self, settings: Settings, progress: Progress = silent) -> None:
+        self.settings = settings
+        self.progress = progress
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The connected graph; the first use starts the local server where none is named."""
+        from tosg_graph.graph import Graph
+
+        return Graph.connect(self.settings, progress=self.progress)
+
+    @property
+    def store(self) -> AbundanceStore:
+        """The abundance store of this home."""
+        from tosg_graph.abundance_store import AbundanceStore
+
+        return AbundanceStore.open(self.settings.store)
+
+    def reader(self) -> AbundanceReader:
+        """Open the newest version of the abundance store for reading; close it when done."""
+        from tosg_graph.abundance import AbundanceReader
+
+        return AbundanceReader.open(self.store)
+
+    def close(self) -> None:
+        """Close the connection; the local server keeps running."""
+        if "graph" in self.__dict__:
+            self.graph.close()
+            del self.graph
+
+    def __enter__(self) -> Platform:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ----------------------------------------------------------------- knowledge
+
+    def load(self, *keys: str, path: Path | None = None) -> list[LedgerLine]:
+        """Load knowledge sources by key (``demo`` for all of the demo graph) and return the ledger.
+
+        Raises
+        ------
+        LoadError
+            If a key is unknown, or ``path`` is given for more than one source.
+        """
+        from loaders import LOADERS
+        from tosg_graph.downloads import fetch
+        from tosg_graph.errors import LoadError
+        from tosg_graph.load import load
+
+        wanted = _source_keys(keys)
+        if path is not None and len(wanted) > 1:
+            raise LoadError(f"PATH belongs to one source, {len(wanted)} were named. Load them one by one.")
+        parsed = []
+        for done, key in enumerate(wanted):
+            self.progress("Reading sources", done, len(wanted))
+            source = LOADERS[key].SOURCE
+            files = fetch(source, self.settings, path=path, progress=self.progress)
+            parsed.append((source, LOADERS[key].parse(files)))
+        self.progress("Reading sources", len(wanted), len(wanted))
+        return load(self.graph, parsed, progress=self.progress)
+
+    def embed(
+        self,
+        ids: Sequence[str] | None = None,
+        *,
+        query: str | None = None,
+        limit: int | None = None,
+    ) -> EmbedReport:
+        """Embed the text of the entities named by ``ids`` or picked by ``query``; of all, without either."""
+        from tosg_graph.embeddings import embed
+
+        return embed(self.graph, ids=ids, query=query, limit=limit, progress=self.progress)
+
+    def search(self, text: str, *, limit: int = 10, type: str | None = None) -> pa.Table:
+        """Find entities by words and by meaning: columns ``type``, ``id``, ``name``, ``score``."""
+        from tosg_graph.search import search
+
+        return search(self.graph, text, limit=limit, type=type)
+
+    # ----------------------------------------------------------------- cells
+
+    def add_cells(
+        self,
+        path: str | Path,
+        *,
+        mapping: ObsMapping | None = None,
+        layer: str | None = None,
+        dataset: str | None = None,
+    ) -> CellsLedger:
+        """Add one ``.h5ad`` file with raw counts to the store; see `tosg_graph.cells.add`."""
+        from tosg_graph.cells import ObsMapping, add
+
+        return add(
+            Path(path),
+            self.graph,
+            self.store,
+            mapping=mapping or ObsMapping(),
+            layer=layer,
+            dataset=dataset,
+            progress=self.progress,
+        )
+
+    # ----------------------------------------------------------------- questions
+
+    def query(
+        self,
+        cypher: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        abundance: Iterable[str] | None = None,
+        by: str | None = None,
+        cells: str | None = None,
+        limit: int = 10_000,
+        timeout: float = 60.0,
+    ) -> pa.Table:
+        """Answer a Cypher question, or a canned one by name, as an Arrow table.
+
+        Parameters
+        ----------
+        abundance
+            ``mean`` and/or ``pct``: join each returned gene with its abundance, one row per group of ``by``.
+            ``mean`` is in raw counts per cell, ``pct`` is the percentage of cells with a count above zero.
+        by
+            Column of the cells table to group by.
+        cells
+            Cohort expression; all cells without it.
+
+        Raises
+        ------
+        QueryError
+            If the query writes, is refused or fails.
+        CohortError
+            If ``cells`` or ``by`` cannot be used.
+        """
+        from tosg_graph.query import run
+
+        stats = list(abundance) if abundance else None
+        reader = self.reader() if stats else None
+        try:
+            return run(
+                self.graph,
+                cypher,
+                dict(parameters or {}),
+                abundance=stats,
+                by=by,
+                cells=cells,
+                reader=reader,
+                limit=limit,
+                timeout=timeout,
+            )
+        finally:
+            if reader is not None:
+                reader.close()
+
+    def select(
+        self,
+        query: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        cells: str = "true",
+        induce: bool = False,
+    ) -> Picked:
+        """Pick a subgraph by Cypher and a cohort by expression; nothing is written until `Picked.export`."""
+        from tosg_graph.selection import select
+
+        return Picked(self, select(self.graph, query, dict(parameters or {}), induce=induce), cells)
+
+
+@dataclass(frozen=True)
+class Picked:
+    """A selected subgraph and the cohort that goes with it."""
+
+    platform: Platform
+    selection: Selection
+    cells: str
+
+    def export(self, out: str | Path, *, label: str, seed: int = 0, strict: bool = False) -> Manifest:
+        """Write the bundle and return its manifest; see `tosg_graph.export.export`."""
+        from tosg_graph.export import export
+
+        p = self.platform
+        return export(
+            self.selection,
+            p.graph,
+            p.store,
+            cells=self.cells,
+            label=label,
+            out=Path(out),
+            seed=seed,
+            strict=strict,
+            progress=p.progress,
+        )
+
+
+def _source_keys(keys: Sequence[str]) -> list[str]:
+    """Expand ``demo`` and check the others, in the order of ``LOADERS``."""
+    import difflib
+
+    from loaders import LOADERS
+    from tosg_graph.errors import LoadError
+
+    wanted: set[str] = set()
+    for key in keys:
+        if key == DEMO:
+            wanted |= {name for name, loader in LOADERS.items() if loader.SOURCE.in_demo}
+        elif key in LOADERS:
+            wanted.add(key)
+        else:
+            near = difflib.get_close_matches(key, [DEMO, *LOADERS], n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise LoadError(f"No source is called {key!r}.{hint} `tosg load --list` shows all.")
+    return [name for name in LOADERS if name in wanted]
+
+
+def source_table() -> list[dict[str, Any]]:
+    """One dict per known source, for `tosg load --list`: key, version, licence, size_mb, in_demo, title."""
+    from loaders import LOADERS
+
+    fields = ("key", "version", "licence", "size_mb", "in_demo", "title")
+    return [{f: getattr(loader.SOURCE, f) for f in fields} for loader in LOADERS.values()]

@@ -1,0 +1,98 @@
+"""Tables for people: what the commands print on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tosg_graph.types import CellsLedger, LedgerLine
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
+    """Print rows as a table on stdout; numbers are right-aligned."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    body = [list(row) for row in rows]
+    out = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for place, name in enumerate(columns):
+        values = [row[place] for row in body if row[place] is not None]
+        numeric = bool(values) and all(isinstance(v, int | float) for v in values)
+        out.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in body:
+        # Text, not str: names such as "[Acyl-carrier]" would be read as markup.
+        out.add_row(*(Text(_cell(value)) for value in row))
+    Console().print(out)
+
+
+def arrow(rows: pa.Table, title: str | None = None) -> None:
+    """Print an Arrow table."""
+    table(rows.column_names, zip(*(c.to_pylist() for c in rows.columns), strict=True), title)
+
+
+def load_ledger(lines: Sequence[LedgerLine]) -> None:
+    """Print where the rows of each loaded table went, and why rows were rejected."""
+    table(
+        ("source", "table", "read", "loaded", "merged", "rejected", "created", "updated"),
+        ((x.source, x.table, x.read, x.loaded, x.merged, x.rejected, x.created, x.updated) for x in lines),
+    )
+    rejected = [
+        (x.source, x.table, reason, count) for x in lines if x.rejected for reason, count in x.reasons.items()
+    ]
+    if rejected:
+        table(("source", "table", "reason", "rows"), rejected, "Rows not loaded as they were")
+
+
+def cells_ledger(ledgers: Sequence[CellsLedger]) -> None:
+    """Print what became of each added file."""
+    table(
+        (
+            "dataset",
+            "cells",
+            "genes mapped",
+            "own axis row",
+            "ambiguous",
+            "counts in file",
+            "counts in store",
+            "",
+        ),
+        (
+            (
+                x.dataset,
+                x.cells,
+                x.genes_mapped,
+                x.own_axis_row,
+                x.ambiguous,
+                x.counts_file,
+                x.counts_stored,
+                "already present" if x.already_present else "added",
+            )
+            for x in ledgers
+        ),
+    )
+
+
+def facts(pairs: Mapping[str, Any]) -> None:
+    """Print ``name  value`` lines."""
+    width = max(map(len, pairs), default=0)
+    for name, value in pairs.items():
+        print(f"{name:<{width}}  {value}")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return str(value)
