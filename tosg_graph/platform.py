@@ -140,6 +140,7 @@ class Platform:
         mapping: ObsMapping | None = None,
         layer: str | None = None,
         dataset: str | None = None,
+        allow_unmapped: bool = False,
     ) -> CellsLedger:
         """Add one ``.h5ad`` file with raw counts to the store; see `tosg_graph.cells.add`."""
         from tosg_graph.cells import ObsMapping, add
@@ -151,8 +152,22 @@ class Platform:
             mapping=mapping or ObsMapping(),
             layer=layer,
             dataset=dataset,
+            allow_unmapped=allow_unmapped,
             progress=self.progress,
         )
+
+    def cohort(self, expression: str = "true", by: Sequence[str] = ()) -> list[pa.Table]:
+        """Count the cells that ``expression`` selects, by the values of each column of ``by``.
+
+        Without ``by``: by dataset, and by each ontology column that has values.
+        """
+        from tosg_graph.harmonise import term_expander
+
+        reader = self.reader()
+        try:
+            return reader.facets(expression, term_expander(self.graph), by)
+        finally:
+            reader.close()
 
     # ----------------------------------------------------------------- questions
 

@@ -1,0 +1,125 @@
+"""The command line: what people type, and what they read when it is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tosg_graph import cli
+
+BIN = Path(sys.executable).parent
+
+
+def tosg(*arguments: str, code: int = 0) -> str:
+    """Run a command in process and return what it printed, stdout and stderr together."""
+    done = CliRunner().invoke(cli.main, list(arguments), catch_exceptions=True)
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+COMMANDS = [
+    ("db", "start"),
+    ("db", "stop"),
+    ("db", "status"),
+    ("db", "console"),
+    ("load",),
+    ("search",),
+    ("embed",),
+    ("cells", "add"),
+    ("cells", "list"),
+    ("cohort",),
+    ("query",),
+    ("export",),
+    ("demo",),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself(command: tuple[str, ...]) -> None:
+    text = tosg(*command, "--help")
+    assert text.startswith("Usage:")
+    assert "--debug" in text
+
+
+def test_every_command_is_in_the_list_above() -> None:
+    import click
+
+    found = set()
+    for name, command in cli.main.commands.items():
+        if isinstance(command, click.Group):
+            found |= {(name, sub) for sub in command.commands}
+        else:
+            found.add((name,))
+    assert found == set(COMMANDS)
+
+
+def test_both_entry_points_are_installed() -> None:
+    for name in ("tosg", "tosg-export"):
+        done = subprocess.run([str(BIN / name), "--help"], capture_output=True, text=True, check=True)
+        assert done.stdout.startswith(f"Usage: {name}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("query",), "tosg query --list"),
+        (("load",), "tosg load --list"),
+        (("query", "RETURN 1", "--param", "novalue"), "not NAME=VALUE"),
+        (("cells", "add", "a.h5ad", "b.h5ad", "--dataset", "x"), "one file"),
+        (("cells", "add", "a.h5ad", "--column", "cell_type"), "not NAME=VALUE"),
+        (("export", "--query", "MATCH (n) RETURN n", "--out", "x"), "--label"),
+        (("search", "x", "--limit", "0"), "--limit"),
+    ],
+    ids=["no query", "no source", "no value", "one dataset, two files", "half a column", "no label", "limit 0"],
+)
+def test_misuse_exits_with_2_and_says_what_to_do(arguments: tuple[str, ...], says: str) -> None:
+    assert says in tosg(*arguments, code=2)
+
+
+def test_an_unknown_source_is_one_line_with_the_nearest_name() -> None:
+    text = tosg("load", "hngc", code=1)
+    assert text.startswith("Error: ")
+    assert len(text.strip().splitlines()) == 1
+    assert "'hgnc'" in text
+
+
+def test_a_bad_address_is_one_line() -> None:
+    text = tosg("query", "RETURN 1 AS one", "--uri", "http://127.0.0.1:7474", code=1)
+    assert "bolt://" in text
+    assert len(text.strip().splitlines()) == 1
+
+
+def test_a_bad_memory_setting_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOSG_NEO4J_HEAP", "lots")
+    text = tosg("db", "status", code=1)
+    assert "TOSG_NEO4J_HEAP" in text
+    assert "2g" in text
+
+
+def test_a_server_that_is_down_is_one_line() -> None:
+    text = tosg("query", "RETURN 1 AS one", "--uri", "bolt://127.0.0.1:9", "--password", "x", code=1)
+    assert "127.0.0.1:9" in text
+    assert len(text.strip().splitlines()) == 1
+
+
+def test_parameters_are_read_as_json_where_they_are_json() -> None:
+    pairs = ("a=1", "b=true", 'c=["x", "y"]', "d=plain text", "e=1.5", "f=")
+    expected = {"a": 1, "b": True, "c": ["x", "y"], "d": "plain text", "e": 1.5, "f": ""}
+    assert cli._parameters(pairs) == expected
+
+
+def test_the_list_of_sources_shows_version_licence_and_size() -> None:
+    text = tosg("load", "--list")
+    assert "hgnc" in text
+    assert "CC0" in text
+    assert "size_mb" in text
+
+
+def test_the_list_of_questions_shows_their_parameters() -> None:
+    assert "$" in tosg("query", "--list")
