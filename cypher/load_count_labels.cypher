@@ -1,0 +1,4 @@
+// How many entities carry each label, Entity included.
+MATCH (n:Entity)
+UNWIND labels(n) AS label
+RETURN label, count(*) AS nodes

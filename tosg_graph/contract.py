@@ -1,0 +1,361 @@
+"""What may exist in the graph: ``schema/nodes.yaml`` and ``edges.yaml``, checked and turned into Cypher.
+
+Types in the schema are ``string``, ``int`` (64 bit), ``float`` (64 bit), ``bool`` and ``list`` (of strings).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from tosg_graph.errors import ContractError
+from tosg_graph.resources import schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tosg_graph.types import EdgeTable, NodeTable, Parsed
+
+_CURIE = r"^[A-Za-z][A-Za-z0-9_.-]*:\S+$"
+# The importer cannot carry these, and none of them belongs in a name: C0 controls except tab and line ends,
+# and the two non-characters that it takes for the end of a file.
+_UNPRINTABLE = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x{fffe}\x{ffff}]"
+
+
+# --------------------------------------------------------------------------- what the schema says
+
+
+def labels() -> list[str]:
+    """Type labels in the order of ``schema/nodes.yaml``."""
+    return list(schema("nodes")["labels"])
+
+
+def verbs() -> list[str]:
+    """Relationship types in the order of ``schema/edges.yaml``."""
+    return list(schema("edges")["verbs"])
+
+
+def primary_type(labels: Iterable[str]) -> str:
+    """Return the label that is a node's type in exports: the first in the order of ``schema/nodes.yaml``.
+
+    Raises
+    ------
+    ContractError
+        If none of the labels is a type label.
+    """
+    given = set(labels)
+    for label in schema("nodes")["labels"]:
+        if label in given:
+            return str(label)
+    raise ContractError(
+        f"{sorted(given)} holds no type label of schema/nodes.yaml; add the label there first."
+    )
+
+
+def node_columns(label: str) -> dict[str, str]:
+    """Return the columns that a node table of ``label`` may have: name -> type of the schema."""
+    entity = schema("nodes")["entity"]
+    return {**entity["required"], **entity["optional"], **schema("nodes")["labels"][label]["properties"]}
+
+
+def edge_columns(verb: str) -> dict[str, str]:
+    """Return the columns that an edge table of ``verb`` may have, ``subject`` and ``object`` first."""
+    own = schema("edges")["verbs"][verb].get("properties", {})
+    return {"subject": "string", "object": "string", **schema("edges")["edge"]["optional"], **own}
+
+
+@cache
+def stored_node_columns() -> Mapping[str, str]:
+    """Every property a load may write on a node, ``id`` first: name -> type, the same for all labels."""
+    found: dict[str, str] = {}
+    for label in labels():
+        for name, kind in node_columns(label).items():
+            if found.setdefault(name, kind) != kind:
+                raise ContractError(f"schema/nodes.yaml gives {name!r} two types: {found[name]} and {kind}.")
+    return {**found, **schema("nodes")["entity"]["computed"]}
+
+
+def stored_edge_columns(verb: str) -> dict[str, str]:
+    """Every property a load may write on a relationship of ``verb``: name -> type."""
+    given = {k: v for k, v in edge_columns(verb).items() if k not in ("subject", "object")}
+    return {**schema("edges")["edge"]["computed"], **given}
+
+
+def is_symmetric(verb: str) -> bool:
+    """Whether a relationship of ``verb`` has no direction and is stored once, smaller id first."""
+    return bool(schema("edges")["verbs"][verb].get("symmetric", False))
+
+
+# --------------------------------------------------------------------------- checks
+
+
+def check(parsed: Parsed) -> None:
+    """Check every table of one source against the schema.
+
+    Raises
+    ------
+    ContractError
+        Naming source, table, row (1-based), column, value and what is allowed.
+    """
+    for nodes in parsed.nodes:
+        _check_nodes(nodes)
+    for edges in parsed.edges:
+        _check_edges(edges)
+
+
+def _check_nodes(table: NodeTable) -> None:
+    known = schema("nodes")["labels"]
+    where = f"{table.source}/{table.name}"
+    if table.label not in known:
+        raise ContractError(
+            f"{where}: label {table.label!r} is not allowed; schema/nodes.yaml has {', '.join(known)}."
+        )
+    rule = known[table.label]
+    required = [*schema("nodes")["entity"]["required"], *rule.get("required", [])]
+    _check_columns(where, table.data, node_columns(table.label), required, {})
+    prefixes = "|".join(re.escape(p) for p in rule["prefixes"])
+    allowed = f"an id of {table.label} starts with {' or '.join(p + ':' for p in rule['prefixes'])}"
+    _check_pattern(where, table.data, "id", rf"^({prefixes}):\S+$", allowed)
+
+
+def _check_edges(table: EdgeTable) -> None:
+    known = schema("edges")["verbs"]
+    where = f"{table.source}/{table.name}"
+    if table.verb not in known:
+        raise ContractError(
+            f"{where}: verb {table.verb!r} is not allowed; schema/edges.yaml has {', '.join(known)}."
+        )
+    rule, pair = known[table.verb], [table.subject_label, table.object_label]
+    for label in pair:
+        if label not in schema("nodes")["labels"]:
+            raise ContractError(
+                f"{where}: label {label!r} is not in schema/nodes.yaml; it has {', '.join(labels())}."
+            )
+    if rule["pairs"] != "any" and pair not in rule["pairs"]:
+        pairs = ", ".join(f"{s}-{o}" for s, o in rule["pairs"])
+        raise ContractError(
+            f"{where}: {table.verb} from {pair[0]} to {pair[1]} is not allowed; allowed are {pairs}."
+        )
+    edge = schema("edges")["edge"]
+    required = ["subject", "object", *rule.get("required", [])]
+    _check_columns(where, table.data, edge_columns(table.verb), required, edge["values"])
+    for end in ("subject", "object"):
+        _check_pattern(where, table.data, end, _CURIE, "an id is a CURIE such as HGNC:3236")
+
+
+def _check_columns(
+    where: str, data: pa.Table, columns: dict[str, str], required: list[str], values: Mapping[str, list[Any]]
+) -> None:
+    if len(set(data.column_names)) != len(data.column_names):
+        raise ContractError(
+            f"{where}: a column name occurs twice in {', '.join(data.column_names)}; rename one."
+        )
+    unknown = [name for name in data.column_names if name not in columns]
+    if unknown:
+        raise ContractError(
+            f"{where}: column {unknown[0]!r} is not allowed; allowed are {', '.join(columns)}."
+        )
+    missing = [name for name in required if name not in data.column_names]
+    if missing:
+        raise ContractError(
+            f"{where}: column {missing[0]!r} is required and absent; it has {', '.join(data.column_names)}."
+        )
+    for name in data.column_names:
+        _check_type(where, data, name, columns[name])
+        _check_values(where, data, name, columns[name], name in required)
+        if name in values:
+            _check_members(where, data, name, values[name])
+
+
+def _check_type(where: str, data: pa.Table, name: str, kind: str) -> None:
+    import pyarrow.types as t
+
+    found = data.schema.field(name).type
+    if t.is_dictionary(found):
+        found = found.value_type
+    is_text = (t.is_string, t.is_large_string)
+    fits = {
+        "string": any(test(found) for test in is_text),
+        "int": t.is_integer(found),
+        "float": t.is_floating(found) or t.is_integer(found),
+        "bool": t.is_boolean(found),
+        "list": (t.is_list(found) or t.is_large_list(found))
+        and any(test(found.value_type) for test in is_text),
+    }[kind]
+    if not fits and not t.is_null(found):
+        raise ContractError(
+            f"{where}: column {name!r} has type {data.schema.field(name).type}; the schema says {kind}."
+        )
+
+
+def _check_values(where: str, data: pa.Table, name: str, kind: str, required: bool) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = data[name]
+    if pa.types.is_null(column.type):
+        if required and len(column):
+            raise _violation(where, data, name, 0, "a value is required")
+        return
+    if required:
+        empty = (
+            pc.equal(pc.list_value_length(column) if kind == "list" else pc.utf8_length(_text(column)), 0)
+            if kind in ("list", "string")
+            else None
+        )
+        bad = column.is_null() if empty is None else pc.or_(column.is_null(), pc.fill_null(empty, False))
+        _refuse_first(where, data, name, bad, "a value is required")
+    if kind == "float" and pa.types.is_floating(column.type):
+        _refuse_first(
+            where, data, name, pc.invert(pc.is_finite(column)), "a number is finite; leave unknown ones null"
+        )
+    if kind == "string":
+        bad = pc.match_substring_regex(_text(column), _UNPRINTABLE)
+        _refuse_first(where, data, name, bad, "text has no control characters")
+    if kind == "list":
+        flat = pc.list_flatten(column)
+        bad = pc.match_substring_regex(flat, _UNPRINTABLE)
+        reason = "text has no control characters"
+        if name == "xrefs":
+            bad = pc.or_(bad, pc.invert(pc.match_substring_regex(flat, _CURIE)))
+            reason = "an xref is a CURIE such as NCBIGene:1956"
+        if pc.any(bad).as_py():
+            at = pc.index(bad, pa.scalar(True)).as_py()
+            row = pc.list_parent_indices(column)[at].as_py()
+            raise _violation(where, data, name, row, reason, flat[at].as_py())
+
+
+def _check_members(where: str, data: pa.Table, name: str, allowed: list[Any]) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = data[name]
+    if pa.types.is_null(column.type):
+        return
+    known = pc.is_in(column, value_set=pa.array(allowed, type=column.type))
+    bad = pc.and_(column.is_valid(), pc.invert(known))
+    _refuse_first(where, data, name, bad, f"allowed are {', '.join(map(str, allowed))}")
+
+
+def _check_pattern(where: str, data: pa.Table, name: str, pattern: str, allowed: str) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_null(data[name].type):
+        _refuse_first(
+            where, data, name, pc.invert(pc.match_substring_regex(_text(data[name]), pattern)), allowed
+        )
+
+
+def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    return column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
+
+
+def _refuse_first(where: str, data: pa.Table, name: str, bad: pa.ChunkedArray, allowed: str) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    at = pc.index(bad, pa.scalar(True)).as_py()
+    if at >= 0:
+        raise _violation(where, data, name, at, allowed)
+
+
+def _violation(
+    where: str, data: pa.Table, name: str, row: int, allowed: str, value: object = None
+) -> ContractError:
+    shown = repr(value if value is not None else data[name][row].as_py())
+    if len(shown) > 80:
+        shown = shown[:77] + "..."
+    return ContractError(f"{where}: row {row + 1}, column {name!r}, value {shown}: {allowed}.")
+
+
+# --------------------------------------------------------------------------- generated Cypher
+
+
+def schema_statements() -> list[str]:
+    """Return the constraints and indexes that follow from the schema, constraints first.
+
+    They are what ``cypher/schema_constraints.cypher`` and ``cypher/schema_indexes.cypher`` hold; names are
+    stable, and every statement can be repeated.
+    """
+    return [*_constraints(), *_indexes()]
+
+
+def _constraints() -> list[str]:
+    found = [_unique("entity_id", "(n:Entity)", "n.id")]
+    found += [_unique(f"{_snake(label)}_id", f"(n:{label})", "n.id") for label in labels()]
+    found += [_unique(f"{verb.lower()}_edge_key", f"()-[r:{verb}]-()", "r.edge_key") for verb in verbs()]
+    found += [_unique("source_key", "(n:Source)", "n.key"), _unique("release_id", "(n:Release)", "n.id")]
+    return found
+
+
+def _unique(name: str, pattern: str, what: str) -> str:
+    return f"CREATE CONSTRAINT {name} IF NOT EXISTS FOR {pattern} REQUIRE {what} IS UNIQUE"
+
+
+def _indexes() -> list[str]:
+    found = [
+        f"CREATE INDEX {_snake(label)}_{name} IF NOT EXISTS FOR (n:{label}) ON (n.{name})"
+        for label, rule in schema("nodes")["labels"].items()
+        for name in rule.get("indexed", [])
+    ]
+    names = "n.name, n.symbol, n.synonyms, n.full_name"
+    found.append(_fulltext("entity_names", names, "standard-no-stop-words"))
+    found.append(_fulltext("entity_text", "n.text, n.description", "standard-no-stop-words"))
+    # A range index on a list finds whole lists only; a full-text index whose analyzer keeps each element as
+    # one term finds the nodes that hold an element.
+    found.append(_fulltext("entity_xrefs", "n.xrefs", "keyword"))
+    vector = schema("nodes")["text_vector"]
+    found.append(
+        f"CREATE VECTOR INDEX entity_text_vec IF NOT EXISTS FOR (n:Entity) ON n.{vector['property']}\n"
+        f"OPTIONS {{indexConfig: {{`vector.dimensions`: {vector['dimensions']}, "
+        f"`vector.similarity_function`: '{vector['similarity']}'}}}}"
+    )
+    return found
+
+
+def _fulltext(name: str, columns: str, analyzer: str) -> str:
+    return (
+        f"CREATE FULLTEXT INDEX {name} IF NOT EXISTS FOR (n:Entity) ON EACH [{columns}]\n"
+        f"OPTIONS {{indexConfig: {{`fulltext.analyzer`: '{analyzer}'}}}}"
+    )
+
+
+def _snake(label: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", label).lower()
+
+
+def load_statements() -> dict[str, str]:
+    """Return the statements a load sends that depend on the schema: name in ``cypher/`` -> text.
+
+    Labels, verbs and property names come from the schema, never from data.
+    """
+    columns = [c for c in stored_node_columns() if c not in ("id", "text")]
+    found = {
+        "load_nodes_read": (
+            "// Stored properties of the nodes in $ids, one list each; texts are compared by their hash.\n"
+            "UNWIND $ids AS id\nMATCH (n:Entity {id: id})\n"
+            f"RETURN collect([n.id, labels(n), {', '.join(f'n.{c}' for c in columns)}]) AS rows"
+        )
+    }
+    for verb in verbs():
+        read = ", ".join(f"r.{c}" for c in stored_edge_columns(verb) if c != "edge_key")
+        found[f"load_edges_read_{verb.lower()}"] = (
+            f"// Stored properties of the {verb} relationships in $keys, one list per relationship.\n"
+            f"UNWIND $keys AS key\nMATCH (s)-[r:{verb} {{edge_key: key}}]->(o)\n"
+            f"RETURN collect([key, s.id, o.id, {read}]) AS rows"
+        )
+        found[f"load_edges_write_{verb.lower()}"] = (
+            f"// Create or update {verb} relationships: rows of [subject, object, edge_key, properties].\n"
+            "UNWIND $rows AS row\nMATCH (s:Entity {id: row[0]})\nMATCH (o:Entity {id: row[1]})\n"
+            f"MERGE (s)-[r:{verb} {{edge_key: row[2]}}]->(o)\nSET r += row[3]"
+        )
+        found[f"load_edges_count_{verb.lower()}"] = (
+            f"// How many {verb} relationships each source states.\n"
+            f"MATCH ()-[r:{verb}]->()\nRETURN r.source AS source, count(*) AS edges"
+        )
+    return found

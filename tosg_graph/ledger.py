@@ -1,0 +1,141 @@
+"""The load ledger: where every row of every table went, checked and kept."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from tosg_graph.errors import LedgerError
+from tosg_graph.types import EdgeTable, LedgerLine, NodeTable, Reject
+
+EXAMPLES_PER_REASON = 3
+
+
+@dataclass
+class TableAccount:
+    """Counts of one table while it is being loaded."""
+
+    source: str
+    table: str
+    read: int
+    loaded: int = 0
+    merged: int = 0
+    rejected: int = 0
+    created: int = 0
+    updated: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    examples: list[Reject] = field(default_factory=list)
+
+    def note(self, reason: str, count: int, examples: Sequence[Reject] = ()) -> None:
+        """Count a reason; keep its first examples."""
+        known = sum(e.reason == reason for e in self.examples)
+        self.reasons[reason] += count
+        self.examples += examples[: max(0, EXAMPLES_PER_REASON - known)]
+
+    def merge(self, reason: str, count: int) -> None:
+        """Count rows that joined an earlier row."""
+        if count:
+            self.merged += count
+            self.note(reason, count)
+
+    def reject(self, rejects: Sequence[Reject]) -> None:
+        """Count rows that are not loaded."""
+        self.rejected += len(rejects)
+        for reject in rejects:
+            self.note(reject.reason, 1, [reject])
+
+    def line(self) -> LedgerLine:
+        """Close the account.
+
+        Raises
+        ------
+        LedgerError
+            If rows read differ from rows loaded, merged and rejected.
+        """
+        if (
+            self.read != self.loaded + self.merged + self.rejected
+            or self.created + self.updated > self.loaded
+        ):
+            raise LedgerError(
+                f"{self.source}/{self.table}: {self.read} rows read, but {self.loaded} loaded ({self.created} "
+                f"created, {self.updated} updated), {self.merged} merged and {self.rejected} rejected. "
+                "Do not trust this load; please report it."
+            )
+        return LedgerLine(
+            source=self.source,
+            table=self.table,
+            read=self.read,
+            loaded=self.loaded,
+            merged=self.merged,
+            rejected=self.rejected,
+            created=self.created,
+            updated=self.updated,
+            reasons=dict(sorted(self.reasons.items())),
+            examples=tuple(self.examples),
+        )
+
+
+def open_account(table: NodeTable | EdgeTable) -> TableAccount:
+    """Open the account of a table with what its loader counted.
+
+    Raises
+    ------
+    LedgerError
+        If the loader's own numbers do not add up.
+    """
+    rows = len(table.data)
+    if table.read != rows + table.merged + len(table.rejects):
+        raise LedgerError(
+            f"{table.source}/{table.name}: the loader read {table.read} rows, but returned {rows}, merged "
+            f"{table.merged} and rejected {len(table.rejects)}. Nothing was loaded; correct the loader."
+        )
+    account = TableAccount(table.source, table.name, table.read)
+    account.merge("merged by the loader", table.merged)
+    account.reject(table.rejects)
+    return account
+
+
+def check_counts(expected: Mapping[str, int], found: Mapping[str, int]) -> None:
+    """Compare what the load says is stored with the database's own ``count()``.
+
+    Raises
+    ------
+    LedgerError
+        Naming the first thing whose numbers differ.
+    """
+    for what in sorted(expected.keys() | found.keys()):
+        if expected.get(what, 0) != found.get(what, 0):
+            raise LedgerError(
+                f"{what}: the database counts {found.get(what, 0):,}, the load expects "
+                f"{expected.get(what, 0):,}. Was the graph changed by somebody else during the load? Run the load again."
+            )
+
+
+def to_json(lines: Sequence[LedgerLine]) -> str:
+    """Ledger as JSON text, the same for the same lines."""
+    return json.dumps([asdict(line) for line in lines], ensure_ascii=False, sort_keys=True, indent=1)
+
+
+def from_json(text: str) -> list[LedgerLine]:
+    """Read back what `to_json` wrote."""
+    return [
+        LedgerLine(**{**line, "examples": tuple(Reject(**example) for example in line["examples"])})
+        for line in json.loads(text)
+    ]
+
+
+def write(folder: Path, release: str, lines: Sequence[LedgerLine]) -> Path:
+    """Write the ledger of a release to ``folder/<release>.json``: complete or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{release}.json"
+    part = folder / f".{release}.{os.getpid()}.part"
+    try:
+        part.write_text(to_json(lines) + "\n", encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path

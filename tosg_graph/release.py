@@ -1,0 +1,98 @@
+"""Which content a graph holds: the release, identified by what was loaded and never by when."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tosg_graph.resources import cypher
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tosg_graph.graph import Graph
+    from tosg_graph.types import EdgeTable, NodeTable, Parsed, Source
+
+
+def graph_release(graph: Graph) -> str:
+    """Return the id of the newest release in the graph; an empty string where no load ever finished."""
+    return str((stored_release(graph) or {"id": ""})["id"])
+
+
+def stored_release(graph: Graph) -> dict[str, Any] | None:
+    """Return ``id``, ``number`` and ``contents`` of the newest release, or None."""
+    found = graph.rows(cypher("load_release_read"))
+    return found[0] if found else None
+
+
+def release_id(previous: str, contents: Sequence[str]) -> str:
+    """Return the release that a load makes of the previous one: 16 hex digits of a sha256.
+
+    Parameters
+    ----------
+    previous
+        Id of the release the graph had before, empty for an empty graph.
+    contents
+        One line per source in load order: key, version and content hash.
+    """
+    return hashlib.sha256("\n".join([previous, *contents]).encode()).hexdigest()[:16]
+
+
+def content_line(source: Source, parsed: Parsed) -> str:
+    """Return key, version and the sha256 of what the source states about itself and of all its tables."""
+    said = asdict(source)
+    del said["files"], said["size_mb"], said["in_demo"]  # how it was fetched, not what it says
+    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    for nodes in parsed.nodes:
+        digest.update(f"\nnodes {nodes.name} {nodes.label}\n".encode())
+        _add_table(digest, nodes)
+    for edges in parsed.edges:
+        digest.update(
+            f"\nedges {edges.name} {edges.subject_label} {edges.verb} {edges.object_label}\n".encode()
+        )
+        _add_table(digest, edges)
+    return f"{source.key} {source.version} {digest.hexdigest()}"
+
+
+def latest_contents(before: Iterable[str], loaded: Sequence[str]) -> list[str]:
+    """Return the newest content line of each source, sorted."""
+    by_key = {line.split(" ", 1)[0]: line for line in [*before, *loaded]}
+    return sorted(by_key.values())
+
+
+def _add_table(digest: hashlib._Hash, table: NodeTable | EdgeTable) -> None:
+    for name in sorted(table.data.column_names):
+        column = table.data[name].combine_chunks()
+        digest.update(f"{name} {len(column)}\n".encode())
+        _add_column(digest, column)
+
+
+def _add_column(digest: hashlib._Hash, column: pa.Array) -> None:
+    """Hash values only, so that chunks, offsets and integer widths make no difference."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_null(column.type):
+        return
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        _add_numbers(digest, pc.fill_null(pc.list_value_length(column), -1))
+        _add_column(digest, pc.list_flatten(column))
+    elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        _add_numbers(digest, pc.fill_null(pc.binary_length(column), -1))
+        digest.update("".join(column.drop_null().to_pylist()).encode())
+    else:
+        _add_numbers(digest, column.is_valid())
+        _add_numbers(digest, column.drop_null())
+
+
+def _add_numbers(digest: hashlib._Hash, column: pa.Array) -> None:
+    values = column.to_numpy(zero_copy_only=False)
+    wide = np.float64 if values.dtype.kind == "f" else np.int64
+    digest.update(np.ascontiguousarray(values, dtype=wide).astype(wide).tobytes())

@@ -1,0 +1,151 @@
+"""Write into a graph that already holds something: read, compare, and write only what differs.
+
+Batches are transactions of their own. A load that dies between two of them is finished by running it again:
+what is already there is found equal.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tosg_graph.contract import stored_edge_columns, stored_node_columns
+from tosg_graph.ledger import TableAccount
+from tosg_graph.merge import COLLISION, Merged, unite
+from tosg_graph.resources import cypher
+from tosg_graph.text import entity_text, text_sha
+from tosg_graph.types import Reject
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from tosg_graph.graph import Graph
+    from tosg_graph.progress import Progress
+
+SAME, CREATED, UPDATED, REFUSED = 0, 1, 2, 3
+_BATCH = 5_000
+
+Status = "npt.NDArray[np.int8]"
+
+
+def upsert_nodes(
+    graph: Graph, nodes: Merged, loaded_sources: frozenset[str], release: str, progress: Progress
+) -> tuple[npt.NDArray[np.int8], Counter[str]]:
+    """Bring the stored nodes to what this load says.
+
+    Parameters
+    ----------
+    nodes
+        Merged nodes of this load.
+    loaded_sources
+        Keys of all sources of this load. A stored node that only they state is rebuilt from the load; for any
+        other, lists are united, and a scalar is replaced only if the source that stated the node first is
+        in the load.
+    release
+        Written on the nodes that are created or changed.
+
+    Returns
+    -------
+    status
+        `SAME`, `CREATED` or `UPDATED` per row, int8.
+    added
+        Label -> number of nodes that have got it.
+    """
+    status = np.zeros(len(nodes.data), np.int8)
+    added: Counter[str] = Counter()
+    kinds = {
+        name: kind
+        for name, kind in stored_node_columns().items()
+        if name not in ("text", "text_sha", "release")
+    }
+    for start in range(0, len(status), _BATCH):
+        rows = nodes.data.slice(start, _BATCH).to_pylist()
+        stored = _stored_nodes(graph, [row["id"] for row in rows])
+        writes = []
+        for offset, row in enumerate(rows):
+            old = stored.get(row["id"])
+            new = row if old is None else _reconciled(old, row, loaded_sources, kinds)
+            labels = [label for label in row["labels"] if old is None or label not in old["labels"]]
+            changes = {
+                name: new[name]
+                for name in new
+                if name != "labels" and (old is None or new[name] != old.get(name))
+            }
+            if old is not None and not labels and not (changes.keys() - {"text"}):
+                continue
+            status[start + offset] = CREATED if old is None else UPDATED
+            added.update(labels if old is not None else [*labels, "Entity"])
+            writes.append([row["id"], labels, {**changes, "release": release}])
+        if writes:
+            graph.write(cypher("load_nodes_write"), rows=writes)
+        progress("Writing nodes", min(start + _BATCH, len(status)), len(status))
+    return status, added
+
+
+def _stored_nodes(graph: Graph, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    columns = [name for name in stored_node_columns() if name not in ("id", "text")]
+    found = graph.rows(cypher("load_nodes_read"), ids=list(ids))[0]["rows"]
+    return {row[0]: dict(zip(("id", "labels", *columns), row, strict=True)) for row in found}
+
+
+def _reconciled(
+    old: Mapping[str, Any], row: Mapping[str, Any], loaded_sources: frozenset[str], kinds: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return what the node shall be: the row itself, or the row and what sources outside this load say."""
+    before = old["sources"] or []
+    if loaded_sources.issuperset(before):
+        return dict(row)
+    first, second = (row, old) if before[0] in loaded_sources else (old, row)
+    new = {name: first[name] for name in kinds}
+    unite(new, second, kinds)
+    # Precedence is the order in which sources came to the node, whichever of them is loaded again.
+    new["sources"] = list(dict.fromkeys([*before, *row["sources"]]))
+    new["text"] = entity_text({**new, "labels": [*old["labels"], *row["labels"]]})
+    new["text_sha"] = text_sha(new["text"])
+    return new
+
+
+def upsert_edges(
+    graph: Graph, verb: str, edges: Merged, accounts: Sequence[TableAccount], progress: Progress
+) -> npt.NDArray[np.int8]:
+    """Bring the stored relationships of one verb to what this load says.
+
+    A relationship is what the last load of its source says. One whose key is stored for another subject,
+    object or source is refused and counted as a collision.
+
+    Returns
+    -------
+    status
+        `SAME`, `CREATED`, `UPDATED` or `REFUSED` per row, int8.
+    """
+    status = np.zeros(len(edges.data), np.int8)
+    columns = [name for name in stored_edge_columns(verb) if name != "edge_key"]
+    read, write = cypher(f"load_edges_read_{verb.lower()}"), cypher(f"load_edges_write_{verb.lower()}")
+    for start in range(0, len(status), _BATCH):
+        rows = edges.data.slice(start, _BATCH)
+        keys = rows["edge_key"].to_pylist()
+        stored = {row[0]: row[1:] for row in graph.rows(read, keys=keys)[0]["rows"]}
+        ours = zip(*(rows[name].to_pylist() for name in ("subject", "object", *columns)), strict=True)
+        writes = []
+        for offset, (key, new) in enumerate(zip(keys, ours, strict=True)):
+            old = stored.get(key)
+            if old == list(new):
+                continue
+            if old is not None and old[:3] != list(new[:3]):  # subject, object and source
+                status[start + offset] = REFUSED
+                _refuse(accounts[edges.owner[start + offset]], new[0])
+                continue
+            status[start + offset] = CREATED if old is None else UPDATED
+            writes.append([new[0], new[1], key, dict(zip(columns, new[2:], strict=True))])
+        if writes:
+            graph.write(write, rows=writes)
+        progress(f"Writing {verb}", min(start + _BATCH, len(status)), len(status))
+    return status
+
+
+def _refuse(account: TableAccount, subject: str) -> None:
+    account.loaded -= 1
+    account.reject([Reject(0, "subject", subject, COLLISION)])
