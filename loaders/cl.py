@@ -1,0 +1,32 @@
+"""Cell Ontology: cell types with definitions, synonyms and hierarchy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from loaders.ontology import guide_file, hierarchy, read_terms, term_nodes
+from tosg_graph.types import Parsed, Source
+
+SOURCE = Source(
+    key="cl",
+    title="Cell Ontology (CL)",
+    version="2026-03-26",
+    licence="CC-BY-4.0",
+    homepage="https://obofoundry.org/ontology/cl.html",
+    size_mb=0.3,
+    files={"terms": guide_file("CL", "v2026-03-26")},
+    note="The packed file gives is_a parents within CL; links from cell types to organs are not in it.",
+)
+
+
+def parse(paths: dict[str, Path]) -> Parsed:
+    """Parse CL into CellType nodes and IS_A.
+
+    Parameters
+    ----------
+    paths
+        ``terms``: ``CL-ontology-<version>.json.zst``.
+    """
+    terms = read_terms(paths["terms"])
+    nodes = term_nodes("cl", "CellType", terms)
+    return Parsed((nodes,), (hierarchy("cl", "CellType", terms, nodes.data["id"].to_pylist(), "is_a"),))
