@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tosg_graph.contract import labels, stored_edge_columns, stored_node_columns
+from tosg_graph.server_import import ARRAY_DELIMITER
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-# The contract refuses control characters in text, so a list element never holds this one.
-ARRAY_DELIMITER = "\x1f"
 
 _TYPES = {"string": "string", "int": "long", "float": "double", "bool": "boolean", "list": "string[]"}
 
@@ -59,6 +57,7 @@ def _write(rows: pa.Table, header: Mapping[str, str], path: Path) -> None:
 
     # A column without values would cost the importer a look at every empty field.
     used = [name for name in header if rows[name].null_count < len(rows)]
+    # The contract refuses control characters in text, so no list element holds the delimiter.
     columns = [
         pc.binary_join(rows[name], ARRAY_DELIMITER) if pa.types.is_list(rows[name].type) else rows[name]
         for name in used

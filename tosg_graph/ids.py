@@ -119,7 +119,7 @@ def fulltext_term(value: str) -> str:
 
 
 def edge_key(subject: str, verb: str, object_: str, source: str) -> int:
-    """Key of a relationship: blake2b-64 of ``subject|verb|object|source`` as a little-endian signed integer."""
+    """Key of a relationship: blake2b-64 of ``subject|verb|object|source``, read as little-endian, signed."""
     text = f"{subject}|{verb}|{object_}|{source}"
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
 

@@ -61,9 +61,9 @@ class TableAccount:
             or self.created + self.updated > self.loaded
         ):
             raise LedgerError(
-                f"{self.source}/{self.table}: {self.read} rows read, but {self.loaded} loaded ({self.created} "
-                f"created, {self.updated} updated), {self.merged} merged and {self.rejected} rejected. "
-                "Do not trust this load; please report it."
+                f"{self.source}/{self.table}: {self.read} rows read, but {self.loaded} loaded "
+                f"({self.created} created, {self.updated} updated), {self.merged} merged and "
+                f"{self.rejected} rejected. Do not trust this load; please report it."
             )
         return LedgerLine(
             source=self.source,
@@ -111,7 +111,7 @@ def check_counts(expected: Mapping[str, int], found: Mapping[str, int]) -> None:
         if expected.get(what, 0) != found.get(what, 0):
             raise LedgerError(
                 f"{what}: the database counts {found.get(what, 0):,}, the load expects "
-                f"{expected.get(what, 0):,}. Was the graph changed by somebody else during the load? Run the load again."
+                f"{expected.get(what, 0):,}. Was the graph changed by somebody else during the load? Load again."
             )
 
 

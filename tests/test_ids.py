@@ -1,0 +1,104 @@
+"""Which node a CURIE names, and the key of a relationship."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from tosg_graph.ids import IdResolver, edge_key, edge_keys, fulltext_term
+from tosg_graph.types import NodeTable
+
+
+def table(
+    label: str, ids: list[str], xrefs: list[list[str] | None] | None = None, source: str = "s"
+) -> NodeTable:
+    data = {"id": ids, "name": ids} | ({"xrefs": pa.array(xrefs, pa.list_(pa.string()))} if xrefs else {})
+    return NodeTable(source, "t", label, pa.table(data), len(ids))
+
+
+def resolve(resolver: IdResolver, label: str, curies: list[str]) -> tuple[list[str | None], dict[str, str]]:
+    found, reasons = resolver.resolve(label, pa.chunked_array([curies[:1], curies[1:]], pa.string()))
+    return found.to_pylist(), reasons
+
+
+GENES = table(
+    "Gene", ["HGNC:1", "HGNC:2", "HGNC:3"], [["NCBIGene:11", "ENSEMBL:E"], ["NCBIGene:12", "ENSEMBL:E"], None]
+)
+
+
+def test_exact_id_then_unique_xref_then_a_reason() -> None:
+    curies = ["NCBIGene:12", "HGNC:3", "ENSEMBL:E", "HGNC:9", "NCBIGene:11", "HGNC:3"]
+    found, reasons = resolve(IdResolver([GENES]), "Gene", curies)
+    assert found == ["HGNC:2", "HGNC:3", None, None, "HGNC:1", "HGNC:3"]
+    assert reasons == {"ENSEMBL:E": "ambiguous id (2 candidates)", "HGNC:9": "unknown id"}
+
+
+def test_an_id_wins_over_an_xref_of_another_node() -> None:
+    nodes = table("Gene", ["HGNC:1", "HGNC:2"], [["HGNC:2"], None])
+    assert resolve(IdResolver([nodes]), "Gene", ["HGNC:2"]) == (["HGNC:2"], {})
+
+
+def test_only_nodes_of_the_label_count() -> None:
+    proteins = table("Protein", ["UniProtKB:P1"], [["NCBIGene:11"]])
+    resolver = IdResolver([GENES, proteins])
+    assert resolve(resolver, "Protein", ["NCBIGene:11", "HGNC:1"])[0] == ["UniProtKB:P1", None]
+    assert resolve(resolver, "Gene", ["NCBIGene:11"])[0] == ["HGNC:1"]
+
+
+def test_the_same_node_in_two_tables_is_one_candidate() -> None:
+    again = table("Gene", ["HGNC:1"], [["NCBIGene:11"]], source="other")
+    assert resolve(IdResolver([GENES, again]), "Gene", ["NCBIGene:11"]) == (["HGNC:1"], {})
+
+
+def test_the_database_is_asked_only_for_what_no_table_has_as_id() -> None:
+    asked: list[tuple[str, list[str]]] = []
+
+    def lookup(label: str, curies: Sequence[str]) -> list[tuple[str, str]]:
+        asked.append((label, sorted(curies)))
+        stored = [
+            ("HGNC:7", "HGNC:7"),
+            ("NCBIGene:11", "HGNC:8"),
+            ("NCBIGene:17", "HGNC:7"),
+            ("NCBIGene:12", "HGNC:2"),
+        ]
+        return [pair for pair in stored if pair[0] in curies]
+
+    curies = ["HGNC:1", "HGNC:7", "NCBIGene:11", "NCBIGene:12", "NCBIGene:17"]
+    found, reasons = resolve(IdResolver([GENES], lookup), "Gene", curies)
+    assert found == ["HGNC:1", "HGNC:7", None, "HGNC:2", "HGNC:7"]
+    assert reasons == {"NCBIGene:11": "ambiguous id (2 candidates)"}
+    assert asked == [("Gene", ["HGNC:7", "NCBIGene:11", "NCBIGene:12", "NCBIGene:17"])]
+
+
+def test_nothing_to_resolve() -> None:
+    assert resolve(IdResolver([GENES]), "Gene", []) == ([], {})
+
+
+def test_half_a_million_endpoints_take_about_a_second() -> None:
+    n = 50_000
+    nodes = table("Gene", [f"HGNC:{i}" for i in range(n)], [[f"NCBIGene:{i}"] for i in range(n)])
+    curies = pa.chunked_array([[f"NCBIGene:{i % n}" for i in range(500_000)]])
+    start = time.perf_counter()
+    found, reasons = IdResolver([nodes]).resolve("Gene", curies)
+    assert time.perf_counter() - start < 3.0
+    assert not reasons
+    assert found[123_456].as_py() == f"HGNC:{123_456 % n}"
+
+
+def test_edge_keys_are_pinned() -> None:
+    """A changed formula would orphan every stored relationship."""
+    assert edge_key("HGNC:1", "SIGNALS_TO", "HGNC:2", "signor") == -4710060572744013978
+    assert edge_key("HGNC:2", "SIGNALS_TO", "HGNC:1", "signor") == 5362536975423920931
+
+
+def test_edge_keys_of_many_are_those_of_each() -> None:
+    keys = edge_keys("IS_A", ["A:1", "A:2"], ["A:3", "A:3"], ["x", "x"])
+    assert keys.dtype == np.int64
+    assert keys.tolist() == [edge_key("A:1", "IS_A", "A:3", "x"), edge_key("A:2", "IS_A", "A:3", "x")]
+
+
+def test_full_text_terms_are_quoted() -> None:
+    assert fulltext_term('A:b "c" \\ d') == '"A:b \\"c\\" \\\\ d"'
