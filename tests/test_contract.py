@@ -93,7 +93,7 @@ def test_a_bad_edge_table_is_named_down_to_the_value(columns: dict[str, object],
 
 
 def test_labels_verbs_and_triples_outside_the_schema_are_refused() -> None:
-    cases = [
+    cases: list[tuple[NodeTable | EdgeTable, str]] = [
         (replace(genes(), label="Planet"), "Planet"),
         (replace(signals(), verb="LIKES"), "LIKES"),
         (replace(signals(), object_label="Disease"), "SIGNALS_TO from Gene to Disease"),

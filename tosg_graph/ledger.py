@@ -111,7 +111,7 @@ def check_counts(expected: Mapping[str, int], found: Mapping[str, int]) -> None:
         if expected.get(what, 0) != found.get(what, 0):
             raise LedgerError(
                 f"{what}: the database counts {found.get(what, 0):,}, the load expects "
-                f"{expected.get(what, 0):,}. Was the graph changed by somebody else during the load? Load again."
+                f"{expected.get(what, 0):,}. Was the graph changed by somebody else meanwhile? Load again."
             )
 
 

@@ -89,7 +89,7 @@ def load(
         before = stored_release(graph)
         contents = [content_line(source, tables) for source, tables in parsed]
         release = release_id(before["id"] if before else "", contents)
-        if is_empty and graph.settings.uri is None:
+        if is_empty and graph.is_local:
             expected = _bulk(graph, work, release, show)
         else:
             if is_empty:
@@ -161,13 +161,8 @@ def _bulk(graph: Graph, work: _Work, release: str, show: Progress) -> Counter[st
             if len(merged.data):
                 edges.append(write_edges(verb, merged.data, folder))
         show("Writing import files", 1 + len(work.edges), 1 + len(work.edges))
-        show("Bulk import", 0, None)
-        server.stop(settings)
-        try:
-            server.admin_import(settings, nodes, edges, folder / "report.txt")
-        finally:
-            server.start(settings)
-    graph.reconnect()
+        report = folder / "report.txt"
+        graph.restart_around(lambda: server.admin_import(settings, nodes, edges, report, show), show)
     _apply_schema(graph, show)
     _own(work.nodes.owner, work.node_accounts, "created")
     for verb, merged in work.edges.items():
