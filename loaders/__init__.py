@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from loaders import cl, hgnc, wikipathways
+from loaders import cl, famplex, go, go_annotations, hgnc, liana, mondo, uberon, uniprot, wikipathways
+
+_MODULES = (hgnc, uniprot, famplex, wikipathways, liana, go, go_annotations, mondo, cl, uberon)
 
 # In load order: of a property that two sources give, the first one's value stays.
-LOADERS: dict[str, ModuleType] = {m.SOURCE.key: m for m in (hgnc, wikipathways, cl)}
+LOADERS: dict[str, ModuleType] = {m.SOURCE.key: m for m in _MODULES}
