@@ -1,0 +1,101 @@
+"""Fixtures: one real server per run, in a home of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tosg_graph.graph import Graph
+    from tosg_graph.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+SERVER_FIXTURES = {"server_graph", "graph", "demo_graph"}
+NAMED_SERVER = ("TOSG_NEO4J_URI", "TOSG_NEO4J_USER", "TOSG_NEO4J_PASSWORD")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs the server, and order: fast tests, server tests, tests on the demo graph."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & SERVER_FIXTURES:
+            item.add_marker("server")
+        if "demo_graph" in fixtures:
+            item.add_marker("demo")
+    items.sort(key=_stage)
+
+
+def _stage(item: pytest.Item) -> int:
+    # `graph` empties the database, so whatever reads the demo graph comes after all of it.
+    if item.get_closest_marker("demo"):
+        return 2
+    return 1 if item.get_closest_marker("server") else 0
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test touches the user's own data, nor a server that the user's environment names."""
+    monkeypatch.setenv("TOSG_HOME", str(tmp_path / "tosg-home"))
+    for name in NAMED_SERVER:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings of this run: a home of its own, a small server, the shared cache."""
+    from dataclasses import replace
+
+    from tosg_graph.settings import read_settings
+
+    home = tmp_path_factory.mktemp("tosg-home")
+    return replace(
+        read_settings(), home=home, uri=None, user="neo4j", password=None, heap="1g", page_cache="512m"
+    )
+
+
+@pytest.fixture(scope="session")
+def server_graph(settings: Settings) -> Iterator[Graph]:
+    """The connected graph of this run's server, with whatever earlier tests left in it."""
+    from tosg_graph import server
+    from tosg_graph.graph import Graph
+
+    try:
+        with Graph.connect(settings) as graph:
+            yield graph
+    finally:
+        server.stop(settings)
+
+
+@pytest.fixture
+def graph(server_graph: Graph) -> Graph:
+    """This run's server with its database emptied; constraints and indexes stay."""
+    with server_graph.driver.session() as session:
+        session.run("MATCH (n) CALL (n) { DETACH DELETE n } IN TRANSACTIONS OF 10000 ROWS").consume()
+    return server_graph
+
+
+@pytest.fixture(scope="session")
+def demo_graph(server_graph: Graph, settings: Settings) -> Graph:
+    """This run's server with every source of the demo graph loaded by the product's own code."""
+    from loaders import LOADERS
+    from tosg_graph.downloads import fetch
+    from tosg_graph.load import load
+
+    with server_graph.driver.session() as session:
+        session.run("MATCH (n) CALL (n) { DETACH DELETE n } IN TRANSACTIONS OF 10000 ROWS").consume()
+    chosen = [loader for loader in LOADERS.values() if loader.SOURCE.in_demo]
+    load(server_graph, [(loader.SOURCE, loader.parse(fetch(loader.SOURCE, settings))) for loader in chosen])
+    return server_graph
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real data that is not part of the repository; tests that read it are skipped without it."""
+    folder = Path(os.environ.get("TOSG_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no shared data at {folder}; set TOSG_SHARED_DATA")
+    return folder
