@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from tosg_graph.types import CellsLedger, LedgerLine
 
 
+_PIPE_WIDTH = 140
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
     """Print rows as a table on stdout; numbers are right-aligned."""
     from rich import box
@@ -27,7 +30,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | No
     for row in body:
         # Text, not str: names such as "[Acyl-carrier]" would be read as markup.
         out.add_row(*(Text(_cell(value)) for value in row))
-    Console().print(out)
+    # A log or a pipe has no width of its own; 80 would fold every longer name.
+    console = Console()
+    console = console if console.is_terminal else Console(width=_PIPE_WIDTH)
+    console.print(out)
 
 
 def arrow(rows: pa.Table, title: str | None = None) -> None:
