@@ -26,12 +26,14 @@ from tosg_graph.server_config import (
 )
 from tosg_graph.server_import import ARRAY_DELIMITER, ImportResult, admin_import, finish_import
 from tosg_graph.server_process import (
+    PortTaken,
     Running,
     ToolFailed,
     any_port,
     find_running,
     find_unrecorded,
     is_ready,
+    one_at_a_time,
     port_free,
     run_tool,
     spawn,
@@ -59,6 +61,7 @@ __all__ = [
 ]
 
 _CONNECT_SECONDS = 10.0
+_BOOT_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ def start(
         running = find_running(folders)
         if running is None or not is_ready(running):
             folders.run.mkdir(parents=True, exist_ok=True)
-            with _one_at_a_time(folders, progress):
+            with one_at_a_time(folders, progress):
                 running = _start_locked(settings, folders, progress, bolt_port, http_port)
         return ServerAddress(running.uri, USER, read_password(folders), running.browser)
 
@@ -156,7 +159,7 @@ def stop(settings: Settings, progress: Progress | None = None) -> bool:
     folders = Folders(settings.neo4j_home)
     if not folders.run.is_dir():
         return False
-    with _disk_errors(folders), _one_at_a_time(folders, progress):
+    with _disk_errors(folders), one_at_a_time(folders, progress):
         noted = find_running(folders)
         unrecorded = None if noted else find_unrecorded(folders)
         pid = noted.pid if noted else unrecorded.pid if unrecorded else None
@@ -271,7 +274,7 @@ def _start_locked(
     if running is None:
         if finish_import(folders):
             progress("Removed the half-built database of an interrupted import", 1, 1)
-        running = _boot(settings, folders, progress, bolt, http)
+        return _boot(settings, folders, progress, bolt, http)
     if not is_ready(running):
         wait_ready(running, folders, progress)
     return running
@@ -280,23 +283,35 @@ def _start_locked(
 def _boot(
     settings: Settings, folders: Folders, progress: Progress, bolt: int | None, http: int | None
 ) -> Running:
-    bolt, http = _port("Bolt", bolt, BOLT_PORT, progress), _port("HTTP", http, HTTP_PORT, progress)
-    prepare(settings, bolt, http, progress)
-    if not (folders.data / "databases" / "system").exists():
-        _set_first_password(settings, folders)
-    read_password(folders)  # a missing file is better known before the server starts
-    return spawn(server_command(settings, folders), folders, bolt, http)
+    defaults: tuple[int | None, int | None] = (BOLT_PORT, HTTP_PORT)
+    for attempt in range(1, _BOOT_ATTEMPTS + 1):
+        ports = _port("Bolt", bolt, defaults[0], progress), _port("HTTP", http, defaults[1], progress)
+        prepare(settings, *ports, progress)
+        if not (folders.data / "databases" / "system").exists():
+            _set_first_password(settings, folders)
+        read_password(folders)  # a missing file is better known before the server starts
+        running = spawn(server_command(settings, folders), folders, *ports)
+        try:
+            wait_ready(running, folders, progress)
+        except PortTaken:
+            if attempt == _BOOT_ATTEMPTS or (bolt and http):
+                raise
+            defaults = (None, None)
+        else:
+            break
+    return running
 
 
-def _port(name: str, wanted: int | None, default: int, progress: Progress) -> int:
+def _port(name: str, wanted: int | None, default: int | None, progress: Progress) -> int:
     if wanted is not None:
         if not port_free(wanted):
             raise ServerError(f"Port {wanted} ({name}) is in use by another program. Choose another one.")
         return wanted
-    if port_free(default):
+    if default is not None and port_free(default):
         return default
     port = any_port()
-    progress(f"Port {default} ({name}) is taken, using {port}", 1, 1)
+    if default is not None:
+        progress(f"Port {default} ({name}) is taken, using {port}", 1, 1)
     return port
 
 
@@ -314,25 +329,6 @@ def _set_first_password(settings: Settings, folders: Folders) -> None:
         ) from error
     finally:
         secret.unlink(missing_ok=True)
-
-
-@contextmanager
-def _one_at_a_time(folders: Folders, progress: Progress) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folders.run / "lock")
-    waited = 0
-    while True:
-        try:
-            lock.acquire(timeout=1)
-            break
-        except Timeout:
-            waited += 1
-            progress("Another process starts or stops this server; waiting (seconds)", waited, None)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -273,6 +273,8 @@ def conf_text(settings: Settings, bolt: int, http: int) -> str:
         "server.http.advertised_address": f"127.0.0.1:{http}",
         "server.https.enabled": "false",
         "server.memory.pagecache.size": settings.page_cache,
+        # The default waits twice five seconds for late packets after the databases have closed.
+        "internal.dbms.bolt.netty_server_shutdown_quiet_period": "0",
         **SAFETY,
     }
     return "".join(f"{name}={value}\n" for name, value in values.items())

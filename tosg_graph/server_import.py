@@ -12,7 +12,15 @@ from pathlib import Path
 from tosg_graph.errors import ServerError
 from tosg_graph.progress import Progress, silent
 from tosg_graph.server_config import DATABASE, Folders, admin_command, prepare_java
-from tosg_graph.server_process import ToolFailed, find_running, find_unrecorded, run_tool, useful_line
+from tosg_graph.server_process import (
+    ToolFailed,
+    end_leftover_tool,
+    find_running,
+    find_unrecorded,
+    one_at_a_time,
+    run_tool,
+    useful_line,
+)
 from tosg_graph.settings import Settings
 
 ARRAY_DELIMITER = "\x1f"  # between the items of a list in the CSV files; it occurs in no name
@@ -77,19 +85,22 @@ def admin_import(
         "--bad-tolerance=0",
         "--verbose",
     ]
-    finish_import(folders)
-    _begin(folders, "importing")
-    started = time.monotonic()
-    try:
-        lines = run_tool(admin_command(settings, folders, arguments), folders, _stages(progress or silent))
-    except ToolFailed as error:
+    with one_at_a_time(folders, progress or silent):
         finish_import(folders)
-        raise ServerError(_refusal(error.lines)) from error
-    except BaseException:
+        _begin(folders, "importing")
+        started = time.monotonic()
+        try:
+            lines = run_tool(
+                admin_command(settings, folders, arguments), folders, _stages(progress or silent)
+            )
+        except ToolFailed as error:
+            finish_import(folders)
+            raise ServerError(_refusal(error.lines)) from error
+        except BaseException:
+            finish_import(folders)
+            raise
+        _begin(folders, "replacing")  # the commit point: from here on a restart rolls forward
         finish_import(folders)
-        raise
-    _begin(folders, "replacing")  # the commit point: from here on a restart rolls forward
-    finish_import(folders)
     return _counted(lines, time.monotonic() - started)
 
 
@@ -106,6 +117,7 @@ def finish_import(folders: Folders) -> bool:
         stage = marker.read_text(encoding="utf-8")
     except FileNotFoundError:
         return False
+    end_leftover_tool(folders)
     for parent in (folders.data / "databases", folders.data / "transactions"):
         incoming = parent / _INCOMING
         if stage == "replacing" and incoming.exists():

@@ -9,7 +9,8 @@ import re
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -111,7 +112,8 @@ def wait_ready(running: Running, folders: Folders, progress: Progress) -> None:
         seconds = time.monotonic() - started
         progress("Starting Neo4j (seconds)", int(seconds), None)
         if _process(running.pid) is None:
-            raise ServerError(died_line(folders, running.created - 1))
+            line = died_line(folders, running.created - 1)
+            raise PortTaken(line) if "Address already in use" in line else ServerError(line)
         if is_ready(running):
             progress("Starting Neo4j (seconds)", max(1, int(seconds)), max(1, int(seconds)))
             return
@@ -177,6 +179,10 @@ def run_tool(
     return lines
 
 
+class PortTaken(ServerError):
+    """Another program took the port between our look and the server's."""
+
+
 class ToolFailed(Exception):  # caught where the tool is run and turned into a ServerError
     """A Neo4j tool ended with an error; ``lines`` is what it printed."""
 
@@ -235,6 +241,37 @@ def useful_line(text: str) -> str:
             line = re.sub(r"^(?:[a-z]\w*\.)+(\w+: )", r"\1", line)
             return line[:300].rstrip(".") + "."
     return (lines[-1][:300] if lines else "it printed nothing").rstrip(".") + "."
+
+
+@contextmanager
+def one_at_a_time(folders: Folders, progress: Progress) -> Iterator[None]:
+    """Hold the lock of this home: starts, stops and imports wait for each other, also between processes."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folders.run / "lock")
+    waited = 0
+    while True:
+        try:
+            lock.acquire(timeout=1)
+            break
+        except Timeout:
+            waited += 1
+            progress("Another process works on this server; waiting (seconds)", waited, None)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def end_leftover_tool(folders: Folders) -> None:
+    """End a Neo4j tool of this home whose caller was killed; under the lock no other one is at work."""
+    for process in psutil.process_iter():
+        try:
+            if f"@{folders.class_path}" in process.cmdline() and not _serves(process, folders):
+                process.kill()
+                process.wait()
+        except psutil.Error:
+            continue
 
 
 def port_free(port: int) -> bool:
