@@ -89,7 +89,7 @@ def fetch_jars(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         stamp = _read_stamp(folder)
-        if all(stamp.get(jar.path) == _fingerprint(folder / jar.path) for jar in jars):
+        if all(jar.path in stamp and stamp[jar.path] == _fingerprint(folder / jar.path) for jar in jars):
             return [folder / jar.path for jar in jars]
         with FileLock(folder / ".lock"):
             _complete(folder, jars, progress, download or _download)
