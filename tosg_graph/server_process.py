@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from tosg_graph.errors import ServerError
-from tosg_graph.progress import Progress
+from tosg_graph.progress import Progress, silent
 from tosg_graph.server_config import Folders
 
 BOOT_SECONDS = 180  # of silence on a slow disk with recovery to do; a usual boot takes 7 to 20
@@ -127,12 +127,15 @@ def wait_ready(running: Running, folders: Folders, progress: Progress) -> None:
 
 def terminate(pid: int, progress: Progress) -> None:
     """End the server cleanly and wait until it has written everything."""
-    process = _process(pid)
-    if process is None:
-        return
-    process.terminate()
+    if (process := _process(pid)) is not None:
+        process.terminate()
+        wait_gone(pid, progress)
+
+
+def wait_gone(pid: int, progress: Progress = silent) -> None:
+    """Return when the process has ended."""
     started = time.monotonic()
-    while (process := _process(pid)) is not None:
+    while _process(pid) is not None:
         seconds = time.monotonic() - started
         progress("Stopping Neo4j (seconds)", int(seconds), None)
         if seconds > STOP_SECONDS:
@@ -297,9 +300,9 @@ def _process(pid: int) -> psutil.Process | None:
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
-            if process.ppid() == os.getpid():
-                os.waitpid(pid, os.WNOHANG)
-            return None
+            # Our own child stays until it is waited for, which succeeds when its last thread has ended.
+            ended = process.ppid() != os.getpid() or os.waitpid(pid, os.WNOHANG)[0] == pid
+            return None if ended else process
     except (psutil.Error, ChildProcessError):
         return None
     return process
