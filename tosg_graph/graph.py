@@ -103,7 +103,7 @@ class Graph:
         """
 
         def work(transaction: neo4j.ManagedTransaction) -> neo4j.ResultSummary:
-            return transaction.run(_text(statement), parameters).consume()
+            return _send(transaction, statement, parameters).consume()
 
         with self._errors(), self.driver.session(database=self._database) as session:
             return session.execute_write(work)
@@ -113,7 +113,7 @@ class Graph:
         import neo4j
 
         def work(transaction: neo4j.ManagedTransaction) -> neo4j.ResultSummary:
-            return transaction.run(_text(_EXPLAIN + statement), parameters or {}).consume()
+            return _send(transaction, _EXPLAIN + statement, parameters or {}).consume()
 
         with (
             self._errors(explained=True),
@@ -152,7 +152,7 @@ class Graph:
         import neo4j
 
         def work(transaction: neo4j.ManagedTransaction) -> tuple[list[str], list[list[Any]]]:
-            result = transaction.run(_text(statement), parameters)
+            result = _send(transaction, statement, parameters)
             keys = list(result.keys())
             return keys, [[_plain(value) for value in record.values()] for record in result]
 
@@ -248,10 +248,16 @@ def _without_explain(message: str) -> str:
     return re.sub(r"\(line (\d+), column (\d+) \(offset: (\d+)\)\)", moved, message)
 
 
-def _text(statement: str) -> Any:
+def _send(transaction: neo4j.ManagedTransaction, statement: str, parameters: dict[str, Any]) -> neo4j.Result:
     # The driver types statements as LiteralString against injection; ours come from cypher/*.cypher, and the
     # user's own are run in read access mode.
-    return statement
+    text: Any = statement
+    try:
+        return transaction.run(text, parameters)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise QueryError(
+            f"A parameter cannot be sent to Neo4j: {error}. Use plain values, whole numbers below 2^63."
+        ) from error
 
 
 def _plain(value: Any) -> Any:
