@@ -291,7 +291,7 @@ def _read_edge_chunk(graph: Graph, columns: Mapping[str, str], ids: Ids) -> list
     rows = list(_records(graph, cypher("select_edges"), parameters))
     if any(0 < len(row[f"v{i}"]) < len(row["starts"]) for row in rows for i in range(LISTED)):
         rows = list(_records(graph, cypher("select_edges_with_gaps"), {**parameters, "listed": listed}))
-        lists = [list(map(list, zip(*row["rows"], strict=True))) for row in rows]
+        lists: list[list[Any]] = [list(map(list, zip(*row["rows"], strict=True))) for row in rows]
     else:
         lists = [[row[f"v{i}"] or None for i in range(len(listed))] for row in rows]
     return [_group(columns, grouped, listed, row, values) for row, values in zip(rows, lists, strict=True)]
@@ -412,7 +412,7 @@ def _records(graph: Graph, statement: str, parameters: Mapping[str, object]) -> 
     import neo4j
     from neo4j.exceptions import DriverError, Neo4jError
 
-    asked = neo4j.Query(statement, timeout=TIMEOUT_SECONDS)  # type: ignore[arg-type]  # the text was checked
+    asked = neo4j.Query(statement, timeout=TIMEOUT_SECONDS)
     try:
         # Rows are long lists: few of them at a time keep the buffer small.
         with graph.driver.session(

@@ -1,0 +1,274 @@
+"""The bundle on disk: file names, manifest, checksums, tensors. Knows no graph, no store and no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tosg_graph.errors import BundleError, ExportError
+from tosg_graph.resources import schema
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+NODES = "nodes.parquet"
+GENES = "genes.parquet"
+TOPOLOGY = "topology.safetensors"
+TEXT = "text.safetensors"
+CELLS = "cells.parquet"
+DIAGNOSTICS = "diagnostics.json"
+SPLITS = ("train", "val", "test")
+
+_DTYPES = {"I64": "<i8", "I32": "<i4", "I8": "<i1", "F64": "<f8", "F32": "<f4", "BOOL": "?", "U8": "<u1"}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A finished bundle: its folder, and ``manifest.json`` as a dict."""
+
+    folder: Path
+    content: dict[str, Any]
+
+    def as_facts(self) -> dict[str, str]:
+        """Short lines for people."""
+        c = self.content
+        dropped = [f"{d['count']:,} {d['what']}: {d['reason']}" for d in c["dropped"]]
+        return {
+            "bundle": str(self.folder),
+            "nodes": _counted(c["nodes"]),
+            "edges": _counted(c["edges"]),
+            "genes": f"{c['genes']:,} with abundance",
+            "cells": _counted(c["splits"]),
+            "classes": f"{len(c['classes'])} of {c['label']}",
+            "split by": f"{c['split_unit']}, verdict {c['verdict']}",
+            "left out": "; ".join(dropped) or "nothing",
+        }
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    parts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    return f"{sum(counts.values()):,} ({parts})"
+
+
+def edge_file(key: tuple[str, str, str]) -> str:
+    """File of the edges of one type, which is also how the topology names them."""
+    return f"edges/{edge_name(key)}.parquet"
+
+
+def edge_name(key: tuple[str, str, str]) -> str:
+    """``Gene__SIGNALS_TO__Protein``; types and verbs hold no double underscore."""
+    return "__".join(key)
+
+
+# --------------------------------------------------------------------------- writing
+
+
+@contextmanager
+def new_bundle(out: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``out`` that becomes ``out`` when the block ends without error.
+
+    Raises
+    ------
+    ExportError
+        If ``out`` exists, its parent cannot be written, or the disk fills up. Nothing is left behind.
+    """
+    out = out.expanduser().absolute()
+    if out.exists() or out.is_symlink():
+        raise ExportError(f"{out} exists already and is not overwritten. Remove it, or choose another --out.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    except OSError as error:
+        raise ExportError(f"{out} cannot be written: {error.strerror}. Choose another --out.") from error
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.chmod(0o777 & ~_umask())
+        if out.exists():
+            raise ExportError(f"{out} was made by something else meanwhile. Choose another --out.")
+        temporary.rename(out)
+        _sync_path(out.parent)
+    except OSError as error:
+        raise ExportError(f"{out} cannot be written: {error.strerror or error}. Nothing was left.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _sync(folder: Path) -> None:
+    for path in [*sorted(folder.rglob("*")), folder]:
+        _sync_path(path)
+
+
+def _sync_path(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write Parquet; the same table gives the same bytes."""
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(exist_ok=True)
+    # No dictionaries for numbers: a million hashes in one would only be written twice.
+    strings = [f.name for f in table.schema if "string" in str(f.type)]
+    pq.write_table(table, path, compression="zstd", compression_level=1, use_dictionary=strings)
+
+
+def write_tensors(tensors: Mapping[str, NDArray[Any]], path: Path) -> None:
+    """Write safetensors without metadata, whose order is not fixed."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    path.parent.mkdir(exist_ok=True)
+    save_file({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}, path)
+
+
+def write_json(content: object, path: Path) -> None:
+    """Write JSON with sorted keys, one key a line."""
+    text = json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False, default=str)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """Sha256 of every file of the bundle but the manifest."""
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    return {p.relative_to(folder).as_posix(): sha256_of(p) for p in paths}
+
+
+# --------------------------------------------------------------------------- reading
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read and check ``manifest.json``; each listed file must exist.
+
+    Raises
+    ------
+    BundleError
+        If the folder holds no manifest, the manifest is damaged or of a newer format, or a file is missing.
+    """
+    path = folder / MANIFEST
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(
+            f"{folder} is no bundle: it has no {MANIFEST}. Make one with tosg-export."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} cannot be read: {error}. Export the bundle again.") from error
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if not isinstance(version, int) or version < 1:
+        raise BundleError(f"{path} names no format version. Export the bundle again.")
+    if version > FORMAT_VERSION:
+        raise BundleError(
+            f"{path} has format version {version}, this program reads {FORMAT_VERSION}. Upgrade tosg-graph."
+        )
+    missing = sorted(set(schema("bundle")["manifest"]) - set(content))
+    if missing:
+        raise BundleError(f"{path} lacks {missing[0]!r}. Export the bundle again.")
+    for name in content["files"]:
+        if not _inside(name):
+            raise BundleError(f"{path} lists {name!r}, which is not a file of a bundle. Export it again.")
+        if not (folder / name).is_file():
+            raise BundleError(f"{folder / name} is missing. Export the bundle again.")
+    return content
+
+
+def _inside(name: str) -> bool:
+    return bool(re.fullmatch(r"(edges/|abundance/)?[A-Za-z0-9_.-]+", name)) and ".." not in name
+
+
+def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Compare the sha256 of every file with the manifest.
+
+    Raises
+    ------
+    BundleError
+        Naming the first file that differs.
+    """
+    for name, expected in manifest["files"].items():
+        if sha256_of(folder / name) != expected:
+            raise BundleError(f"{folder / name} was changed after the export. Export the bundle again.")
+
+
+def map_tensors(path: Path) -> dict[str, NDArray[Any]]:
+    """Map a safetensors file into memory: read-only arrays that cost nothing until they are used.
+
+    Raises
+    ------
+    BundleError
+        If the file is missing, truncated or no safetensors file.
+    """
+    import numpy as np
+
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length)) if 0 < length <= size - 8 else None
+        if not isinstance(header, dict):
+            raise BundleError(f"{path} is truncated or no safetensors file. Export the bundle again.")
+        content = np.memmap(path, np.uint8, "r", 8 + length)
+        header.pop("__metadata__", None)
+        return {name: _tensor(content, field) for name, field in header.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"{path} cannot be read: {error}. Export the bundle again.") from error
+
+
+def _tensor(content: np.memmap[Any, Any], field: Mapping[str, Any]) -> NDArray[Any]:
+    import numpy as np
+
+    start, end = field["data_offsets"]
+    if not 0 <= start <= end <= len(content):
+        raise ValueError(f"it ends before byte {end}")
+    return np.asarray(content[start:end].view(_DTYPES[field["dtype"]]).reshape(field["shape"]))
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read a Parquet file of the bundle.
+
+    Raises
+    ------
+    BundleError
+        If it is missing or damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise BundleError(f"{path} cannot be read: {error}. Export the bundle again.") from error
+
+
+def check_length(path: Path, what: str, found: int, expected: int) -> None:
+    """Raise `BundleError` where a file does not hold what the manifest says."""
+    if found != expected:
+        raise BundleError(f"{path} has {found:,} {what}, the manifest {expected:,}. Export the bundle again.")

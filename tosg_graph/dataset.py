@@ -1,0 +1,371 @@
+"""A bundle as PyTorch Geometric reads it: one topology, many cells, three equal modes.
+
+Reads bundle files only: no graph, no store. Abundance is mapped from disk and made dense per batch.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from tosg_graph import bundle
+from tosg_graph.errors import BundleError
+
+with warnings.catch_warnings():
+    # PyG scripts some functions when imported, which newer torch calls deprecated.
+    warnings.simplefilter("ignore")
+    from torch_geometric.data import Batch, Data, HeteroData
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+MODES = ("shared", "block_diagonal", "data")
+LAYERS = ("counts", "cp10k", "log1p")
+PER = 10_000.0  # cp10k: counts per ten thousand
+
+EdgeKey = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Some cells on the shared topology.
+
+    Parameters
+    ----------
+    x
+        float32 ``(B, N, 1)``: abundance of each node in the chosen layer; 0 where a node has none.
+    y
+        int64 ``(B,)``: index into ``classes``.
+    rows
+        int64 ``(B,)``: row in the ``cells`` table of the dataset.
+    """
+
+    x: Tensor
+    y: Tensor
+    rows: Tensor
+
+    @property
+    def node_major(self) -> Tensor:
+        """float32 ``(N, B, 1)``, contiguous: ``view(N, -1)`` is ready for one sparse product per layer."""
+        return self.x.transpose(0, 1).contiguous()
+
+    def to(self, device: torch.device | str) -> Cells:
+        """Move all three to ``device``."""
+        return Cells(self.x.to(device), self.y.to(device), self.rows.to(device))
+
+
+class TosgDataset(Dataset[Any]):
+    """Cells of one split of a bundle, on its topology.
+
+    Parameters
+    ----------
+    folder
+        The bundle.
+    split
+        ``train``, ``val`` or ``test``.
+    mode
+        What `batches` yields. ``shared``: `Cells` with ``x`` of shape ``(B, N, 1)``, for layers that take
+        PyG's static graphs, with ``edge_index`` once on the dataset. ``block_diagonal``: one PyG ``Batch`` of
+        B copies of the graph, whose index is built once per B. ``data``: a ``Batch`` of ordinary ``Data``.
+    layer
+        ``counts``: raw counts. ``cp10k``: counts per 10,000 of the cell's total. ``log1p``: natural
+        logarithm of 1 + cp10k. All float32.
+    verify
+        Compare each file's sha256 with the manifest when it is first read.
+
+    Raises
+    ------
+    BundleError
+        If the bundle is damaged or of a newer format version, or the split, mode or layer is unknown.
+
+    Attributes
+    ----------
+    manifest : dict
+    nodes : pyarrow.Table
+        One row per node; row numbers are node numbers.
+    cells : pyarrow.Table
+        One row per cell of the split.
+    classes : list of str
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        split: str = "train",
+        mode: Literal["shared", "block_diagonal", "data"] = "shared",
+        layer: Literal["counts", "cp10k", "log1p"] = "counts",
+        *,
+        verify: bool = True,
+    ) -> None:
+        for name, value, allowed in (
+            ("split", split, bundle.SPLITS),
+            ("mode", mode, MODES),
+            ("layer", layer, LAYERS),
+        ):
+            if value not in allowed:
+                raise BundleError(f"{name}={value!r} is unknown; choose {', '.join(allowed)}.")
+        self.folder = Path(folder)
+        self.split, self.mode, self.layer = split, mode, layer
+        self._verify = verify
+        self.manifest = bundle.read_manifest(self.folder)
+        self.classes: list[str] = list(self.manifest["classes"])
+        self.nodes = bundle.read_table(self._path(bundle.NODES))
+        self.cells = self._cells_of_split()
+        self._gene_rows = bundle.read_table(self._path(bundle.GENES))["node_row"].to_numpy()
+        self._topology = bundle.map_tensors(self._path(bundle.TOPOLOGY))
+        self._check_sizes()
+        self._shards: dict[int, dict[str, NDArray[Any]]] = {}
+        self._blocks: dict[int, Tensor] = {}
+
+    # ----------------------------------------------------------------- the graph
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes over all splits."""
+        return len(self.classes)
+
+    @property
+    def num_nodes(self) -> int:
+        """N, over all node types."""
+        return len(self.nodes)
+
+    @cached_property
+    def node_types(self) -> list[str]:
+        """Node types; those of type ``node_types[t]`` are rows ``offsets[t]`` to ``offsets[t + 1]``."""
+        return sorted(self.manifest["nodes"])
+
+    @cached_property
+    def node_offsets(self) -> dict[str, tuple[int, int]]:
+        """Type -> first row and end: adds a type's own numbers up to node numbers."""
+        bounds = self._topology["node_offsets"].tolist()
+        return {t: (bounds[i], bounds[i + 1]) for i, t in enumerate(self.node_types)}
+
+    @cached_property
+    def edge_types(self) -> list[EdgeKey]:
+        """(source type, verb, target type), in the order in which `edge_index` joins them."""
+        return [_edge_key(name) for name in sorted(self.manifest["edges"])]
+
+    @cached_property
+    def edge_index_dict(self) -> dict[EdgeKey, Tensor]:
+        """Edge type -> int64 ``(2, E)`` of node numbers; row 0 is the source."""
+        return {
+            key: torch.from_numpy(np.array(self._topology[f"{bundle.edge_name(key)}.edge_index"]))
+            for key in self.edge_types
+        }
+
+    @cached_property
+    def edge_index(self) -> Tensor:
+        """int64 ``(2, E)`` over all edge types, of node numbers."""
+        return torch.cat([torch.empty(2, 0, dtype=torch.long), *self.edge_index_dict.values()], dim=1)
+
+    @cached_property
+    def edge_type(self) -> Tensor:
+        """int64 ``(E,)``: place of each edge's type in `edge_types`."""
+        sizes = torch.tensor([e.shape[1] for e in self.edge_index_dict.values()], dtype=torch.long)
+        return torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+
+    def edge_attribute(self, key: EdgeKey, name: str) -> Tensor:
+        """float32 ``(E,)`` of one edge type; NaN where the source states none."""
+        tensor = f"{bundle.edge_name(key)}.{name}"
+        if tensor not in self._topology:
+            raise BundleError(
+                f"{self.folder / bundle.TOPOLOGY} has no {tensor!r}: no edge of the type states it."
+            )
+        return torch.from_numpy(np.array(self._topology[tensor]))
+
+    @cached_property
+    def node_mask(self) -> Tensor:
+        """bool ``(N,)``: whether the node has abundance."""
+        return torch.from_numpy(np.array(self._topology["node_has_abundance"]))
+
+    @cached_property
+    def text(self) -> Tensor:
+        """float32 ``(N, D)``: text embedding of each node; zeros where `text_mask` is False."""
+        return torch.from_numpy(np.array(self._text["embedding"]))
+
+    @cached_property
+    def text_mask(self) -> Tensor:
+        """bool ``(N,)``: whether the node has a text embedding."""
+        return torch.from_numpy(np.array(self._text["mask"]))
+
+    @cached_property
+    def _text(self) -> dict[str, NDArray[Any]]:
+        found = bundle.map_tensors(self._path(bundle.TEXT))
+        bundle.check_length(self.folder / bundle.TEXT, "rows", len(found["embedding"]), self.num_nodes)
+        return found
+
+    # ----------------------------------------------------------------- the cells
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def __getitem__(self, row: int) -> Data:
+        """One cell as ``Data``: ``x`` ``(N, 1)``, ``edge_index``, ``y`` ``(1,)``, ``row`` ``(1,)``."""
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"cell {row} of {len(self)}")
+        return self._data(self.take([row % len(self)]))
+
+    def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Cells:
+        """Cells by row of ``cells``, in the order given, on the shared topology."""
+        at = np.asarray(rows, np.int64)
+        x = torch.from_numpy(self._dense(at)).unsqueeze(-1)  # (B, N, 1)
+        return Cells(x, self._labels[at], torch.from_numpy(at.copy()))
+
+    def batches(self, batch_size: int, shuffle: bool = False, seed: int = 0) -> Iterator[Any]:
+        """Yield all cells, ``batch_size`` at a time; the last batch may be smaller.
+
+        Parameters
+        ----------
+        shuffle
+            Order by a permutation made from ``seed``; otherwise the order of ``cells``, which the export
+            has shuffled once.
+        """
+        if batch_size < 1:
+            raise BundleError(f"batch_size={batch_size} is below 1.")
+        order = np.arange(len(self))
+        if shuffle:
+            order = np.random.default_rng(seed).permutation(order)
+        for start in range(0, len(order), batch_size):
+            yield self._batch(self.take(order[start : start + batch_size]))
+
+    def iter_cells(self) -> Iterator[tuple[Tensor, dict[str, Any]]]:
+        """Yield ``(x, cell)`` one at a time: float32 ``(N, 1)`` and the cell's row of ``cells`` as a dict."""
+        step = 64
+        for start in range(0, len(self), step):
+            rows = range(start, min(start + step, len(self)))
+            dense = self.take(list(rows)).x
+            described = self.cells.slice(start, len(rows)).to_pylist()
+            yield from zip(dense, described, strict=True)
+
+    def hetero(self, row: int) -> HeteroData:
+        """One cell as ``HeteroData``: per node type ``x``, ``mask`` and ``node_row`` (the node numbers)."""
+        cells, data = self.take([row]), HeteroData()
+        for type_, (start, end) in self.node_offsets.items():
+            data[type_].x = cells.x[0, start:end]
+            data[type_].mask = self.node_mask[start:end]
+            data[type_].node_row = torch.arange(start, end)
+        for key, edges in self.edge_index_dict.items():
+            first = torch.tensor([[self.node_offsets[key[0]][0]], [self.node_offsets[key[2]][0]]])
+            data[key].edge_index = edges - first
+        data.y = cells.y
+        return data
+
+    # ----------------------------------------------------------------- inside
+
+    def _batch(self, cells: Cells) -> Any:
+        if self.mode == "shared":
+            return cells
+        if self.mode == "block_diagonal":
+            return self._block_diagonal(cells)
+        singles = [
+            Cells(cells.x[i : i + 1], cells.y[i : i + 1], cells.rows[i : i + 1]) for i in range(len(cells.y))
+        ]
+        return Batch.from_data_list([self._data(single) for single in singles])
+
+    def _data(self, cell: Cells) -> Data:
+        return Data(x=cell.x[0], edge_index=self.edge_index, y=cell.y, row=cell.rows)
+
+    def _block_diagonal(self, cells: Cells) -> Batch:
+        """As ``Batch.from_data_list`` of `_data`, without collating the edges again."""
+        size, nodes = len(cells.y), self.num_nodes
+        if size not in self._blocks:
+            offsets = (torch.arange(size) * nodes).view(1, -1, 1)
+            self._blocks[size] = (self.edge_index.unsqueeze(1) + offsets).reshape(2, -1)  # (2, B * E)
+        return Batch(
+            x=cells.x.reshape(size * nodes, -1),
+            edge_index=self._blocks[size],
+            y=cells.y,
+            row=cells.rows,
+            batch=torch.arange(size).repeat_interleave(nodes),
+            ptr=torch.arange(size + 1) * nodes,
+        )
+
+    @cached_property
+    def _labels(self) -> Tensor:
+        return torch.from_numpy(self.cells["label_index"].to_numpy().astype(np.int64))
+
+    def _dense(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Abundance of all nodes in the cells ``rows``: float32 ``(B, N)`` in the chosen layer."""
+        x = np.zeros((len(rows), self.num_nodes), np.float32)
+        bounds = np.cumsum([0, *(s["cells"] for s in self._listed)])
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"cells {rows.min()} to {rows.max()} of {len(self)}")
+        shard_of = np.searchsorted(bounds, rows, side="right") - 1
+        for number in np.unique(shard_of):
+            shard, at = self._shard(int(number)), np.flatnonzero(shard_of == number)
+            local = rows[at] - bounds[number]
+            start, length = shard["indptr"][local], np.diff(shard["indptr"])[local]
+            within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+            place = np.repeat(start, length) + within
+            cell = np.repeat(at, length)
+            values = shard["data"][place].astype(np.float64)
+            if self.layer != "counts":
+                values *= PER / np.maximum(np.repeat(shard["n_counts"][local], length), 1)
+            if self.layer == "log1p":
+                values = np.log1p(values)
+            x[cell, self._gene_rows[shard["indices"][place]]] = values
+        return x
+
+    @property
+    def _listed(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.manifest["shards"][self.split]
+        return found
+
+    def _shard(self, number: int) -> dict[str, NDArray[Any]]:
+        if number not in self._shards:
+            listed = self._listed[number]
+            path = self._path(listed["file"])
+            shard = bundle.map_tensors(path)
+            missing = {"indptr", "indices", "data", "n_counts"} - set(shard)
+            if missing:
+                raise BundleError(f"{path} lacks {min(missing)!r}. Export the bundle again.")
+            bundle.check_length(path, "cells", len(shard["indptr"]) - 1, listed["cells"])
+            bundle.check_length(path, "values", len(shard["data"]), listed["nonzeros"])
+            bundle.check_length(path, "indices", len(shard["indices"]), listed["nonzeros"])
+            bundle.check_length(path, "totals", len(shard["n_counts"]), listed["cells"])
+            self._shards[number] = shard
+        return self._shards[number]
+
+    def _path(self, name: str) -> Path:
+        """Path of a file of the bundle, checked against the manifest unless that is switched off."""
+        if name not in self.manifest["files"]:
+            raise BundleError(
+                f"{self.folder / bundle.MANIFEST} does not list {name}. Export the bundle again."
+            )
+        if self._verify:
+            bundle.verify(self.folder, {"files": {name: self.manifest["files"][name]}})
+        return self.folder / name
+
+    def _cells_of_split(self) -> pa.Table:
+        import pyarrow.compute as pc
+
+        cells = bundle.read_table(self._path(bundle.CELLS))
+        found = cells.filter(pc.equal(cells["split"], self.split)).combine_chunks()
+        expected = sum(s["cells"] for s in self._listed)
+        bundle.check_length(self.folder / bundle.CELLS, f"{self.split} cells", len(found), expected)
+        return found
+
+    def _check_sizes(self) -> None:
+        nodes, path = sum(self.manifest["nodes"].values()), self.folder / bundle.TOPOLOGY
+        bundle.check_length(self.folder / bundle.NODES, "nodes", len(self.nodes), nodes)
+        wanted = [f"{name}.edge_index" for name in self.manifest["edges"]]
+        for name in ("node_offsets", "node_has_abundance", *wanted):
+            if name not in self._topology:
+                raise BundleError(f"{path} lacks {name!r}. Export the bundle again.")
+        for name, count in self.manifest["edges"].items():
+            bundle.check_length(path, f"{name} edges", self._topology[f"{name}.edge_index"].shape[1], count)
+
+
+def _edge_key(name: str) -> EdgeKey:
+    source, verb, target = name.split("__")
+    return source, verb, target

@@ -1,0 +1,529 @@
+"""A selection and a cohort become a bundle: topology, node text, cells with a split, abundance shards.
+
+Nothing here imports torch, and nothing is written under the final name before it is complete.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tosg_graph import bundle
+from tosg_graph.bundle import SPLITS, Manifest
+from tosg_graph.errors import ExportError, StoreError
+from tosg_graph.progress import Progress, silent
+from tosg_graph.types import Selection, StoreVersion
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+    from scipy.sparse import csr_array
+
+    from tosg_graph.abundance import AbundanceReader
+    from tosg_graph.abundance_store import AbundanceStore
+    from tosg_graph.graph import Graph
+
+SHARD_CELLS = 8192  # cells per file: bounds memory, and the number of scans of the store
+EXAMPLES = 5
+UNMAPPED = "unmapped"  # what harmonise writes where no term was close enough
+OWN_COLUMNS = ("cell_id", "dataset", "barcode", "label", "label_index", "split")
+SOFTWARE = ("tosg-graph", "numpy", "pyarrow", "safetensors", "duckdb", "deltalake", "neo4j")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the store and the embedding cache contribute to a bundle.
+
+    Parameters
+    ----------
+    cells
+        One row per cell of the cohort, sorted by ``cell_id``; has the label column and ``n_counts``.
+    axis
+        ``column`` (int32), ``feature``, ``gene_id``: the gene axis.
+    counts
+        ``counts(cell_ids, axis_columns)``: raw int32 counts, rows and columns as given.
+    version
+        What the store was at.
+    text, text_mask, encoder
+        Float32 ``(N, D)`` vectors of the nodes, bool ``(N,)``, and the encoder's name.
+    release
+        Release of the graph.
+    """
+
+    cells: pa.Table
+    axis: pa.Table
+    counts: Callable[[Sequence[str], Sequence[int]], csr_array[Any, Any]]
+    version: StoreVersion
+    text: NDArray[np.float32]
+    text_mask: NDArray[np.bool_]
+    encoder: str
+    release: str
+
+
+def export(
+    selection: Selection,
+    graph: Graph,
+    store: AbundanceStore,
+    *,
+    cells: str,
+    label: str,
+    out: Path,
+    seed: int = 0,
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Write the bundle of ``selection`` and the cohort ``cells`` to ``out``.
+
+    Parameters
+    ----------
+    cells
+        Cohort expression; ``true`` for all cells.
+    label
+        Column of the cells table that becomes the class of each cell.
+    out
+        Folder to make; must not exist.
+    seed
+        Decides the split and the order of the cells, nothing else.
+    strict
+        Refuse cells without a label instead of leaving them out.
+
+    Raises
+    ------
+    ExportError
+        If ``out`` exists or cannot be written, the label cannot be used, or no gene has abundance.
+    CohortError
+        If the expression is refused or selects no cell.
+    """
+    from tosg_graph.abundance import AbundanceReader
+
+    refuse_existing(out)
+    version = store.version()
+    if version is None:
+        raise ExportError("The store has no cells yet. Add some: tosg cells add FILE.h5ad.")
+    reader = AbundanceReader.open(store, version)
+    try:
+        known = reader.cell_columns()
+        _check_label_column(label, known)
+        measured = _measure(selection, graph, store, reader, version, cells)
+        return write_bundle(
+            selection,
+            measured,
+            cohort=cells,
+            label=label,
+            out=out,
+            seed=seed,
+            strict=strict,
+            progress=progress or silent,
+        )
+    finally:
+        reader.close()
+
+
+def _measure(
+    selection: Selection,
+    graph: Graph,
+    store: AbundanceStore,
+    reader: AbundanceReader,
+    version: StoreVersion,
+    expression: str,
+) -> Measured:
+    from tosg_graph.cohort import parse
+    from tosg_graph.embeddings import DEFAULT_ENCODER, EmbeddingCache
+    from tosg_graph.harmonise import term_expander
+    from tosg_graph.release import graph_release
+
+    cohort = parse(expression, reader.cell_columns())
+    cells = reader.cells(cohort, term_expander(graph))
+    cache = EmbeddingCache.open(graph.settings.embeddings, DEFAULT_ENCODER)
+    text, mask = cache.lookup([sha or "" for sha in selection.nodes["text_sha"].to_pylist()])
+    return Measured(
+        cells=cells,
+        axis=store.axis(version),
+        counts=reader.csr,
+        version=version,
+        text=text,
+        text_mask=mask,
+        encoder=DEFAULT_ENCODER,
+        release=graph_release(graph),
+    )
+
+
+def write_bundle(
+    selection: Selection,
+    measured: Measured,
+    *,
+    cohort: str,
+    label: str,
+    out: Path,
+    seed: int = 0,
+    strict: bool = False,
+    progress: Progress = silent,
+) -> Manifest:
+    """Write a bundle from tables at hand; `export` says what the arguments mean.
+
+    Raises
+    ------
+    ExportError
+        As `export`.
+    """
+    refuse_existing(out)
+    genes, axis_dropped = gene_table(selection.nodes, measured.axis)
+    labelled, unlabelled = labelled_cells(measured.cells, label, strict)
+    cells, classes, diagnostics = _split_and_order(labelled, label, seed)
+    node_dropped = _masked_nodes(selection.nodes, genes, measured.text_mask)
+    with bundle.new_bundle(out) as folder:
+        _write_graph(selection, genes, folder)
+        text = {"embedding": measured.text.astype("float32", copy=False), "mask": measured.text_mask}
+        bundle.write_tensors(text, folder / bundle.TEXT)
+        bundle.write_table(cells, folder / bundle.CELLS)
+        bundle.write_json(diagnostics, folder / bundle.DIAGNOSTICS)
+        shards, total = _write_shards(cells, genes, measured.counts, folder, progress)
+        content = {
+            "format_version": bundle.FORMAT_VERSION,
+            "query": selection.query,
+            "parameters": selection.parameters,
+            "induced": selection.induced,
+            "cells": cohort,
+            "label": label,
+            "classes": classes,
+            "strict": strict,
+            "seed": seed,
+            "graph_release": measured.release,
+            "store": {
+                "cells": measured.version.cells,
+                "counts": measured.version.counts,
+                "axis": measured.version.axis,
+            },
+            "axis_sha256": measured.version.axis_sha256,
+            "encoder": measured.encoder,
+            "nodes": _count_values(selection.nodes["type"]),
+            "edges": {bundle.edge_name(key): len(table) for key, table in selection.edges.items()},
+            "genes": len(genes),
+            "splits": {name: sum(s["cells"] for s in shards[name]) for name in SPLITS},
+            "split_unit": diagnostics["split_unit"],
+            "verdict": diagnostics["verdict"],
+            "total_counts": total,
+            "dropped": [*unlabelled, *axis_dropped, *node_dropped],
+            "shards": shards,
+            "software": _software(),
+            "files": bundle.checksums(folder),
+        }
+        bundle.write_json(content, folder / bundle.MANIFEST)
+    return Manifest(out, bundle.read_manifest(out))
+
+
+def refuse_existing(out: Path) -> None:
+    """Raise `ExportError` where ``out`` exists, before any work is done."""
+    if out.exists() or out.is_symlink():
+        raise ExportError(f"{out} exists already and is not overwritten. Remove it, or choose another --out.")
+
+
+# --------------------------------------------------------------------------- genes and nodes
+
+
+def gene_table(nodes: pa.Table, axis: pa.Table) -> tuple[pa.Table, list[dict[str, Any]]]:
+    """Match the picked genes with the axis.
+
+    Returns
+    -------
+    genes
+        ``node_row`` (int64, ascending), ``gene_id``, ``axis_column`` (int32), ``feature``. The row number is
+        the column of the abundance shards.
+    dropped
+        Picked genes that were not measured, and measured features that were not picked.
+
+    Raises
+    ------
+    ExportError
+        If no picked node is a gene of the axis.
+    StoreError
+        If the axis gives one gene two columns.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    known = axis.filter(pc.is_valid(axis["gene_id"]))
+    if pc.count_distinct(known["gene_id"]).as_py() != len(known):
+        raise StoreError("The gene axis gives one gene two columns. Add the cells to a new store.")
+    is_gene = pc.equal(nodes["type"], "Gene")
+    at = pc.index_in(nodes["id"], known["gene_id"].combine_chunks())
+    rows = np.flatnonzero(pc.and_(is_gene, pc.is_valid(at)).to_numpy(zero_copy_only=False))
+    picked = pc.sum(is_gene).as_py() or 0
+    if not len(rows):
+        raise ExportError(
+            f"None of the {len(nodes):,} picked nodes has abundance: {picked:,} are genes, none of them "
+            f"among the {len(known):,} genes of the store. Let the query return genes that were measured."
+        )
+    found = known.take(at.take(pa.array(rows)))
+    genes = pa.table(
+        {
+            "node_row": rows.astype(np.int64),
+            "gene_id": found["gene_id"],
+            "axis_column": found["column"].cast(pa.int32()),
+            "feature": found["feature"],
+        }
+    )
+    missing = nodes["id"].filter(pc.and_(is_gene, pc.is_null(at)))
+    dropped = [
+        _dropped("nodes", "Gene that is not on the gene axis: no abundance", missing.to_pylist(), kept=True),
+        {
+            "what": "features",
+            "reason": "on the gene axis, not picked by the query",
+            "count": len(axis) - len(genes),
+            "kept": False,
+            "examples": [],
+        },
+    ]
+    return genes, [d for d in dropped if d["count"]]
+
+
+def _masked_nodes(nodes: pa.Table, genes: pa.Table, text_mask: NDArray[np.bool_]) -> list[dict[str, Any]]:
+    """Nodes that are kept with a mask: types without abundance, nodes without a text vector."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = []
+    for type_, count in _count_values(nodes["type"]).items():
+        if type_ != "Gene":
+            found.append(
+                {
+                    "what": "nodes",
+                    "reason": f"{type_}: abundance is per gene",
+                    "count": count,
+                    "kept": True,
+                    "examples": [],
+                }
+            )
+    bare = nodes["id"].filter(pc.invert(pa.array(text_mask))).to_pylist()
+    if bare:
+        found.append(_dropped("nodes", "no text vector; run tosg embed", bare, kept=True))
+    return found
+
+
+def _dropped(what: str, reason: str, ids: Sequence[str], *, kept: bool) -> dict[str, Any]:
+    return {
+        "what": what,
+        "reason": reason,
+        "count": len(ids),
+        "kept": kept,
+        "examples": sorted(ids)[:EXAMPLES],
+    }
+
+
+def _count_values(column: pa.ChunkedArray) -> dict[str, int]:
+    import pyarrow.compute as pc
+
+    return dict(sorted((v["values"], v["counts"]) for v in pc.value_counts(column).to_pylist()))
+
+
+def _write_graph(selection: Selection, genes: pa.Table, folder: Path) -> None:
+    import numpy as np
+
+    bundle.write_table(selection.nodes, folder / bundle.NODES)
+    bundle.write_table(genes, folder / bundle.GENES)
+    has_abundance = np.zeros(len(selection.nodes), np.bool_)
+    has_abundance[genes["node_row"].to_numpy()] = True
+    sizes = list(_count_values(selection.nodes["type"]).values())
+    tensors: dict[str, NDArray[Any]] = {
+        "node_offsets": np.cumsum([0, *sizes], dtype=np.int64),
+        "node_has_abundance": has_abundance,
+    }
+    for key, table in selection.edges.items():
+        name = bundle.edge_name(key)
+        rows = [table["source_row"].to_numpy(), table["target_row"].to_numpy()]
+        tensors[f"{name}.edge_index"] = np.stack(rows).astype(np.int64, copy=False)
+        for attribute in _numeric(table):
+            values = table[attribute].cast("float32", safe=False).to_numpy(zero_copy_only=False)
+            tensors[f"{name}.{attribute}"] = values.astype(np.float32)  # null is NaN
+        bundle.write_table(table, folder / bundle.edge_file(key))
+    bundle.write_tensors(tensors, folder / bundle.TOPOLOGY)
+
+
+def _numeric(table: pa.Table) -> list[str]:
+    """Columns that are numbers and not all null, apart from rows and keys."""
+    import pyarrow as pa
+
+    def is_number(kind: pa.DataType) -> bool:
+        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+    names = [f.name for f in table.schema if is_number(f.type)]
+    hidden = {"source_row", "target_row", "edge_key"}
+    return [n for n in names if n not in hidden and table[n].null_count < len(table)]
+
+
+# --------------------------------------------------------------------------- cells
+
+
+def _check_label_column(label: str, columns: Mapping[str, object]) -> None:
+    if label not in columns:
+        near = difflib.get_close_matches(label, list(columns), n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"There are {', '.join(columns)}."
+        raise ExportError(f"The cells have no column {label!r} for --label. {hint}")
+
+
+def labelled_cells(cells: pa.Table, label: str, strict: bool) -> tuple[pa.Table, list[dict[str, Any]]]:
+    """Cells that have a label, with the column ``label`` as strings, and the others counted by reason.
+
+    Raises
+    ------
+    ExportError
+        If the column is missing or no category, no cell has a label, or some lack it and ``strict`` is set.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    _check_label_column(label, dict.fromkeys(cells.column_names))
+    values = cells[label]
+    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    if not (
+        pa.types.is_string(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_large_string(kind)
+    ):
+        raise ExportError(f"The column {label!r} is {kind}, which is no category. Choose another --label.")
+    values = values.cast(pa.string())
+    unmapped = pc.fill_null(pc.equal(values, UNMAPPED), False)
+    null = pc.is_null(values)
+    dropped = [
+        _dropped("cells", f"no value in {label}", cells["cell_id"].filter(null).to_pylist(), kept=False),
+        _dropped(
+            "cells", f"{label} is {UNMAPPED}", cells["cell_id"].filter(unmapped).to_pylist(), kept=False
+        ),
+    ]
+    dropped = [d for d in dropped if d["count"]]
+    without = sum(d["count"] for d in dropped)
+    if without == len(cells):
+        raise ExportError(
+            f"None of the {len(cells):,} cells has a {label}. Choose another --label, or map the column when "
+            "adding the cells."
+        )
+    if strict and without:
+        raise ExportError(
+            f"{without:,} of {len(cells):,} cells have no {label} and --strict is set. Narrow --cells, or "
+            "leave --strict out to drop them."
+        )
+    renamed = [f"obs_{n}" if n in OWN_COLUMNS[3:] else n for n in cells.column_names]
+    labelled = cells.rename_columns(renamed).append_column("label", values)
+    return labelled.filter(pc.invert(pc.or_(null, unmapped))), dropped
+
+
+def _split_and_order(cells: pa.Table, label: str, seed: int) -> tuple[pa.Table, list[str], dict[str, Any]]:
+    """Cells in the order of the shards, the classes, and what can be said about the split."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from tosg_graph.splits import assign_splits
+
+    cells = cells.sort_by("cell_id")
+    result = assign_splits(cells, seed=seed)
+    split = np.asarray(result.split)
+    orders = [
+        np.random.default_rng([seed, i]).permutation(np.flatnonzero(split == name))
+        for i, name in enumerate(SPLITS)
+    ]
+    order = np.concatenate(orders)
+    if len(order) != len(cells):
+        raise ExportError(f"{len(cells) - len(order):,} cells were given no split. Please report this.")
+    classes = pc.unique(cells["label"]).sort()
+    cells = cells.append_column("label_index", pc.index_in(cells["label"], classes).cast(pa.int64()))
+    cells = cells.append_column("split", pa.array(split.astype(str).tolist())).take(pa.array(order))
+    kept = [n for n in cells.column_names if n not in OWN_COLUMNS]
+    cells = cells.select([*OWN_COLUMNS, *kept])
+    diagnostics = {
+        "label": label,
+        "split_unit": result.unit,
+        "verdict": result.verdict,
+        "reasons": list(result.reasons),
+        "donors": {name: _donors(cells, name) for name in SPLITS},
+        "labels": {name: _count_values(_of(cells, name)["label"]) for name in SPLITS},
+        "overlap": {
+            "donors": _shared(cells, ["dataset", "donor"] if "donor" in cells.column_names else []),
+            "cell_ids": _shared(cells, ["cell_id"]),
+            "barcodes": _shared(cells, ["dataset", "barcode"]),
+        },
+    }
+    return cells, classes.to_pylist(), diagnostics
+
+
+def _of(cells: pa.Table, split: str) -> pa.Table:
+    import pyarrow.compute as pc
+
+    return cells.filter(pc.equal(cells["split"], split))
+
+
+def _donors(cells: pa.Table, split: str) -> list[str]:
+    """Donors of a split; one list per split is what a reader compares."""
+    if "donor" not in cells.column_names:
+        return []
+    return sorted(d for d in _of(cells, split)["donor"].unique().to_pylist() if d is not None)
+
+
+def _shared(cells: pa.Table, columns: list[str]) -> int:
+    """How many values of ``columns`` occur in more than one split; unknown ones aside."""
+    import pyarrow.compute as pc
+
+    if not columns:
+        return 0
+    pairs = cells.select([*columns, "split"]).filter(pc.is_valid(cells[columns[-1]]))
+    once = pairs.group_by([*columns, "split"]).aggregate([])
+    per_value = once.group_by(columns).aggregate([([], "count_all")])
+    return int(pc.sum(pc.greater(per_value["count_all"], 1)).as_py() or 0)
+
+
+def _write_shards(
+    cells: pa.Table,
+    genes: pa.Table,
+    counts: Callable[[Sequence[str], Sequence[int]], csr_array[Any, Any]],
+    folder: Path,
+    progress: Progress,
+) -> tuple[dict[str, list[dict[str, Any]]], int]:
+    """One safetensors file per shard; returns what each holds, and the sum of all counts."""
+    import numpy as np
+
+    columns = genes["axis_column"].to_pylist()
+    shards: dict[str, list[dict[str, Any]]] = {name: [] for name in SPLITS}
+    total = 0
+    (folder / "abundance").mkdir()
+    for split, number, start, rows in _shard_rows(cells):
+        progress("Writing abundance", start, len(cells))
+        matrix = counts(rows["cell_id"].to_pylist(), columns)
+        matrix.sort_indices()
+        name = f"abundance/{split}-{number:05d}.safetensors"
+        tensors = {
+            "indptr": matrix.indptr.astype(np.int64),
+            "indices": matrix.indices.astype(np.int32),
+            "data": matrix.data.astype(np.int32),
+            "n_counts": rows["n_counts"].to_numpy().astype(np.int64),
+        }
+        bundle.write_tensors(tensors, folder / name)
+        total += int(matrix.data.sum(dtype=np.int64))
+        shards[split].append(
+            {"file": name, "first_row": start, "cells": len(rows), "nonzeros": int(matrix.nnz)}
+        )
+    progress("Writing abundance", len(cells), len(cells))
+    return shards, total
+
+
+def _shard_rows(cells: pa.Table) -> Iterator[tuple[str, int, int, pa.Table]]:
+    """``(split, number, first row, rows)`` of each shard."""
+    start = 0
+    for split in SPLITS:
+        size = len(_of(cells, split))
+        for number, first in enumerate(range(0, size, SHARD_CELLS)):
+            length = min(SHARD_CELLS, size - first)
+            yield split, number, start + first, cells.slice(start + first, length)
+        start += size
+
+
+def _software() -> dict[str, str]:
+    import platform
+    from importlib.metadata import version
+
+    return {"python": platform.python_version(), **{name: version(name) for name in SOFTWARE}}
