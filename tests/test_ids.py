@@ -67,10 +67,13 @@ def test_the_database_is_asked_only_for_what_no_table_has_as_id() -> None:
         return [pair for pair in stored if pair[0] in curies]
 
     curies = ["HGNC:1", "HGNC:7", "NCBIGene:11", "NCBIGene:12", "NCBIGene:17"]
-    found, reasons = resolve(IdResolver([GENES], lookup), "Gene", curies)
+    resolver = IdResolver([GENES], lookup)
+    found, reasons = resolve(resolver, "Gene", curies)
     assert found == ["HGNC:1", "HGNC:7", None, "HGNC:2", "HGNC:7"]
     assert reasons == {"NCBIGene:11": "ambiguous id (2 candidates)"}
     assert asked == [("Gene", ["HGNC:7", "NCBIGene:11", "NCBIGene:12", "NCBIGene:17"])]
+    assert resolve(resolver, "Gene", ["HGNC:7", "NCBIGene:99"])[0] == ["HGNC:7", None]
+    assert asked[1:] == [("Gene", ["NCBIGene:99"])]
 
 
 def test_nothing_to_resolve() -> None:

@@ -46,7 +46,7 @@ def edges(key: str, ends: tuple[str, str, str], **columns: Any) -> EdgeTable:
 
 
 def small() -> Tables:
-    """Gene i is HGNC:i with Entrez id 100+i and is the i-th row; the score of an edge is 10*subject+object."""
+    """Gene i is HGNC:i with Entrez id 100+i and is row i; the score of an edge is 10*subject+object."""
     genes = nodes(
         "hgnc",
         "Gene",
@@ -129,8 +129,8 @@ def test_upsert_stores_what_the_tables_say(upserting: Graph) -> None:
     )
     assert both == [{"id": "CHEBI:1", "s": ["chebi", "drugs"], "a": True}]
     signals = upserting.rows(
-        "MATCH (a:Gene)-[r:SIGNALS_TO]->(b:Gene) RETURN a.id AS a, b.id AS b, r.sign AS sign, r.score AS score, "
-        "r.source AS source, r.publications AS p, r.edge_key AS k ORDER BY a"
+        "MATCH (a:Gene)-[r:SIGNALS_TO]->(b:Gene) RETURN a.id AS a, b.id AS b, r.sign AS sign, "
+        "r.score AS score, r.source AS source, r.publications AS p, r.edge_key AS k ORDER BY a"
     )
     assert [list(row.values())[:6] for row in signals] == [
         ["HGNC:1", "HGNC:2", 1, 12.0, "SIGNOR", ["PMID:1", "PMID:2"]],
@@ -236,7 +236,7 @@ def test_an_xref_is_found_through_its_index(upserting: Graph) -> None:
     assert {states[name] for name in wanted} == {"ONLINE"}
 
 
-# --------------------------------------------------------------------------- into a graph that holds something
+# --------------------------------------------------------------------------- into a graph that holds some
 
 
 def test_edges_find_stored_nodes_by_id_and_by_xref(upserting: Graph) -> None:
@@ -330,7 +330,7 @@ def test_one_bad_table_stops_the_load_before_anything_is_written(upserting: Grap
 
 
 def test_a_load_whose_counts_differ_fails_and_makes_no_release(upserting: Graph) -> None:
-    done = []
+    done: list[Any] = []
 
     def meddle(description: str, _: int, total: int | None) -> None:
         if description == "Writing SIGNALS_TO" and not done:
@@ -423,7 +423,8 @@ from test_load import many
 from tosg_graph.graph import Graph
 from tosg_graph.load import load
 from tosg_graph.settings import Settings
-with Graph.connect(Settings(home=Path({home!r}), cache=Path({cache!r}), heap="1g", page_cache="512m")) as graph:
+settings = Settings(home=Path({home!r}), cache=Path({cache!r}), heap="1g", page_cache="512m")
+with Graph.connect(settings) as graph:
     load(graph, many({n}), lambda what, done, total: print(what, done, flush=True))
 """
 

@@ -39,6 +39,7 @@ class IdResolver:
         self._lookup = lookup
         self._ids: dict[str, set[str]] = {}
         self._xrefs: dict[str, dict[str, set[str]]] = {}
+        self._stored: dict[str, dict[str, set[str]]] = defaultdict(dict)
 
     def resolve(self, label: str, curies: pa.ChunkedArray) -> tuple[pa.ChunkedArray, dict[str, str]]:
         """Resolve many CURIEs at once.
@@ -68,10 +69,7 @@ class IdResolver:
     def _resolve_distinct(self, label: str, curies: list[str]) -> tuple[list[str | None], dict[str, str]]:
         ids = self._ids_of(label)
         open_ones = [c for c in curies if c not in ids]
-        stored: dict[str, set[str]] = defaultdict(set)
-        if self._lookup and open_ones:
-            for curie, entity in self._lookup(label, open_ones):
-                stored[curie].add(entity)
+        stored = self._stored_of(label, open_ones)
         xrefs = self._xrefs_of(label) if open_ones else {}
         found: list[str | None] = []
         reasons: dict[str, str] = {}
@@ -89,6 +87,16 @@ class IdResolver:
         if label not in self._ids:
             self._ids[label] = {i for data in self._tables[label] for i in data["id"].to_pylist()}
         return self._ids[label]
+
+    def _stored_of(self, label: str, curies: list[str]) -> dict[str, set[str]]:
+        """Ask the database once for each CURIE; several tables name the same genes."""
+        stored = self._stored[label]
+        if self._lookup:
+            unasked = [curie for curie in curies if curie not in stored]
+            stored.update((curie, set()) for curie in unasked)
+            for curie, entity in self._lookup(label, unasked) if unasked else ():
+                stored[curie].add(entity)
+        return stored
 
     def _xrefs_of(self, label: str) -> dict[str, set[str]]:
         import pyarrow as pa

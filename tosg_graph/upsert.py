@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 SAME, CREATED, UPDATED, REFUSED = 0, 1, 2, 3
 _BATCH = 5_000
 
-Status = "npt.NDArray[np.int8]"
-
 
 def upsert_nodes(
     graph: Graph, nodes: Merged, loaded_sources: frozenset[str], release: str, progress: Progress
