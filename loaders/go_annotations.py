@@ -28,12 +28,13 @@ _COLUMNS = ("gene", "term", "evidence", "aspect")
 
 
 def parse(paths: dict[str, Path]) -> Parsed:
-    """Parse annotations into INVOLVED_IN, ENABLES and LOCATED_IN; evidence codes of a pair are merged into a list.
+    """Parse annotations into INVOLVED_IN, ENABLES and LOCATED_IN; a pair's codes are merged.
 
     Parameters
     ----------
     paths
-        ``annotations``: Parquet with ``gene`` (NCBI Gene, int), ``term`` (GO, int), ``evidence``, ``aspect`` (P, F, C).
+        ``annotations``: Parquet with ``gene`` (NCBI Gene, int), ``term`` (GO, int), ``evidence`` and
+        ``aspect`` (P, F, C).
 
     Raises
     ------

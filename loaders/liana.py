@@ -24,7 +24,7 @@ SOURCE = Source(
             member="liana/resource/omni_resource.csv",
         )
     },
-    note="15 resources kept apart by name; mouse rows and consensus rows that another resource states are left out.",
+    note="Resources are kept apart; mouse rows and consensus rows that another resource states are left out.",
 )
 
 _MOUSE, _CONSENSUS = "mouseconsensus", "consensus"
@@ -33,7 +33,7 @@ _MOUSE, _CONSENSUS = "mouseconsensus", "consensus"
 def parse(paths: dict[str, Path]) -> Parsed:
     """Parse ligand-receptor pairs into LIGAND_OF between proteins, one edge per pair and resource.
 
-    A complex is linked by its members: every ligand member to every receptor member, and ``complex`` names the
+    A complex is linked by its members: every ligand member to every receptor member; ``complex`` names the
     complexes. ``read`` counts these member pairs, and a refused row as one.
 
     Parameters

@@ -15,7 +15,7 @@ SOURCE = Source(
     homepage="https://obofoundry.org/ontology/uberon.html",
     size_mb=1.9,
     files={"terms": guide_file("UBERON", "v2026-04-01")},
-    note="The packed file does not tell is_a from part_of: every parent edge says relation 'is_a or part_of'.",
+    note="The packed file does not tell is_a from part_of: parent edges say relation 'is_a or part_of'.",
 )
 
 

@@ -27,8 +27,8 @@ def parse(paths: dict[str, Path]) -> Parsed:
     Parameters
     ----------
     paths
-        ``entries``: ``UniProt-ontology-<version>.json.zst``; ``hgnc``: ``hgnc_entries.tsv``, for the names of the
-        proteins it knows. The others are named by their entry name.
+        ``entries``: ``UniProt-ontology-<version>.json.zst``; ``hgnc``: ``hgnc_entries.tsv``, for the names of
+        the proteins it knows. The others are named by their entry name.
     """
     named = protein_rows(paths["hgnc"])
     rows: list[Row] = []

