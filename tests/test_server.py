@@ -185,15 +185,14 @@ def test_a_wrong_password_is_one_line(own: Settings) -> None:
     finally:
         file.write_text(good, encoding="utf-8")
     address = server.start(own)
-    named = replace(own, uri=address.uri, password="wrong-one")
+    time.sleep(6)  # several wrong passwords make Neo4j refuse the right one too, for five seconds
+    named = replace(own, uri=address.uri, password=address.password)
+    assert server.ensure_running(named).uri == address.uri
+    assert server.status(named).version == "5.26.30"
     with pytest.raises(
         ServerError, match=r"refuses user 'neo4j' with the password given.*TOSG_NEO4J_PASSWORD"
     ):
-        server.ensure_running(named)
-    assert not server.status(named).running
-    named = replace(named, password=address.password)
-    assert server.ensure_running(named).uri == address.uri
-    assert server.status(named).version == "5.26.30"
+        server.ensure_running(replace(named, password="wrong-one"))
     with pytest.raises(ServerError, match="was not started by tosg"):
         server.stop(named)
 
@@ -210,7 +209,6 @@ def test_a_server_that_cannot_boot_says_why(own: Settings, monkeypatch: pytest.M
     with pytest.raises(ServerError, match="TOSG_NEO4J_HEAP") as error:
         server.start(replace(own, heap="9000g"))
     assert "ran out of memory" in one_line(error)
-    server.start(own)
 
 
 @pytest.mark.server

@@ -24,6 +24,8 @@ from tosg_graph.server_config import Folders
 BOOT_SECONDS = 180  # of silence on a slow disk with recovery to do; a usual boot takes 7 to 20
 STOP_SECONDS = 120
 _POLL_SECONDS = 0.1
+# Of the heap, at boot; of the machine, at boot; at work.
+_OUT_OF_MEMORY = ("Could not reserve enough space", "Native memory allocation", "OutOfMemoryError")
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ def died_line(folders: Folders, since: float = 0.0) -> str:
     log = "\n".join(_lines_since(_tail(folders.logs / "neo4j.log"), since))
     text = f"{log}\n{console}"
     where = folders.logs / "neo4j.log"
-    if "OutOfMemoryError" in text or "Could not reserve enough space" in text:
+    if any(said in text for said in _OUT_OF_MEMORY):
         said = useful_line(console)
         return f"Neo4j ran out of memory and ended: {said} Set TOSG_NEO4J_HEAP to another size, such as 4g."
     if "No space left on device" in text:
