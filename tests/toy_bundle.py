@@ -57,7 +57,7 @@ def edges(rows: list[tuple[int, int, int, str, float | None, int | None]]) -> pa
 
 
 def selection() -> Selection:
-    """Rows: 4 genes (0-3), 1 pathway (4), 2 proteins (5, 6). Node 2 is isolated; no edge touches a pathway."""
+    """Rows: 4 genes (0-3), 1 pathway (4), 2 proteins (5, 6). No edge touches nodes 2 and 4."""
     ids = [*GENES, "WIKIPATHWAYS:WP1", "UniProtKB:P1", "UniProtKB:P2"]
     types = ["Gene"] * 4 + ["Pathway"] + ["Protein"] * 2
     nodes = pa.table(
@@ -72,7 +72,9 @@ def selection() -> Selection:
     return Selection(
         nodes=nodes,
         edges={
-            ("Gene", "ENCODES", "Protein"): edges([(0, 5, 11, "hgnc", None, None), (1, 6, 12, "hgnc", None, None)]),
+            ("Gene", "ENCODES", "Protein"): edges(
+                [(0, 5, 11, "hgnc", None, None), (1, 6, 12, "hgnc", None, None)]
+            ),
             ("Gene", "SIGNALS_TO", "Gene"): edges(
                 [
                     (0, 1, 21, "a", 0.5, 1),  # row 0 keeps its edges
