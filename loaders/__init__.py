@@ -8,9 +8,12 @@ from __future__ import annotations
 from types import ModuleType
 
 from loaders import (
+    bindingdb,
     chebi,
     cl,
+    diseases,
     drug_targets,
+    drugcentral,
     famplex,
     gene_disease,
     go,
@@ -29,6 +32,7 @@ _MODULES = (
     *(hgnc, uniprot, famplex, wikipathways, liana, signaling),
     *(go, go_annotations, mondo, cl, uberon, chebi),
     *(drug_targets, gene_disease, pathway_disease),
+    *(drugcentral, bindingdb, diseases),  # from files that the user gives
 )
 
 # In load order: of a property that two sources give, the first one's value stays.

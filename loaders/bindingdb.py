@@ -1,0 +1,95 @@
+"""BindingDB affinities between DrugBank drugs and human genes, as dhimmel/bindingdb tabulates them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from loaders.drugbank import FILES, drug_row, human_genes, preferred_ids
+from loaders.tables import Row, edge_table, node_table, read_rows, split_list
+from tosg_graph.errors import LoadError
+from tosg_graph.types import Parsed, Reject, Source, UserFile
+
+_HOME = "https://github.com/dhimmel/bindingdb"
+
+SOURCE = Source(
+    key="bindingdb",
+    title="BindingDB affinities of drugs",
+    version="2015 (dhimmel/bindingdb 28dc702)",
+    licence="CC-BY-3.0; rows from ChEMBL CC-BY-SA-3.0",
+    homepage=_HOME,
+    size_mb=0.3,
+    files={"bindings": UserFile("bindings-drugbank-gene.tsv*", f"{_HOME}/tree/master/data"), **FILES},
+    in_demo=False,
+    note="A table of measurements, not of binders: values above 10 uM are rejected.",
+)
+
+_WEAKEST_NM = 10_000.0
+_CENSORED_NM = 10_001.0  # how the table writes a result of "> 10 uM"
+
+
+def parse(paths: dict[str, Path]) -> Parsed:
+    """Parse drugs and TARGETS with ``affinity_nm``.
+
+    Parameters
+    ----------
+    paths
+        ``bindings``: the table; ``chebi``, ``drugbank``, ``hgnc``: to name drugs and genes.
+
+    Raises
+    ------
+    LoadError
+        If an affinity is not a positive number.
+    """
+    preferred, human = preferred_ids(paths), human_genes(paths)
+    columns = [
+        "drugbank_id",
+        "entrez_gene",
+        "affinity_nM",
+        "sources",
+        "pubmeds",
+        "drugbank_name",
+        "drugbank_approved",
+    ]
+    drugs: list[Row] = []
+    rows: list[Row] = []
+    rejects: list[Reject] = []
+    read = 0
+    for number, row in read_rows(paths["bindings"], columns):
+        read += 1
+        drug = drug_row(row["drugbank_id"], row["drugbank_name"], preferred)
+        drugs.append({**drug, "approved": True if row["drugbank_approved"] == "1" else None})
+        affinity = _affinity(row["affinity_nM"], number, paths["bindings"])
+        if affinity == _CENSORED_NM:
+            rejects.append(Reject(number, "affinity_nM", row["affinity_nM"], "no binding up to 10 uM"))
+        elif affinity > _WEAKEST_NM:
+            rejects.append(Reject(number, "affinity_nM", row["affinity_nM"], "weaker than 10 uM"))
+        elif row["entrez_gene"] not in human:
+            rejects.append(Reject(number, "entrez_gene", row["entrez_gene"], "not a human gene"))
+        else:
+            rows.append(
+                {
+                    "subject": drug["id"],
+                    "object": f"NCBIGene:{row['entrez_gene']}",
+                    "affinity_nm": affinity,
+                    "reference": "; ".join(split_list(row["sources"], ",")),
+                    "publications": [f"PMID:{p}" for p in split_list(row["pubmeds"], ",") if p.isdigit()],
+                }
+            )
+    edges = edge_table(
+        "bindingdb", "affinities", ("Drug", "TARGETS", "Gene"), rows, read=read, rejects=rejects
+    )
+    return Parsed((node_table("bindingdb", "drugs", "Drug", drugs, read=read),), (edges,))
+
+
+def _affinity(text: str, number: int, path: Path) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise LoadError(
+            f"{path.name}: row {number}, column 'affinity_nM', value {text!r}: "
+            "not a positive number; correct the row."
+        )
+    return value
