@@ -40,3 +40,8 @@ def facts_path(name: str) -> Path:
 def lock_text(name: str) -> str:
     """Text of a lock file beside the program, e.g. ``jars.lock``."""
     return (files("tosg_graph") / name).read_text(encoding="utf-8")
+
+
+def grammar(name: str) -> str:
+    """Text of a grammar beside the program, e.g. ``cohort.lark``."""
+    return (files("tosg_graph") / f"{name}.lark").read_text(encoding="utf-8")

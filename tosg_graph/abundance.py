@@ -1,0 +1,327 @@
+"""Reads of the abundance store: one store version behind one locked-down DuckDB connection.
+
+Mean abundance is in raw counts per cell; ``pct`` is the percentage of cells with a count above zero. Cells
+without any count of a gene are part of both.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tosg_graph.cohort import Cohort, ExpandTerm, identifier, kind_of, parse, tests
+from tosg_graph.errors import CohortError, StoreError
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+    from scipy.sparse import csr_array
+
+    from tosg_graph.abundance_store import AbundanceStore
+    from tosg_graph.types import StoreVersion
+
+STATS = ("mean", "pct")
+MEMORY_LIMIT = "4GB"
+_NEAREST = 5
+_FACET_VALUES = 30
+_CSR_BATCH = 1_000_000  # counts per Arrow batch
+
+
+class AbundanceReader:
+    """Answers over one store version. Not for several threads or forked processes: open one in each."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, axis: pa.Table, version: StoreVersion) -> None:
+        self._connection = connection
+        self.axis = axis
+        self.version = version
+
+    @classmethod
+    def open(cls, store: AbundanceStore, version: StoreVersion | None = None) -> AbundanceReader:
+        """Open the store at ``version``, by default its newest.
+
+        Raises
+        ------
+        StoreError
+            If nothing was ever added to the store.
+        """
+        version = version or store.version()
+        if version is None:
+            raise StoreError("The store holds no cells yet. Add some: tosg cells add FILE.h5ad")
+        connection = _locked_connection(store.cells_files(version), store.counts_files(version))
+        return cls(connection, store.axis(version), version)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def __enter__(self) -> AbundanceReader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # ----------------------------------------------------------------- cells
+
+    def cell_columns(self) -> dict[str, str]:
+        """Column -> DuckDB type of the cells table."""
+        return {row[0]: row[1] for row in self._connection.execute("DESCRIBE cells").fetchall()}
+
+    def cells(
+        self,
+        cohort: Cohort | str | None,
+        expand_term: ExpandTerm,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """Return the cells of a cohort, sorted by ``cell_id``; all columns unless ``columns`` names some.
+
+        Raises
+        ------
+        CohortError
+            If nothing is selected (the nearest values are named), or a column is unknown.
+        """
+        known = self.cell_columns()
+        wanted = ", ".join(identifier(c, known) for c in columns) if columns else "*"
+        checked, where, parameters = self._where(cohort, known, expand_term)
+        # The text holds checked column names and ? marks only.
+        found = self._connection.sql(
+            f"SELECT {wanted} FROM cells WHERE {where} ORDER BY cell_id",  # noqa: S608
+            params=parameters,
+        ).to_arrow_table()
+        if not len(found):
+            raise CohortError(self._nothing(checked))
+        return found
+
+    def facets(
+        self, cohort: Cohort | str | None, expand_term: ExpandTerm, by: Sequence[str] = ()
+    ) -> list[pa.Table]:
+        """Count a cohort's cells by values: one table ``<column>``, ``cells``, ``pct`` per column.
+
+        Without ``by``: by dataset, and by each text column that has from 2 to 30 values in the cohort.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        cells = self.cells(cohort, expand_term)
+        known = self.cell_columns()
+        for column in by:
+            identifier(column, known)
+        names = list(by) or ["dataset", *(c for c in known if c != "dataset" and kind_of(known[c]) == "text")]
+        tables = []
+        for name in names:
+            counted = pc.value_counts(cells[name].combine_chunks())
+            rows = sorted(
+                zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True), key=_by_count
+            )
+            if by or name == "dataset" or 2 <= len(rows) <= _FACET_VALUES:
+                values, counts = zip(*rows, strict=True)
+                pct = [100 * n / len(cells) for n in counts]
+                tables.append(pa.table({name: list(values), "cells": list(counts), "pct": pct}))
+        return tables
+
+    def nearest(self, column: str, value: str) -> list[str]:
+        """Return up to five values of a text column that look most like ``value``."""
+        name = identifier(column, self.cell_columns())
+        rows = self._connection.sql(
+            f"SELECT DISTINCT {name} FROM cells WHERE {name} IS NOT NULL ORDER BY 1"  # noqa: S608  # checked name
+        ).fetchall()
+        values = {str(row[0]).lower(): str(row[0]) for row in rows}
+        near = difflib.get_close_matches(value.lower(), values, n=_NEAREST, cutoff=0.3)
+        inside = [low for low in values if value.lower() in low]
+        return [values[low] for low in dict.fromkeys([*inside, *near])][:_NEAREST]
+
+    # ----------------------------------------------------------------- counts
+
+    def axis_columns(self, gene_ids: Sequence[str]) -> dict[str, int]:
+        """Gene id -> axis column, of those of ``gene_ids`` that were ever measured."""
+        wanted = set(gene_ids)
+        pairs = zip(self.axis["gene_id"].to_pylist(), self.axis["column"].to_pylist(), strict=True)
+        return {gene: column for gene, column in pairs if gene in wanted}
+
+    def csr(self, cell_ids: Sequence[str], axis_columns: Sequence[int]) -> csr_array[Any, Any]:
+        """Raw counts, int32, shape ``(len(cell_ids), len(axis_columns))``; rows and columns as given.
+
+        Raises
+        ------
+        StoreError
+            If a cell is not in the store, or an id or a column is given twice.
+        """
+        chunks = list(self.iter_csr(cell_ids, axis_columns, rows_per_chunk=max(1, len(cell_ids))))
+        return chunks[0]
+
+    def iter_csr(
+        self, cell_ids: Sequence[str], axis_columns: Sequence[int], rows_per_chunk: int
+    ) -> Iterator[csr_array[Any, Any]]:
+        """Yield `csr` in chunks of ``rows_per_chunk``, which bounds memory; no cells yield one empty chunk."""
+        columns = _distinct("axis column", axis_columns)
+        _distinct("cell", cell_ids)
+        for start in range(0, max(1, len(cell_ids)), rows_per_chunk):
+            yield self._chunk(list(cell_ids[start : start + rows_per_chunk]), columns)
+
+    def aggregate(
+        self,
+        axis_columns: Sequence[int],
+        by: str | None,
+        cohort: Cohort | str | None,
+        expand_term: ExpandTerm,
+        stats: Sequence[str] = STATS,
+    ) -> pa.Table:
+        """Summarise genes over the cells of a cohort.
+
+        Parameters
+        ----------
+        axis_columns
+            Columns of the gene axis.
+        by
+            Column of the cells to group by; None for one group.
+        stats
+            ``mean`` (raw counts per cell) and/or ``pct`` (percentage of cells with a count above zero).
+
+        Returns
+        -------
+        Table
+            ``axis_column``, ``<by>``, the stats, ``cells`` (size of the group); one row per column and group,
+            in the order given and by value of the group; cells without a value form the group null.
+
+        Raises
+        ------
+        CohortError
+            If a statistic or column is unknown, or the cohort is empty.
+        """
+        import pyarrow as pa
+
+        unknown = [s for s in stats if s not in STATS]
+        if unknown or not stats:
+            raise CohortError(
+                f"{unknown[0] if unknown else '(none)'!r} is no statistic. Choose from {', '.join(STATS)}."
+            )
+        columns = _distinct("axis column", axis_columns)
+        known = self.cell_columns()
+        group = identifier(by, known) if by else "NULL"
+        checked, where, parameters = self._where(cohort, known, expand_term)
+        wanted = pa.table(
+            {"gene": pa.array(columns, pa.int32()), "place": pa.array(range(len(columns)), pa.int64())}
+        )
+        # The text holds checked column names and ? marks only.
+        text = f"""
+            WITH chosen AS (SELECT block, cell, {group} AS grp FROM cells WHERE {where}),
+            groups AS (SELECT grp, count(*) AS cells FROM chosen GROUP BY grp),
+            sums AS (
+                SELECT counts.gene, chosen.grp, sum(counts.count) AS total,
+                       count(*) FILTER (counts.count > 0) AS hits
+                FROM counts JOIN wanted USING (gene) JOIN chosen USING (block, cell)
+                GROUP BY counts.gene, chosen.grp
+            )
+            SELECT wanted.gene AS axis_column, groups.grp AS grp,
+                   coalesce(sums.total, 0) / groups.cells AS mean,
+                   100.0 * coalesce(sums.hits, 0) / groups.cells AS pct,
+                   groups.cells AS cells
+            FROM wanted CROSS JOIN groups
+            LEFT JOIN sums ON sums.gene = wanted.gene AND sums.grp IS NOT DISTINCT FROM groups.grp
+            ORDER BY wanted.place, groups.grp NULLS LAST
+        """  # noqa: S608
+        with _registered(self._connection, "wanted", wanted):
+            found = self._connection.sql(text, params=parameters).to_arrow_table()
+        if not len(found) and columns:
+            raise CohortError(self._nothing(checked))
+        found = found.set_column(2, "mean", found["mean"].cast(pa.float64()))
+        found = found.set_column(3, "pct", found["pct"].cast(pa.float64()))
+        kept = ["axis_column", *(["grp"] if by else []), *(s for s in STATS if s in stats), "cells"]
+        return found.select(kept).rename_columns([by if c == "grp" and by else c for c in kept])
+
+    # ----------------------------------------------------------------- inside
+
+    def _where(
+        self, cohort: Cohort | str | None, known: Mapping[str, str], expand_term: ExpandTerm
+    ) -> tuple[Cohort, str, list[Any]]:
+        checked = cohort if isinstance(cohort, Cohort) else parse(cohort or "true", known)
+        text, parameters = checked.to_sql(expand_term)
+        return checked, text, parameters
+
+    def _nothing(self, cohort: Cohort) -> str:
+        """Say what was looked for, and which values of that column come nearest."""
+        hints = []
+        for test in tests(cohort.tree):
+            texts = [c for c in test.constants if isinstance(c, str)]
+            near = self.nearest(test.column, texts[0]) if texts else []
+            if near:
+                hints.append(f"{test.column} has {', '.join(map(repr, near))}")
+        hint = f" Nearest values: {'; '.join(dict.fromkeys(hints))}." if hints else ""
+        return f"No cell is selected by {cohort.expression!r}.{hint} `tosg cohort true` shows what there is."
+
+    def _chunk(self, cell_ids: list[str], columns: list[int]) -> csr_array[Any, Any]:
+        import numpy as np
+        import pyarrow as pa
+        from scipy.sparse import csr_array
+
+        rows = pa.table(
+            {"cell_id": pa.array(cell_ids, pa.string()), "place": pa.array(range(len(cell_ids)), pa.int64())}
+        )
+        genes = pa.table(
+            {"gene": pa.array(columns, pa.int32()), "slot": pa.array(range(len(columns)), pa.int32())}
+        )
+        with (
+            _registered(self._connection, "wanted_cells", rows),
+            _registered(self._connection, "wanted", genes),
+        ):
+            places = self._connection.sql(
+                "SELECT place, block, cell FROM wanted_cells JOIN cells USING (cell_id)"
+            ).to_arrow_table()
+            if len(places) != len(cell_ids):
+                held = {cell_ids[place] for place in places["place"].to_pylist()}
+                missing = [c for c in cell_ids if c not in held]
+                raise StoreError(
+                    f"{len(missing)} of {len(cell_ids)} cells are not in the store, first {missing[:1]}. "
+                    "Read the cells of this store version again."
+                )
+            with _registered(self._connection, "places", places):
+                found = self._connection.sql(
+                    "SELECT place, slot, count FROM counts JOIN wanted USING (gene) "
+                    "JOIN places USING (block, cell) WHERE count > 0 ORDER BY place, slot"
+                ).to_arrow_table()
+        sizes = np.bincount(found["place"].to_numpy(), minlength=len(cell_ids))
+        indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        parts = (found["count"].to_numpy(), found["slot"].to_numpy().astype(np.int32), indptr)
+        return csr_array(parts, shape=(len(cell_ids), len(columns)))
+
+
+def _locked_connection(cells_files: Sequence[str], counts_files: Sequence[str]) -> duckdb.DuckDBPyConnection:
+    """Connect to an in-memory DuckDB that can read these files and nothing else."""
+    import duckdb
+
+    connection = duckdb.connect(":memory:", config={"memory_limit": MEMORY_LIMIT})
+    connection.execute("SET allowed_paths = ?", [[*cells_files, *counts_files]])
+    # Older files lack the obs columns that newer ones brought: null there.
+    connection.read_parquet(list(cells_files), union_by_name=True).create_view("cells")
+    connection.read_parquet(list(counts_files)).create_view("counts")
+    connection.execute("SET autoinstall_known_extensions = false")
+    connection.execute("SET autoload_known_extensions = false")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+class _registered:
+    """An Arrow table under a name, for the time of one statement."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
+        self._connection, self._name, self._table = connection, name, table
+
+    def __enter__(self) -> None:
+        self._connection.register(self._name, self._table)
+
+    def __exit__(self, *exc: object) -> None:
+        self._connection.unregister(self._name)
+
+
+def _distinct(what: str, values: Sequence[Any]) -> list[Any]:
+    found = list(values)
+    if len(set(found)) != len(found):
+        twice = next(v for place, v in enumerate(found) if v in found[:place])
+        raise StoreError(f"The {what} {twice!r} was asked for twice. Name each once.")
+    return found
+
+
+def _by_count(row: tuple[Any, int]) -> tuple[int, bool, str]:
+    value, count = row
+    return -count, value is None, str(value)
