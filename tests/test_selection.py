@@ -30,7 +30,7 @@ WITH p1, p2, w, d
 MATCH (a:Gene {id: 'HGNC:1'}), (b:Gene {id: 'HGNC:2'}), (c:Gene {id: 'HGNC:3'}), (f:Gene {id: 'HGNC:4'})
 CREATE (a)-[:SIGNALS_TO {source: 'x', edge_key: 1, sign: 1, score: 0.5}]->(b),
        (a)-[:SIGNALS_TO {source: 'y', edge_key: 2, sign: -1}]->(b),
-       (b)-[:SIGNALS_TO {source: 'x', edge_key: 3, sign: 0, score: 0.25, 
+       (b)-[:SIGNALS_TO {source: 'x', edge_key: 3, sign: 0, score: 0.25,
                        publications: ['PMID:1', 'PMID:2']}]->(c),
        (c)-[:SIGNALS_TO {source: 'x', edge_key: 4, sign: 1, negated: true}]->(c),
        (a)-[:ENCODES {source: 'hgnc', edge_key: 5}]->(p1), (b)-[:ENCODES {source: 'hgnc', edge_key: 6}]->(p2),

@@ -422,8 +422,8 @@ def _split_and_order(cells: pa.Table, label: str, seed: int) -> tuple[pa.Table, 
     from tosg_graph.splits import assign_splits
 
     cells = cells.sort_by("cell_id")
-    result = assign_splits(cells, seed=seed)
-    split = np.asarray(result.split)
+    result = assign_splits(cells, seed=seed, label="label")
+    split = result.split.to_numpy(zero_copy_only=False)
     orders = [
         np.random.default_rng([seed, i]).permutation(np.flatnonzero(split == name))
         for i, name in enumerate(SPLITS)
@@ -433,7 +433,7 @@ def _split_and_order(cells: pa.Table, label: str, seed: int) -> tuple[pa.Table, 
         raise ExportError(f"{len(cells) - len(order):,} cells were given no split. Please report this.")
     classes = pc.unique(cells["label"]).sort()
     cells = cells.append_column("label_index", pc.index_in(cells["label"], classes).cast(pa.int64()))
-    cells = cells.append_column("split", pa.array(split.astype(str).tolist())).take(pa.array(order))
+    cells = cells.append_column("split", result.split).take(pa.array(order))
     kept = [n for n in cells.column_names if n not in OWN_COLUMNS]
     cells = cells.select([*OWN_COLUMNS, *kept])
     diagnostics = {
