@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from tosg_graph import bundle
 from tosg_graph.dataset import TosgDataset
 from tosg_graph.errors import BundleError
 from tosg_graph.export import write_bundle
+from tosg_graph.resources import schema
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # PyG scripts functions when imported, which newer torch calls deprecated
@@ -273,3 +276,41 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
 def test_unknown_options_are_refused(folder: Path, keys: Any) -> None:
     with pytest.raises(BundleError, match=r"is unknown; choose"):
         TosgDataset(folder, **keys)
+
+
+# --------------------------------------------------------------------------- the documented reader
+
+
+def documented_reader() -> str:
+    page = Path(__file__).parent.parent / "docs" / "bundle-format.md"
+    return page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+
+
+def test_the_documented_reader_agrees_with_the_dataset(folder: Path) -> None:
+    names: dict[str, Any] = {"__name__": "reader"}
+    exec(documented_reader(), names)
+    for split in SPLITS:
+        x, y, edges, nodes = names["read_bundle"](folder, split)
+        data = TosgDataset(folder, split=split, layer="log1p")
+        whole = data.take(range(len(data)))
+        torch.testing.assert_close(torch.from_numpy(x), whole.x[..., 0])
+        assert y.tolist() == whole.y.tolist()
+        assert np.concatenate(list(edges.values()), axis=1).tolist() == data.edge_index.tolist()
+        assert nodes.equals(data.nodes)
+
+
+def test_the_documented_reader_runs_alone(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "reader.py").write_text(documented_reader())
+    done = subprocess.run(
+        [sys.executable, "reader.py", str(folder)], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.stdout.endswith("7 nodes, 6 edges\n"), done.stderr
+    assert "tosg_graph" not in documented_reader()
+
+
+def test_every_manifest_key_and_file_is_documented() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "bundle-format.md").read_text(encoding="utf-8")
+    contract = schema("bundle")
+    tensors = [name.split(".")[-1] for group in contract["tensors"].values() for name in group]
+    for name in [*contract["manifest"], *contract["files"].values(), *tensors]:
+        assert name in page, name

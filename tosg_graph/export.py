@@ -31,6 +31,7 @@ SHARD_CELLS = 8192  # cells per file: bounds memory, and the number of scans of 
 EXAMPLES = 5
 UNMAPPED = "unmapped"  # what harmonise writes where no term was close enough
 OWN_COLUMNS = ("cell_id", "dataset", "barcode", "label", "label_index", "split")
+POSITIONS = ("block", "cell")  # of the store; compaction changes them
 SOFTWARE = ("tosg-graph", "numpy", "pyarrow", "safetensors", "duckdb", "deltalake", "neo4j")
 
 
@@ -434,7 +435,7 @@ def _split_and_order(cells: pa.Table, label: str, seed: int) -> tuple[pa.Table, 
     classes = pc.unique(cells["label"]).sort()
     cells = cells.append_column("label_index", pc.index_in(cells["label"], classes).cast(pa.int64()))
     cells = cells.append_column("split", result.split).take(pa.array(order))
-    kept = [n for n in cells.column_names if n not in OWN_COLUMNS]
+    kept = [n for n in cells.column_names if n not in {*OWN_COLUMNS, *POSITIONS}]
     cells = cells.select([*OWN_COLUMNS, *kept])
     diagnostics = {
         "label": label,
