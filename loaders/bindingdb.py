@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from loaders.drugbank import FILES, drug_row, human_genes, preferred_ids
+from loaders.drugbank import FILES, compounds_by_drug, drug_row, human_genes
 from loaders.tables import Row, edge_table, node_table, read_rows, split_list
 from tosg_graph.errors import LoadError
 from tosg_graph.types import Parsed, Reject, Source, UserFile
@@ -41,7 +41,7 @@ def parse(paths: dict[str, Path]) -> Parsed:
     LoadError
         If an affinity is not a positive number.
     """
-    preferred, human = preferred_ids(paths), human_genes(paths)
+    compounds, human = compounds_by_drug(paths), human_genes(paths)
     columns = [
         "drugbank_id",
         "entrez_gene",
@@ -57,7 +57,7 @@ def parse(paths: dict[str, Path]) -> Parsed:
     read = 0
     for number, row in read_rows(paths["bindings"], columns):
         read += 1
-        drug = drug_row(row["drugbank_id"], row["drugbank_name"], preferred)
+        drug = drug_row(row["drugbank_id"], row["drugbank_name"], compounds)
         drugs.append({**drug, "approved": True if row["drugbank_approved"] == "1" else None})
         affinity = _affinity(row["affinity_nM"], number, paths["bindings"])
         if affinity == _CENSORED_NM:

@@ -27,7 +27,7 @@ SOURCE = Source(
     version="2026-05-01",
     licence="CC-BY-4.0",
     homepage="https://www.ebi.ac.uk/chebi",
-    size_mb=9.3,
+    size_mb=5.8,
     files={
         "terms": TERMS_FILE,
         "drugbank": DRUGBANK_FILE,

@@ -13,7 +13,7 @@ SOURCE = Source(
     version="2026-03-26",
     licence="CC-BY-4.0",
     homepage="https://obofoundry.org/ontology/cl.html",
-    size_mb=0.3,
+    size_mb=0.2,
     files={"terms": guide_file("CL", "v2026-03-26")},
     note="The packed file does not tell is_a from part_of, and links no cell type to an organ.",
 )

@@ -13,7 +13,7 @@ SOURCE = Source(
     version="1",
     licence="CC0-1.0",
     homepage="https://labels.fda.gov",
-    size_mb=0.1,
+    size_mb=0.06,
     files={"rows": FactsFile("drug_targets.tsv")},
     note="Small on purpose; drugs are ChEBI compounds. The full tables are `drugcentral` and `bindingdb`.",
 )

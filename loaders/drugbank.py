@@ -14,27 +14,30 @@ from tosg_graph.types import SourceFile
 FILES: dict[str, SourceFile] = {"chebi": TERMS_FILE, "drugbank": DRUGBANK_FILE, "hgnc": HGNC_FILE}
 
 
-def preferred_ids(paths: dict[str, Path]) -> dict[str, str]:
-    """DrugBank id -> ChEBI id where ChEBI maps the two one to one; other drugs keep their DrugBank id."""
+def compounds_by_drug(paths: dict[str, Path]) -> dict[str, dict[str, str]]:
+    """DrugBank id -> name in lower case -> ChEBI id, of the compounds that ChEBI maps to this drug alone."""
     terms = read_terms(paths["chebi"])
-    compounds: dict[str, set[str]] = {}
     drugs: dict[str, set[str]] = {}
     for _, row in read_rows(paths["drugbank"], ["DRUGBANK_ID", "ID", "SOURCE"]):
         compound = live(terms, f"CHEBI:{row['ID']}") if row["SOURCE"] == "chebi" else None
         if compound is not None:
-            compounds.setdefault(row["DRUGBANK_ID"], set()).add(compound)
             drugs.setdefault(compound, set()).add(row["DRUGBANK_ID"])
-    return {
-        drug: next(iter(found))
-        for drug, found in compounds.items()
-        if len(found) == 1 and len(drugs[min(found)]) == 1
-    }
+    found: dict[str, dict[str, str]] = {}
+    for compound, mapped in sorted(drugs.items()):
+        if len(mapped) == 1:
+            found.setdefault(min(mapped), {}).setdefault(terms[compound]["label"].lower(), compound)
+    return found
 
 
-def drug_row(drugbank_id: str, name: str, preferred: dict[str, str]) -> Row:
-    """Drug node of a DrugBank id."""
+def drug_row(drugbank_id: str, name: str, compounds: dict[str, dict[str, str]]) -> Row:
+    """Drug node of a DrugBank id.
+
+    It is a ChEBI compound where ChEBI maps exactly one to the drug, or one of several has the drug's name
+    (the others are salts); otherwise it keeps its DrugBank id.
+    """
     curie = f"DRUGBANK:{drugbank_id}"
-    drug = preferred.get(drugbank_id, curie)
+    named = compounds.get(drugbank_id, {})
+    drug = next(iter(named.values())) if len(named) == 1 else named.get(name.lower(), curie)
     return {"id": drug, "name": name, "xrefs": [] if drug == curie else [curie]}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loaders.drugbank import FILES, drug_row, human_genes, preferred_ids
+from loaders.drugbank import FILES, compounds_by_drug, drug_row, human_genes
 from loaders.tables import Row, edge_table, node_table, read_rows, split_list
 from tosg_graph.types import EdgeTable, NodeTable, Parsed, Reject, Source, UserFile
 
@@ -38,13 +38,13 @@ def parse(paths: dict[str, Path]) -> Parsed:
         ``targets``, ``indications``: the two tables; ``chebi``, ``drugbank``, ``hgnc``: to name drugs and
         genes.
     """
-    preferred = preferred_ids(paths)
-    drugs, targets = _targets(paths, preferred)
-    treated, indications = _indications(paths["indications"], preferred)
+    compounds = compounds_by_drug(paths)
+    drugs, targets = _targets(paths, compounds)
+    treated, indications = _indications(paths["indications"], compounds)
     return Parsed((drugs, treated), (targets, indications))
 
 
-def _targets(paths: dict[str, Path], preferred: dict[str, str]) -> tuple[NodeTable, EdgeTable]:
+def _targets(paths: dict[str, Path], compounds: dict[str, dict[str, str]]) -> tuple[NodeTable, EdgeTable]:
     human = human_genes(paths)
     columns = ["GeneID", "drugbank_id", "drugbank_name", "pubmed_ids", "sources", "actions"]
     drugs: list[Row] = []
@@ -53,7 +53,7 @@ def _targets(paths: dict[str, Path], preferred: dict[str, str]) -> tuple[NodeTab
     read = 0
     for number, row in read_rows(paths["targets"], columns):
         read += 1
-        drugs.append(drug_row(row["drugbank_id"], row["drugbank_name"], preferred))
+        drugs.append(drug_row(row["drugbank_id"], row["drugbank_name"], compounds))
         if row["GeneID"] not in human:
             rejects.append(Reject(number, "GeneID", row["GeneID"], "not a human gene"))
             continue
@@ -72,14 +72,14 @@ def _targets(paths: dict[str, Path], preferred: dict[str, str]) -> tuple[NodeTab
     return node_table("drugcentral", "target_drugs", "Drug", drugs, read=read), edges
 
 
-def _indications(path: Path, preferred: dict[str, str]) -> tuple[NodeTable, EdgeTable]:
+def _indications(path: Path, compounds: dict[str, dict[str, str]]) -> tuple[NodeTable, EdgeTable]:
     drugs: list[Row] = []
     rows: list[Row] = []
     rejects: list[Reject] = []
     read = 0
     for number, row in read_rows(path, ["doid_id", "drugbank_id", "drug", "category"]):
         read += 1
-        drugs.append(drug_row(row["drugbank_id"], row["drug"], preferred))
+        drugs.append(drug_row(row["drugbank_id"], row["drug"], compounds))
         if row["category"] == "NOT":
             rejects.append(Reject(number, "category", "NOT", "stated not to be an indication"))
         elif row["category"] not in _KINDS:

@@ -13,7 +13,7 @@ SOURCE = Source(
     version="1",
     licence="CC0-1.0",
     homepage="https://www.omim.org",
-    size_mb=0.02,
+    size_mb=0.01,
     files={"rows": FactsFile("gene_disease.tsv")},
     note="Small on purpose; only MIM numbers are cited, no OMIM text. The full table is `diseases`.",
 )

@@ -14,7 +14,7 @@ SOURCE = Source(
     version="1.10.0",
     licence="BSD-3-Clause (package); the resources keep their own terms",
     homepage="https://liana-py.readthedocs.io",
-    size_mb=1.6,
+    size_mb=2.0,
     files={
         "resources": PackageFile(
             package="liana",

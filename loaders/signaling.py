@@ -14,7 +14,7 @@ SOURCE = Source(
     version="1",
     licence="CC0-1.0",
     homepage="https://www.wikipathways.org",
-    size_mb=0.03,
+    size_mb=0.02,
     files={"steps": FactsFile("signaling.tsv")},
     note="Small on purpose: no package carries directed, signed signaling under free terms.",
 )

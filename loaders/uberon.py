@@ -13,7 +13,7 @@ SOURCE = Source(
     version="2026-04-01",
     licence="CC-BY-3.0",
     homepage="https://obofoundry.org/ontology/uberon.html",
-    size_mb=1.9,
+    size_mb=1.0,
     files={"terms": guide_file("UBERON", "v2026-04-01")},
     note="The packed file does not tell is_a from part_of: parent edges say relation 'is_a or part_of'.",
 )

@@ -15,7 +15,7 @@ SOURCE = Source(
     version="2026-01-28",
     licence="CC-BY-4.0",
     homepage="https://www.uniprot.org",
-    size_mb=13.2,
+    size_mb=9.5,
     files={"entries": guide_file("UniProt", "2026-01-28"), "hgnc": HGNC_FILE},
     note="Accessions and entry names only, without protein names or functions; names come from HGNC's genes.",
 )
