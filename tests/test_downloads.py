@@ -177,14 +177,14 @@ def test_without_network_it_says_what_to_do(own: Settings, mirror: Path, no_pip:
 def test_an_interrupted_extraction_leaves_nothing(
     own: Settings, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tosg_graph import downloads
+    import os
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     wanted = source(pinned(mirror / "wheels" / ARCHIVE))
     with monkeypatch.context() as patch:
-        patch.setattr(downloads.os, "fsync", stop)
+        patch.setattr(os, "fsync", stop)
         with pytest.raises(KeyboardInterrupt):
             fetch(wanted, own, path=mirror)
     assert files_in(own.cache) == []
@@ -207,7 +207,7 @@ def test_a_real_package_is_fetched_by_name(own: Settings) -> None:
     assert [(done, total) for _, done, total in shown] == [(0, 1), (1, 1)]
 
 
-# --------------------------------------------------------------------------- installed, committed and given files
+# --------------------------------------------------------------------------- other files
 
 
 def test_an_installed_file_is_found(own: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import random
 import re
 import sys
@@ -41,17 +42,17 @@ def parsed(settings: Settings) -> Any:
 
 
 def table(given: Parsed, name: str) -> NodeTable | EdgeTable:
-    return next(t for t in (*given.nodes, *given.edges) if t.name == name)
+    return next(t for t in _tables(given) if t.name == name)
 
 
 def node(given: Parsed, name: str, id_: str) -> dict[str, Any]:
-    rows = [r for r in table(given, name).data.to_pylist() if r["id"] == id_]
+    rows: list[dict[str, Any]] = [r for r in table(given, name).data.to_pylist() if r["id"] == id_]
     assert len(rows) == 1
     return rows[0]
 
 
 def has_edge(given: Parsed, name: str, subject: str, object_: str) -> dict[str, Any]:
-    rows = [
+    rows: list[dict[str, Any]] = [
         r for r in table(given, name).data.to_pylist() if (r["subject"], r["object"]) == (subject, object_)
     ]
     assert rows, f"no {subject} -> {object_}"
@@ -547,7 +548,10 @@ def test_equal_ids_merge_and_do_not_depend_on_order() -> None:
 
 
 def test_edges_are_kept_apart_by_what_the_loader_names() -> None:
-    rows = [{"subject": "a", "object": "b", "resource": r, "evidence": [e]} for r, e in ["xe", "xf", "ye"]]
+    rows = [
+        {"subject": "a", "object": "b", "resource": r, "evidence": [e]}
+        for r, e in [("x", "e"), ("x", "f"), ("y", "e")]
+    ]
     apart = edge_table("s", "t", ("Gene", "LIGAND_OF", "Gene"), rows, read=3, apart=["resource"])
     assert apart.data.select(["resource", "evidence"]).to_pylist() == [
         {"resource": "x", "evidence": ["e", "f"]},
@@ -608,7 +612,7 @@ def test_clean_takes_tags_and_leaves_numbers(text: str, plain: str) -> None:
 
 def test_the_page_of_sources_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    import make_sources_page  # type: ignore[import-not-found]  # a script, found through the path above
+    make_sources_page = importlib.import_module("make_sources_page")
 
     try:
         page = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
