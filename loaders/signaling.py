@@ -16,7 +16,7 @@ SOURCE = Source(
     homepage="https://www.wikipathways.org",
     size_mb=0.02,
     files={"steps": FactsFile("signaling.tsv")},
-    note="Small on purpose: no free table of directed, signed signaling was found in the packages looked into.",
+    note="Small on purpose: no free table of directed, signed signaling was found in packages looked into.",
 )
 
 _COLUMNS = ("subject_id", "object_id", "sign", "mechanism", "reference")
