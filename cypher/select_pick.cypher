@@ -13,4 +13,4 @@ WITH x, CASE
   WHEN x IS :: LIST<ANY> OR x IS :: PATH OR x IS :: MAP THEN '(nested)'
   ELSE '(value)' END AS kind,
   CASE WHEN x IS :: RELATIONSHIP NOT NULL OR x IS :: NODE NOT NULL THEN id(x) END AS i
-RETURN i IS NOT NULL AS element, kind, i / $chunk AS chunk, collect(i) AS ids, count(*) AS items
+RETURN i IS NOT NULL AS element, kind, i / $tosg_chunk AS chunk, collect(i) AS ids, count(*) AS items

@@ -32,6 +32,7 @@ NESTING = 4  # levels of lists, maps and paths that select_pick_nested.cypher op
 CHUNK = 50_000  # ids per list and per statement: bounds memory on both sides
 NODE_CHUNK = 10_000  # nodes carry texts
 TIMEOUT_SECONDS = 600.0
+_TABLE = 20_000_000  # internal ids below this are looked up in a table (160 MB), others are searched
 READERS = 2  # sessions at a time: one is decoded here while the server prepares the other
 
 # Properties of relationships that take few different values: sent once per group instead of once per edge.
@@ -84,11 +85,10 @@ def select(
     columns = check_reads_only(graph, text, given)
     nodes, relationships = _pick(graph, text, given, columns)
     if induce:
-        ends = (end for verb, ids in relationships.items() for end in _ends(graph, verb, ids))
-        nodes = _union([nodes, *ends])
+        nodes = _union([nodes, *_ends(_read_edges(graph, relationships))])
         relationships = _induced(graph, nodes)
-    edges = {verb: _read_edges(graph, verb, ids) for verb, ids in sorted(relationships.items())}
-    nodes = _union([nodes, *(end for e in edges.values() for end in (e.starts, e.ends))])
+    edges = _read_edges(graph, relationships)
+    nodes = _union([nodes, *_ends(edges)])
     table, internal = _read_nodes(graph, nodes)
     return Selection(
         nodes=table,
@@ -122,8 +122,10 @@ def _pick(
     graph: Graph, query: str, parameters: Mapping[str, object], columns: Sequence[str]
 ) -> tuple[Ids, dict[str, Ids]]:
     """Run the query once; internal ids of its nodes, and of its relationships by verb."""
-    if "chunk" in parameters:
-        raise QueryError("The parameter $chunk is used by the export itself. Rename it.")
+    if not columns:
+        raise QueryError("The query returns nothing. End it with RETURN and the nodes, relationships or paths.")
+    if "tosg_chunk" in parameters:
+        raise QueryError("The parameter $tosg_chunk is used by the export itself. Rename it.")
     nodes, relationships, counts = _run_pick(graph, "select_pick", query, parameters, columns)
     if counts["(nested)"]:
         nodes, relationships, counts = _run_pick(graph, "select_pick_nested", query, parameters, columns)
@@ -148,7 +150,7 @@ def _run_pick(
     nodes: list[Ids] = []
     relationships: dict[str, list[Ids]] = {}
     others: Counter[str] = Counter()
-    for row in _records(graph, statement, {**parameters, "chunk": CHUNK}):
+    for row in _records(graph, statement, {**parameters, "tosg_chunk": CHUNK}):
         if not row["element"]:
             others[row["kind"]] += row["items"]
         elif row["kind"] == "(node)":
@@ -203,9 +205,8 @@ def _induced(graph: Graph, nodes: Ids) -> dict[str, Ids]:
     return {verb: _union(ids) for verb, ids in found.items()}
 
 
-def _ends(graph: Graph, verb: str, ids: Ids) -> tuple[Ids, Ids]:
-    edges = _read_edges(graph, verb, ids)
-    return edges.starts, edges.ends
+def _ends(edges: Mapping[str, _Edges]) -> list[Ids]:
+    return [end for e in edges.values() for end in (e.starts, e.ends)]
 
 
 # --------------------------------------------------------------------------- second step: properties
@@ -260,25 +261,32 @@ def _type_of(labels: Sequence[str], count: int) -> str:
         ) from None
 
 
-def _read_edges(graph: Graph, verb: str, ids: Ids) -> _Edges:
-    """Read all relationships of one verb, two sessions at a time."""
+def _read_edges(graph: Graph, relationships: Mapping[str, Ids]) -> dict[str, _Edges]:
+    """Ends and properties of relationships by verb."""
+    from tosg_graph.contract import stored_edge_columns, verbs
+
+    for verb in sorted(set(relationships) - set(verbs())):
+        raise QueryError(
+            f"The query picks {len(relationships[verb]):,} {verb} relationships, which schema/edges.yaml "
+            "does not know. Leave them out of the query."
+        )
+    order = sorted(relationships)
+    tasks = [(verb, part) for verb in order for part in _chunks(relationships[verb], CHUNK)]
+    parts = _parallel(lambda task: _read_edge_chunk(graph, stored_edge_columns(task[0]), task[1]), tasks)
+    found: dict[str, list[_Edges]] = {verb: [] for verb in order}
+    for (verb, _), part in zip(tasks, parts, strict=True):
+        found[verb] += part
+    return {verb: _joined(verb, found[verb], len(relationships[verb])) for verb in order}
+
+
+def _joined(verb: str, parts: Sequence[_Edges], expected: int) -> _Edges:
     import numpy as np
     import pyarrow as pa
 
-    from tosg_graph.contract import stored_edge_columns, verbs
-
-    if verb not in verbs():
-        raise QueryError(
-            f"The query picks {len(ids):,} {verb} relationships, which schema/edges.yaml does not know. "
-            "Leave them out of the query."
-        )
-    columns = stored_edge_columns(verb)
-    parts = _parallel(lambda part: _read_edge_chunk(graph, columns, part), _chunks(ids, CHUNK))
-    found = [edges for part in parts for edges in part]
-    table = pa.concat_tables([e.properties for e in found]).unify_dictionaries().combine_chunks()
-    edges = _Edges(np.concatenate([e.starts for e in found]), np.concatenate([e.ends for e in found]), table)
-    _check_complete(f"{verb} relationships", len(ids), len(edges.starts))
-    return edges
+    starts, ends = (np.concatenate([getattr(e, side) for e in parts]) for side in ("starts", "ends"))
+    _check_complete(f"{verb} relationships", expected, len(starts))
+    table = pa.concat_tables([e.properties for e in parts]).unify_dictionaries()
+    return _Edges(starts, ends, table.combine_chunks())
 
 
 def _read_edge_chunk(graph: Graph, columns: Mapping[str, str], ids: Ids) -> list[_Edges]:
@@ -321,50 +329,77 @@ def _group(
 def _typed_edges(edges: Mapping[str, _Edges], internal: Ids, nodes: pa.Table) -> dict[EdgeKey, pa.Table]:
     """Number the ends, part the relationships by the types of their ends, and sort them."""
     import numpy as np
+    import pyarrow as pa
 
-    by_internal = np.argsort(internal)
-    known = internal[by_internal]
     codes, names = _codes(nodes["type"])
     typed: dict[EdgeKey, pa.Table] = {}
     for verb, found in edges.items():
-        source = by_internal[np.searchsorted(known, found.starts)]
-        target = by_internal[np.searchsorted(known, found.ends)]
+        source, target = _rows_of(found.starts, internal), _rows_of(found.ends, internal)
         pair = codes[source] * len(names) + codes[target]
-        for value in np.unique(pair):
+        order = _order(source * len(nodes) + target, found.properties["edge_key"].to_numpy())
+        order = order[np.argsort(pair[order].astype(np.int16), kind="stable")]
+        rows = pa.table({"source_row": source[order], "target_row": target[order]})
+        for name, column in zip(found.properties.column_names, found.properties.columns, strict=True):
+            # Nothing to move where all is null; the type stays.
+            empty = column.null_count == len(column)
+            rows = rows.append_column(name, column if empty else column.take(pa.array(order)))
+        ordered = pair[order]
+        starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+        for start, end in zip(starts, [*starts[1:], len(pair)], strict=True):
+            value = ordered[start]
             key = (names[value // len(names)], verb, names[value % len(names)])
-            at = np.flatnonzero(pair == value)
-            typed[key] = _sorted_edges(source[at], target[at], found.properties.take(at))
+            typed[key] = _tidy(rows.slice(start, end - start))
     return dict(sorted(typed.items()))
 
 
+def _rows_of(ids: Ids, internal: Ids) -> Ids:
+    """Row of each internal id; ``internal`` holds each row's id."""
+    import numpy as np
+
+    if internal.max() < _TABLE:  # ids are offsets in the server's store, so a table of them is small
+        row_of = np.zeros(internal.max() + 1, np.int64)
+        row_of[internal] = np.arange(len(internal))
+        return row_of[ids]
+    order = np.argsort(internal)
+    return order[np.searchsorted(internal[order], ids)]
+
+
+def _order(ends: Ids, edge_key: Ids) -> Ids:
+    """Order by (``ends``, ``edge_key``); the few parallel edges alone pay for the second key."""
+    import numpy as np
+
+    order = np.argsort(ends)
+    ordered = ends[order]
+    same = ordered[1:] == ordered[:-1]
+    tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
+    among = order[tied]
+    order[tied] = among[np.lexsort((among, edge_key[among], ends[among]))]
+    return order
+
+
 def _codes(types: pa.ChunkedArray) -> tuple[Ids, list[str]]:
+    """Number of each row's type, and the types in alphabetical order (the rows are sorted by type)."""
     import numpy as np
 
     encoded = types.combine_chunks().dictionary_encode()
     return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
 
 
-def _sorted_edges(source: Ids, target: Ids, properties: pa.Table) -> pa.Table:
-    import numpy as np
-    import pyarrow as pa
-
-    order = np.lexsort((properties["edge_key"].to_numpy(), target, source))
-    head = pa.table({"source_row": source[order], "target_row": target[order]})
-    for name in properties.column_names:
-        column = properties[name].take(order)
-        head = head.append_column(name, _tidy(column) if pa.types.is_dictionary(column.type) else column)
-    return head
-
-
-def _tidy(column: pa.ChunkedArray) -> pa.Array:
-    """Sort the dictionary of a column and drop what it does not use, so that chunks leave no trace."""
+def _tidy(table: pa.Table) -> pa.Table:
+    """Sort each dictionary and drop what its column does not use, so that chunks leave no trace."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    plain = column.combine_chunks()
-    plain = plain.cast(pa.string())
-    used = plain.unique().drop_null().sort()
-    return pa.DictionaryArray.from_arrays(pc.index_in(plain, used), used)
+    columns = []
+    for column in table.columns:
+        plain = column.combine_chunks()
+        if pa.types.is_dictionary(plain.type):
+            used = plain.dictionary.take(plain.indices.unique().drop_null())
+            used = used.sort()
+            place = pc.index_in(plain.dictionary, used)  # old place -> new place
+            plain = pa.DictionaryArray.from_arrays(place.take(plain.indices), used)
+        columns.append(plain)
+    return pa.table(columns, names=table.column_names)
 
 
 # --------------------------------------------------------------------------- Arrow and Bolt
@@ -435,9 +470,9 @@ def _server_message(error: Any) -> str:
     return f"The query failed: {message.splitlines()[0]}"
 
 
-def _parallel(read: Callable[[Ids], Any], chunks: Iterable[Ids]) -> list[Any]:
+def _parallel(read: Callable[[Any], Any], tasks: Iterable[Any]) -> list[Any]:
     with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(read, chunks))
+        return list(pool.map(read, tasks))
 
 
 def _chunks(ids: Ids, size: int) -> list[Ids]:
@@ -448,7 +483,9 @@ def _union(parts: Iterable[Sequence[int] | Ids]) -> Ids:
     """Sorted, distinct ids of all parts."""
     import numpy as np
 
-    return np.unique(np.concatenate([np.empty(0, np.int64), *(np.asarray(p, np.int64) for p in parts)]))
+    # numpy.unique hashes, which takes ten times as long as sorting does.
+    ids = np.sort(np.concatenate([np.empty(0, np.int64), *(np.asarray(p, np.int64) for p in parts)]))
+    return ids[np.append(True, ids[1:] != ids[:-1])] if len(ids) else ids
 
 
 def _check_complete(what: str, asked: int, got: int) -> None:
