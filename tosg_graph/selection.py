@@ -123,7 +123,9 @@ def _pick(
 ) -> tuple[Ids, dict[str, Ids]]:
     """Run the query once; internal ids of its nodes, and of its relationships by verb."""
     if not columns:
-        raise QueryError("The query returns nothing. End it with RETURN and the nodes, relationships or paths.")
+        raise QueryError(
+            "The query returns no columns. End it with RETURN and nodes, relationships or paths."
+        )
     if "tosg_chunk" in parameters:
         raise QueryError("The parameter $tosg_chunk is used by the export itself. Rename it.")
     nodes, relationships, counts = _run_pick(graph, "select_pick", query, parameters, columns)
@@ -196,12 +198,11 @@ def _nearest(graph: Graph, text: str) -> list[str]:
 
 def _induced(graph: Graph, nodes: Ids) -> dict[str, Ids]:
     """Internal ids of all relationships among ``nodes``, by verb."""
-    found: dict[str, list[list[int]]] = {}
-    everything = nodes.tolist()
-    for ids in _chunks(nodes, CHUNK):
-        parameters = {"ids": ids.tolist(), "all": everything, "chunk": CHUNK}
-        for row in _records(graph, cypher("select_induce"), parameters):
-            found.setdefault(row["verb"], []).append(row["ids"])
+    import numpy as np
+
+    found: dict[str, list[Ids]] = {}
+    for row in _records(graph, cypher("select_induce"), {"ids": nodes.tolist(), "chunk": CHUNK}):
+        found.setdefault(row["verb"], []).append(np.array(row["ids"], np.int64))
     return {verb: _union(ids) for verb, ids in found.items()}
 
 
