@@ -9,7 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +20,14 @@ import toy_bundle as toy
 from safetensors.numpy import load_file
 
 from tosg_graph import bundle
-from tosg_graph.errors import ExportError, StoreError
-from tosg_graph.export import gene_table, write_bundle
+from tosg_graph.errors import CohortError, ExportError, StoreError
+from tosg_graph.export import export, gene_table, write_bundle
 from tosg_graph.resources import schema
+from tosg_graph.selection import select
+
+if TYPE_CHECKING:
+    from tosg_graph.abundance_store import AbundanceStore
+    from tosg_graph.graph import Graph
 
 
 def write(out: Path, **changes: Any) -> bundle.Manifest:
@@ -241,7 +246,7 @@ def test_a_label_that_cannot_be_used_is_refused(
 
 def test_a_label_without_any_value_is_refused(tmp_path: Path) -> None:
     empty = toy.cells().set_column(4, "cell_type", pa.array([None] * 11 + ["unmapped"], pa.string()))
-    with pytest.raises(ExportError, match="None of the 12 cells has a cell_type"):
+    with pytest.raises(ExportError, match="None of the 12 cells has a value in 'cell_type'"):
         write(tmp_path / "b", measured=toy.measured(cells=empty))
     assert left_over(tmp_path) == []
 
@@ -314,3 +319,125 @@ def test_selections_without_edges_can_be_exported(tmp_path: Path) -> None:
         "node_has_abundance",
         "node_offsets",
     ]
+
+
+# --------------------------------------------------------------------------- with the real server and store
+
+GENES, CELLS = 4, 9
+
+
+def value(cell: int, gene: int) -> int:
+    """Raw count of gene ``gene`` (the k of HGNC:k) in cell ``cell``: its digits say where it belongs."""
+    return 100 * cell + gene
+
+
+@pytest.fixture
+def store_of_cells(graph: Graph, tmp_path: Path) -> AbundanceStore:
+    """Nine cells of three donors; the file's genes run backwards, and one feature has no gene node."""
+    import anndata
+    import pandas as pd
+    from scipy.sparse import csr_matrix
+    from tosg_graph.cells import ObsMapping, add
+
+    from tosg_graph.abundance_store import AbundanceStore
+
+    graph.write(
+        """
+        UNWIND range(1, $genes) AS k
+        CREATE (g:Entity:Gene {id: 'HGNC:' + k, name: 'SYM' + k, symbol: 'SYM' + k})
+        CREATE (w:Entity:Pathway {id: 'WIKIPATHWAYS:WP' + k, name: 'pathway ' + k})
+        CREATE (g)-[:PARTICIPATES_IN {source: 'test', edge_key: k}]->(w)
+        """,
+        genes=GENES,
+    )
+    order = list(range(GENES, 0, -1))
+    counts = [[value(cell, gene) for gene in order] + [7] for cell in range(CELLS)]
+    path = tmp_path / "nine.h5ad"
+    anndata.AnnData(
+        X=csr_matrix(np.array(counts, np.float32)),
+        obs=pd.DataFrame(
+            {
+                "cell_type": pd.Categorical([["one", "two"][c % 2] for c in range(CELLS)]),
+                "donor": [f"donor{c // 3}" for c in range(CELLS)],
+                "batch": [f"batch{c}" for c in range(CELLS)],
+            },
+            index=[f"cell{c}" for c in range(CELLS)],
+        ),
+        var=pd.DataFrame(index=[*(f"SYM{gene}" for gene in order), "NOT-A-GENE"]),
+    ).write_h5ad(path)
+    store = AbundanceStore.open(tmp_path / "store")
+    add(path, graph, store, mapping=ObsMapping())
+    return store
+
+
+def test_a_query_and_a_cohort_become_the_right_numbers(
+    graph: Graph, store_of_cells: AbundanceStore, tmp_path: Path
+) -> None:
+    chosen = select(graph, "MATCH (g:Gene)-[r:PARTICIPATES_IN]->(w) WHERE g.id <> 'HGNC:2' RETURN g, r, w")
+    out = tmp_path / "bundle"
+    manifest = export(
+        chosen, graph, store_of_cells, cells="batch <> 'batch8'", label="batch", out=out
+    ).content
+    nodes = pq.read_table(out / "nodes.parquet")["id"].to_pylist()
+    genes = pq.read_table(out / "genes.parquet")
+    cells = pq.read_table(out / "cells.parquet")
+    assert nodes == [f"HGNC:{k}" for k in (1, 3, 4)] + [f"WIKIPATHWAYS:WP{k}" for k in (1, 3, 4)]
+    assert sorted(cells["barcode"].to_pylist()) == [f"cell{c}" for c in range(8)]
+    for split, shards in manifest["shards"].items():
+        for shard in shards:
+            tensors = load_file(out / shard["file"])
+            for i in range(shard["cells"]):
+                cell = int(cells["label"][shard["first_row"] + i].as_py().removeprefix("batch"))
+                assert cells["split"][shard["first_row"] + i].as_py() == split
+                span = slice(tensors["indptr"][i], tensors["indptr"][i + 1])
+                rows = genes["node_row"].to_numpy()[tensors["indices"][span]]
+                found = {nodes[r]: int(v) for r, v in zip(rows, tensors["data"][span], strict=True)}
+                assert found == {f"HGNC:{k}": value(cell, k) for k in (1, 3, 4)}
+                assert tensors["n_counts"][i] == sum(value(cell, k) for k in (1, 2, 3, 4)) + 7
+    assert manifest["split_unit"] == "donor"
+    assert manifest["encoder"]
+
+
+def test_the_whole_export_is_the_same_twice(
+    graph: Graph, store_of_cells: AbundanceStore, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        chosen = select(graph, "MATCH p = (:Gene)-->() RETURN p")
+        export(chosen, graph, store_of_cells, cells="true", label="batch", out=tmp_path / name, seed=3)
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("changes", "raised", "message"),
+    [
+        ({"label": "bach"}, ExportError, "no column 'bach' for --label. Did you mean 'batch'"),
+        ({"cells": "batch = 'batch77'"}, CohortError, "batch"),
+        ({"cells": "organ_x = 'lung'"}, CohortError, "organ_x"),
+        ({"label": "organ"}, ExportError, "None of the 9 cells has a value in 'organ'"),
+    ],
+    ids=["unknown label", "empty cohort", "unknown column", "label without values"],
+)
+def test_bad_input_leaves_no_bundle(
+    graph: Graph,
+    store_of_cells: AbundanceStore,
+    tmp_path: Path,
+    changes: dict[str, str],
+    raised: type[Exception],
+    message: str,
+) -> None:
+    chosen = select(graph, "MATCH (g:Gene) RETURN g")
+    folder = tmp_path / "out"
+    folder.mkdir()
+    given: dict[str, Any] = {"cells": "true", "label": "batch", "out": folder / "b", **changes}
+    with pytest.raises(raised, match=message) as error:
+        export(chosen, graph, store_of_cells, **given)
+    assert "\n" not in str(error.value)
+    assert left_over(folder) == []
+
+
+def test_a_store_without_cells_is_refused(graph: Graph, tmp_path: Path) -> None:
+    from tosg_graph.abundance_store import AbundanceStore
+
+    empty = AbundanceStore.open(tmp_path / "store")
+    with pytest.raises(ExportError, match="The store has no cells yet"):
+        export(toy.selection(), graph, empty, cells="true", label="cell_type", out=tmp_path / "b")

@@ -216,9 +216,10 @@ def test_a_trailing_comment_does_not_swallow_the_wrapper(world: Graph) -> None:
         ("MATCH (g:Gene) RETURN g.name AS name", "only values"),
         ("MATCH p = (:Gene)-->() RETURN nodes(p)", "needs a name"),
         ("MATCH (s:Source) RETURN s", "picks 1 nodes with Source"),
-        ("MATCH (g:Gene) RETURN g AS `a\\\\u0060b`", "backslash"),
+        ("MATCH (g:Gene) RETURN g AS `a\\\\nb`", "backslash"),
+        ("MATCH (g:Gene) RETURN g AS `a\\u0060b`", "escape"),
     ],
-    ids=["numbers", "names", "no alias", "no type of ours", "backslash in a name"],
+    ids=["numbers", "names", "no alias", "no type of ours", "backslash in a name", "escape in a name"],
 )
 def test_what_cannot_be_exported_is_refused_in_one_line(world: Graph, query: str, message: str) -> None:
     with pytest.raises(QueryError, match=message) as error:

@@ -188,9 +188,9 @@ def _texts(query: str, parameters: Mapping[str, object]) -> list[str]:
 
 
 def _nearest(graph: Graph, text: str) -> list[str]:
-    from tosg_graph.search import nearest_names
-
     try:
+        from tosg_graph.search import nearest_names
+
         return list(nearest_names(graph, text))[:3]
     except Exception:  # a suggestion that fails must not hide the error that it belongs to
         return []
