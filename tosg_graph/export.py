@@ -401,8 +401,8 @@ def labelled_cells(cells: pa.Table, label: str, strict: bool) -> tuple[pa.Table,
     without = sum(d["count"] for d in dropped)
     if without == len(cells):
         raise ExportError(
-            f"None of the {len(cells):,} cells has a value in {label!r}. Choose another --label, or map the column when "
-            "adding the cells."
+            f"None of the {len(cells):,} cells has a value in {label!r}. Choose another --label, or "
+            "map the column when adding the cells."
         )
     if strict and without:
         raise ExportError(
