@@ -52,7 +52,8 @@ with Graph.connect(settings) as graph:
     manifest = export(selection, graph, store, cells="true", label="cell_type", out=Path(out))
     seconds = time.perf_counter() - start
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
-assert not [m for m in sys.modules if m.split(".")[0] == "torch"]
+if "torch" in sys.modules:
+    raise SystemExit("the exporting process imported torch")
 print(json.dumps({
     "seconds": seconds, "select_seconds": selected - start, "peak_gb": peak * 1024 / 1e9,
     "edges": sum(manifest.content["edges"].values()), "cells": sum(manifest.content["splits"].values()),
@@ -110,6 +111,8 @@ def measure(work: Path, edges: int) -> dict[str, Any]:
         "machine": machine(),
         "figures": {
             figure: {"value": median("seconds"), "unit": "s", "aim": 4.0 if full else None},
+            # The server's code is not compiled yet when the first one runs.
+            "first_run_seconds": {"value": round(runs[0]["seconds"], 2), "unit": "s", "aim": None},
             "select_seconds": {"value": median("select_seconds"), "unit": "s", "aim": None},
             "peak_gb": {"value": median("peak_gb"), "unit": "GB", "aim": 1.0 if full else None},
             "edges": {"value": edges, "unit": "edges", "aim": None},
@@ -169,9 +172,9 @@ def make_store(settings: Settings) -> None:
     import anndata
     import pandas as pd
     from scipy.sparse import csr_matrix
+    from tosg_graph.cells import ObsMapping, add
 
     from tosg_graph.abundance_store import AbundanceStore
-    from tosg_graph.cells import ObsMapping, add
     from tosg_graph.graph import Graph
 
     rng = np.random.default_rng(SEED)
