@@ -199,7 +199,7 @@ def load(
 
     if list_:
         rows = source_table()
-        show.table(list(rows[0]), (row.values() for row in rows))
+        show.table(list(rows[0]), (list(row.values()) for row in rows))
         return
     if not source:
         raise click.UsageError("Name a source, or `demo`. `tosg load --list` shows all.")

@@ -96,9 +96,9 @@ def _train(
     optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
     for epoch in range(epochs):
         show(epoch)
-        for rows in torch.randperm(len(y), generator=generator).split(BATCH):
+        for rows in torch.randperm(len(y), generator=generator).split(BATCH):  # type: ignore[no-untyped-call]  # torch
             optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(network(x[rows]), y[rows]).backward()
+            torch.nn.functional.cross_entropy(network(x[rows]), y[rows]).backward()  # type: ignore[no-untyped-call]  # torch
             optimizer.step()
     show(epochs)
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from tosg_graph.abundance import AbundanceReader
     from tosg_graph.abundance_store import AbundanceStore
+    from tosg_graph.bundle import Manifest
     from tosg_graph.cells import ObsMapping
     from tosg_graph.embeddings import EmbedReport
-    from tosg_graph.export import Manifest
     from tosg_graph.graph import Graph
     from tosg_graph.types import CellsLedger, LedgerLine, Selection
 

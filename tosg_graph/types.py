@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from scipy.sparse import csr_array
 
 # --------------------------------------------------------------------------- knowledge sources
 
@@ -176,6 +177,34 @@ class CellsLedger:
     counts_stored: int
     already_present: bool
     mapping: pa.Table  # feature, gene_id, rule, axis_column; one row per feature of the file
+
+
+@dataclass(frozen=True)
+class MeasuredCells:
+    """What a file of cells holds, read and checked, not yet mapped to anything.
+
+    Parameters
+    ----------
+    barcodes
+        Name of each cell; unique.
+    features
+        Name of each measured feature; unique.
+    feature_ids
+        Ensembl id of each feature where the file gives one, else None.
+    obs
+        One row per cell, the file's own columns as text, int64, float64 or bool.
+    counts
+        Raw counts, int32, shape ``(n_cells, n_features)``, sorted indices, no stored zeros.
+    note
+        What a reader of the numbers must know, such as "reconstructed"; "" where nothing.
+    """
+
+    barcodes: list[str]
+    features: list[str]
+    feature_ids: list[str | None]
+    obs: pa.Table
+    counts: csr_array[Any, Any]
+    note: str = ""
 
 
 # --------------------------------------------------------------------------- query and export
