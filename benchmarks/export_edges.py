@@ -49,7 +49,7 @@ with Graph.connect(settings) as graph:
     selection = select(graph, query)
     selected = time.perf_counter()
     store = AbundanceStore.open(settings.store)
-    manifest = export(selection, graph, store, cells="true", label="cell_type", out=Path(out))
+    manifest = export(selection, graph, store, cells="true", label="kind", out=Path(out))
     seconds = time.perf_counter() - start
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 if "torch" in sys.modules:
@@ -93,7 +93,7 @@ def measure(work: Path, edges: int) -> dict[str, Any]:
             out = work / f"bundle-{number}"
             shutil.rmtree(out, ignore_errors=True)
             arguments = [sys.executable, "-c", CHILD, str(home), QUERY, str(out)]
-            done = subprocess.run(arguments, check=True, capture_output=True, text=True)
+            done = subprocess.run(arguments, check=True, stdout=subprocess.PIPE, text=True)
             runs.append(json.loads(done.stdout.splitlines()[-1]))
             print(f"run {number}: {runs[-1]}", file=sys.stderr)
             if runs[-1]["edges"] != edges:
@@ -172,9 +172,9 @@ def make_store(settings: Settings) -> None:
     import anndata
     import pandas as pd
     from scipy.sparse import csr_matrix
-    from tosg_graph.cells import ObsMapping, add
 
     from tosg_graph.abundance_store import AbundanceStore
+    from tosg_graph.cells import ObsMapping, add
     from tosg_graph.graph import Graph
 
     rng = np.random.default_rng(SEED)
@@ -184,7 +184,7 @@ def make_store(settings: Settings) -> None:
         X=csr_matrix(rng.poisson(0.3, (cells, genes)).astype(np.float32)),
         obs=pd.DataFrame(
             {
-                "cell_type": rng.choice(["a", "b", "c"], cells),
+                "kind": rng.choice(["a", "b", "c"], cells),
                 "donor": [f"donor{k % 10}" for k in range(cells)],
             },
             index=[f"cell{k}" for k in range(cells)],

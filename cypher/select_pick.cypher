@@ -1,6 +1,6 @@
 // Every node and relationship in the rows of a user's query as flat lists of internal ids; lists, maps and
 // paths are only counted, and select_pick_nested opens them.
-// {{query}} is the user's own text, checked by read_guard; {{columns}} are its column names, back-quoted.
+// The placeholders stand for the user's own text, checked by read_guard, and its column names, back-quoted.
 CALL () {
 {{query}}
 }

@@ -76,7 +76,15 @@ def test_both_entry_points_are_installed() -> None:
         (("export", "--query", "MATCH (n) RETURN n", "--out", "x"), "--label"),
         (("search", "x", "--limit", "0"), "--limit"),
     ],
-    ids=["no query", "no source", "no value", "one dataset, two files", "half a column", "no label", "limit 0"],
+    ids=[
+        "no query",
+        "no source",
+        "no value",
+        "one dataset, two files",
+        "half a column",
+        "no label",
+        "limit 0",
+    ],
 )
 def test_misuse_exits_with_2_and_says_what_to_do(arguments: tuple[str, ...], says: str) -> None:
     assert says in tosg(*arguments, code=2)

@@ -337,9 +337,9 @@ def store_of_cells(graph: Graph, tmp_path: Path) -> AbundanceStore:
     import anndata
     import pandas as pd
     from scipy.sparse import csr_matrix
-    from tosg_graph.cells import ObsMapping, add
 
     from tosg_graph.abundance_store import AbundanceStore
+    from tosg_graph.cells import ObsMapping, add
 
     graph.write(
         """

@@ -110,7 +110,7 @@ def check_species(features: Sequence[FeatureGene], path: object) -> None:
     first = next(f.feature for f in features if f.gene_id is None)
     raise CellsError(
         f"{path}: only {mapped:,} of {len(features):,} features are genes of the graph (first unknown: {first!r}); at "
-        f"least {MIN_MAPPED:.0%} are expected of human genes. Is it another species? --allow-unmapped adds it all the same."
+        f"least {MIN_MAPPED:.0%} are expected of human genes. Is it another species? --allow-unmapped adds it anyway."
     )
 
 

@@ -92,8 +92,8 @@ def harmonise(
     for value, curie in curated.items():
         if curie not in terms.name_of:
             raise CellsError(
-                f"The mapping says {column} {value!r} is {curie}, which is no term in the graph. Correct the id, or load "
-                "its ontology: tosg load --list"
+                f"The mapping says {column} {value!r} is {curie}, which is no term in the graph. Correct the id, or "
+                "load its ontology: tosg load --list"
             )
     decided = {value: _decide(value, terms, curated) for value in set(values) if value is not None}
     rows = [

@@ -303,7 +303,9 @@ def admin_command(settings: Settings, folders: Folders, arguments: list[str]) ->
 
 def make_password(folders: Folders) -> str:
     """Generate a password into a file that only its owner can read, and return it."""
-    password = secrets.token_hex(24)  # url-safe text may begin with "-", which the admin tool takes for an option
+    password = secrets.token_hex(
+        24
+    )  # url-safe text may begin with "-", which the admin tool takes for an option
     fresh = folders.password.with_suffix(".fresh")
     fresh.unlink(missing_ok=True)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -1,0 +1,2 @@
+MATCH (n:Entity)
+RETURN collect(n.id) AS ids

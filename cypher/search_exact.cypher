@@ -1,0 +1,15 @@
+// Entities that are called exactly $text: by id, by symbol, or by a CURIE that means the same.
+CALL {
+  MATCH (n:Entity {id: $text}) RETURN n
+  UNION
+  MATCH (n:Gene) WHERE n.symbol IN $spellings RETURN n
+  UNION
+  MATCH (n:Protein) WHERE n.symbol IN $spellings RETURN n
+  UNION
+  CALL db.index.fulltext.queryNodes('entity_xrefs', $term) YIELD node AS n RETURN n
+}
+WITH DISTINCT n
+WHERE $label IS NULL OR $label IN labels(n)
+RETURN n.id AS id, n.name AS name, labels(n) AS labels
+ORDER BY n.id
+LIMIT $limit

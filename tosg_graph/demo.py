@@ -1,0 +1,175 @@
+"""The main job once, on real data: load, ask, export, train. What is already there is reused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tosg_graph import show
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tosg_graph.demo_network import Fit
+    from tosg_graph.platform import Picked, Platform
+    from tosg_graph.types import CellsLedger, LedgerLine
+
+PATHWAY = "T-cell receptor signaling pathway"
+QUESTION = f"Which genes of the {PATHWAY} do blood cells express, and which cells most?"
+QUESTION_CYPHER = """\
+MATCH (g:Gene)-[:PARTICIPATES_IN]->(:Pathway {name: $pathway})
+RETURN g.id AS gene, g.name AS symbol"""
+LABEL = "cell_type"
+# Immune pathways and their genes: enough to tell kinds of blood cells apart.
+EXPORT_CYPHER = """\
+MATCH (g:Gene)-[r:PARTICIPATES_IN]->(p:Pathway)
+WHERE p.name =~ $names
+RETURN g, r, p"""
+EXPORT_NAMES = "(?i).*(t-cell|b cell|il-\\d|interferon|chemokine|toll-like|tyrobp|allograft|complement).*"
+SEED = 0
+
+
+def run(platform: Platform) -> None:
+    """Run the demo and print what it found.
+
+    Raises
+    ------
+    TosgError
+        From the step that failed; the steps before it are kept, so the next run goes on from there.
+    """
+    started = time.monotonic()
+    _say("1/5 Knowledge: the demo graph in Neo4j")
+    ledger = _knowledge(platform)
+    _say("2/5 Cells: scanpy's bundled blood cells")
+    cells = _cells(platform)
+    _say("3/5 A question that needs both")
+    answer = _answer(platform)
+    _say("4/5 Text embeddings and export")
+    bundle, manifest = _bundle(platform)
+    _say("5/5 A small graph network on the export")
+    fit = _fit(platform, bundle)
+    _summary(platform, ledger, cells, answer, bundle, manifest, fit)
+    print(f"\nDone in {time.monotonic() - started:.0f} s.")
+
+
+def _say(step: str) -> None:
+    print(step, file=sys.stderr, flush=True)
+
+
+def _knowledge(platform: Platform) -> list[LedgerLine]:
+    """Load the demo graph, or read the ledger of the load that is there."""
+    from loaders import LOADERS
+    from tosg_graph.ledger import from_json
+    from tosg_graph.release import stored_release
+
+    release = stored_release(platform.graph)
+    if release:
+        held = {line.rsplit(" ", 1)[0] for line in release["contents"]}
+        wanted = {f"{k} {m.SOURCE.version}" for k, m in LOADERS.items() if m.SOURCE.in_demo}
+        kept = platform.settings.ledgers / f"{release['id']}.json"
+        if wanted <= held and kept.is_file():
+            return from_json(kept.read_text(encoding="utf-8"))
+    return platform.load("demo")
+
+
+def _cells(platform: Platform) -> CellsLedger:
+    from tosg_graph.cells import add_scanpy_pbmc
+
+    return add_scanpy_pbmc(platform.graph, platform.store, progress=platform.progress)
+
+
+def _answer(platform: Platform) -> pa.Table:
+    """Per gene, the kind of cell with the highest mean; genes that were not measured are left out here."""
+    rows = platform.query(
+        QUESTION_CYPHER, {"pathway": PATHWAY}, abundance=["mean", "pct"], by=LABEL
+    ).to_pandas()
+    measured = rows.dropna(subset=["mean"])
+    top = measured.sort_values(["mean", "symbol", LABEL], ascending=[False, True, True])
+    top = top.drop_duplicates("symbol")[["symbol", LABEL, "mean", "pct", "cells"]]
+
+    import pyarrow as pa
+
+    return pa.Table.from_pandas(top, preserve_index=False)
+
+
+def _bundle(platform: Platform) -> tuple[Path, dict[str, Any]]:
+    """Embed the text of what is exported, and export it; a bundle of the same inputs is kept."""
+    picked = platform.select(EXPORT_CYPHER, {"names": EXPORT_NAMES})
+    platform.embed(ids=picked.selection.nodes["id"].to_pylist())
+    out = platform.settings.home / "exports" / "demo"
+    if not _is_current(out, platform, picked):
+        shutil.rmtree(out, ignore_errors=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        picked.export(out, label=LABEL, seed=SEED)
+    return out, json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+
+
+def _fit(platform: Platform, bundle: Path) -> Fit:
+    from tosg_graph.demo_network import fit
+
+    return fit(bundle, seed=SEED, progress=platform.progress)
+
+
+def _is_current(out: Path, platform: Platform, picked: Picked) -> bool:
+    """Tell whether the bundle at ``out`` was made of today's graph and store with today's question."""
+    from tosg_graph.release import graph_release
+
+    try:
+        manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    version = platform.store.version()
+    return bool(
+        version
+        and manifest["query"] == picked.selection.query
+        and manifest["parameters"] == picked.selection.parameters
+        and manifest["graph_release"] == graph_release(platform.graph)
+        and manifest["store"]["cells"] == version.cells
+        and manifest["seed"] == SEED
+    )
+
+
+def _summary(
+    platform: Platform,
+    ledger: list[LedgerLine],
+    cells: CellsLedger,
+    answer: pa.Table,
+    bundle: Path,
+    manifest: dict[str, Any],
+    fit: Fit,
+) -> None:
+    from tosg_graph.server import browser_login
+
+    show.load_ledger(ledger)
+    show.cells_ledger([cells])
+    print("The counts of this data set are reconstructed from normalised values; see docs/cells.md.\n")
+    show.arrow(answer.slice(0, 10), f"{QUESTION} (mean: raw counts per cell; pct: % of cells)")
+    show.facts(
+        {
+            "export": bundle,
+            "nodes": _counted(manifest["nodes"]),
+            "edges": _counted(manifest["edges"]),
+            "cells": _counted(manifest["splits"]),
+        }
+    )
+    print(
+        f"\nA graph network trained on {fit.train_cells} cells for {fit.epochs} epochs names the {LABEL} of "
+        f"{fit.test_accuracy:.0%} of {fit.test_cells} test cells\n(always the most frequent one: "
+        f"{fit.majority_accuracy:.0%}; trained on permuted labels: {fit.permuted_accuracy:.0%}). "
+        f"Cells were split by {manifest['split_unit']}: verdict {manifest['verdict']}.\n"
+    )
+    show.facts(browser_login(platform.settings, platform.graph.address))
+    print(
+        "\nNext:\n"
+        '  tosg search "interferon response"\n'
+        "  tosg query --list\n"
+        "  tosg cells add your.h5ad --column cell_type=YOUR_COLUMN"
+    )
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
