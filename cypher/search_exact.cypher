@@ -1,10 +1,14 @@
-// Entities that are called exactly $text: by id, by symbol, or by a CURIE that means the same.
+// Entities that are called exactly $text: by id, by symbol, by name or synonym, or by a CURIE that means the same.
 CALL {
   MATCH (n:Entity {id: $text}) RETURN n
   UNION
   MATCH (n:Gene) WHERE n.symbol IN $spellings RETURN n
   UNION
   MATCH (n:Protein) WHERE n.symbol IN $spellings RETURN n
+  UNION
+  CALL db.index.fulltext.queryNodes('entity_names', $term) YIELD node AS n
+  WHERE toLower(n.name) = toLower($text) OR toLower($text) IN [synonym IN n.synonyms | toLower(synonym)]
+  RETURN n
   UNION
   CALL db.index.fulltext.queryNodes('entity_xrefs', $term) YIELD node AS n RETURN n
 }

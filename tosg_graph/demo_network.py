@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch_geometric.nn import SAGEConv
 
 from tosg_graph.dataset import TosgDataset
 from tosg_graph.progress import Progress, silent
+
+with warnings.catch_warnings():
+    # torch_geometric 2.8 scripts a class on import, which torch 2.15 calls deprecated: nothing a user can change.
+    warnings.simplefilter("ignore", FutureWarning)
+    from torch_geometric.nn import SAGEConv
 
 HIDDEN = 32
 BATCH = 64

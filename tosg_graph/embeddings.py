@@ -297,7 +297,7 @@ def _model() -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
     from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # of the weights: ours is the bar to watch
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # of the weights: ours is the bar to watch
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
     # A folder, and local_files_only: nothing is looked up in a hub.
     return SentenceTransformer(str(model_folder()), local_files_only=True)
