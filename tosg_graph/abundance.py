@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tosg_graph.cohort import Cohort, ExpandTerm, identifier, kind_of, parse, tests
+from tosg_graph.cohort import Cohort, ExpandTerm, identifier, kind_of, ontology_columns, parse, tests
 from tosg_graph.errors import CohortError, StoreError
 
 if TYPE_CHECKING:
@@ -235,8 +235,43 @@ class AbundanceReader:
         self, cohort: Cohort | str | None, known: Mapping[str, str], expand_term: ExpandTerm
     ) -> tuple[Cohort, str, list[Any]]:
         checked = cohort if isinstance(cohort, Cohort) else parse(cohort or "true", known)
+        self._check_values(checked, known, expand_term)
         text, parameters = checked.to_sql(expand_term)
         return checked, text, parameters
+
+    def _check_values(self, cohort: Cohort, known: Mapping[str, str], expand_term: ExpandTerm) -> None:
+        """Refuse text that is neither a term nor a value of its column: ``!= 'typo'`` would select everything."""
+        for test in tests(cohort.tree):
+            if test.operator not in ("=", "!=", "IN"):
+                continue
+            texts = [c for c in test.constants if isinstance(c, str)]
+            if test.column in ontology_columns():
+                texts = [text for text in texts if expand_term(test.column, text) is None]
+            absent = self._absent(test.column, texts, known)
+            if not absent:
+                continue
+            raw = f"{test.column}_raw"
+            near = self.nearest(test.column, absent[0])
+            hint = f" Nearest values: {', '.join(map(repr, near))}." if near else ""
+            if raw in known and not self._absent(raw, absent[:1], known):
+                hint = f" It is a value of {raw!r}."
+            raise CohortError(
+                f"The column {test.column!r} has no value {absent[0]!r}.{hint} `tosg cohort true` shows what there is."
+            )
+
+    def _absent(self, column: str, values: Sequence[str], known: Mapping[str, str]) -> list[str]:
+        """Those of ``values`` that no cell has, as given."""
+        if not values:
+            return []
+        name = identifier(column, known)
+        # The text holds one checked column name.
+        text = f"""
+            SELECT value FROM (SELECT unnest(?::VARCHAR[]) AS value)
+            WHERE NOT EXISTS (SELECT 1 FROM cells WHERE {name} = value)
+        """  # noqa: S608
+        rows = self._connection.sql(text, params=[list(values)]).fetchall()
+        absent = {row[0] for row in rows}
+        return [value for value in values if value in absent]
 
     def _nothing(self, cohort: Cohort) -> str:
         """Say what was looked for, and which values of that column come nearest."""

@@ -91,8 +91,9 @@ class AbundanceStore:
         Raises
         ------
         StoreError
-            If another process is writing.
+            If another process is writing, or the disk is full or read-only; nothing is added then.
         """
+        from deltalake.exceptions import DeltaError
         from filelock import FileLock, Timeout
 
         try:
@@ -109,8 +110,14 @@ class AbundanceStore:
         try:
             self._undo_leftovers()
             yield Append(self, self._record())
-        except BaseException:
+        except BaseException as error:
             self._undo_leftovers()
+            if isinstance(error, OSError | DeltaError):
+                reason = (isinstance(error, OSError) and error.strerror) or str(error).splitlines()[0]
+                raise StoreError(
+                    f"{self.folder} cannot be written: {reason}. Nothing was added; make room there, or set "
+                    "TOSG_HOME to another disk, and run this again."
+                ) from error
             raise
         finally:
             lock.release()
