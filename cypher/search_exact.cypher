@@ -1,4 +1,4 @@
-// Entities that are called exactly $text: by id, by symbol, by name or synonym, or by a CURIE that means the same.
+// Entities that are called exactly $text; named: by id or name, otherwise by symbol, synonym or equal CURIE.
 CALL {
   MATCH (n:Entity {id: $text}) RETURN n
   UNION
@@ -12,8 +12,8 @@ CALL {
   UNION
   CALL db.index.fulltext.queryNodes('entity_xrefs', $term) YIELD node AS n RETURN n
 }
-WITH DISTINCT n
+WITH DISTINCT n, n.id = $text OR toLower(n.name) = toLower($text) AS named
 WHERE $label IS NULL OR $label IN labels(n)
-RETURN n.id AS id, n.name AS name, labels(n) AS labels
-ORDER BY n.id
+RETURN n.id AS id, n.name AS name, labels(n) AS labels, named
+ORDER BY named DESC, n.id
 LIMIT $limit

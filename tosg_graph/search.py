@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tosg_graph.contract import labels, primary_type
 from tosg_graph.errors import QueryError
 from tosg_graph.ids import fulltext_term
+from tosg_graph.release import graph_release
 from tosg_graph.resources import cypher, schema
 
 if TYPE_CHECKING:
@@ -38,13 +39,15 @@ def search(graph: Graph, text: str, *, limit: int = 10, type: str | None = None)
     Returns
     -------
     Table
-        ``type``, ``id``, ``name``, ``score``: the sum over the lists of ``1 / (60 + rank)``, plus 1 for an exact
-        name; best first, ties by id. Vectors count where entities are embedded (`tosg embed`).
+        ``type``, ``id``, ``name``, ``score``: the sum over the lists of ``1 / (60 + rank)``, plus 1 for the exact
+        id or name, plus 0.5 for an exact symbol, synonym or CURIE that means the same; best first, ties by id.
+        Vectors count where entities are embedded (`tosg embed`).
 
     Raises
     ------
     QueryError
-        If ``text`` is empty, ``type`` is unknown, or nothing is found (the nearest names are given).
+        If ``text`` is empty, ``type`` is unknown, nothing is loaded, or nothing is found (the nearest names are
+        given).
     """
     import pyarrow as pa
 
@@ -55,6 +58,10 @@ def search(graph: Graph, text: str, *, limit: int = 10, type: str | None = None)
         near = difflib.get_close_matches(type, labels(), n=1, cutoff=0.4)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise QueryError(f"{type!r} is no kind of entity.{hint} There are {', '.join(labels())}.")
+    if not graph_release(graph):
+        raise QueryError(
+            "Nothing is loaded that could be searched. Load the demo graph first: tosg load demo"
+        )
     exact = graph.rows(
         cypher("search_exact"),
         text=text,
@@ -69,7 +76,7 @@ def search(graph: Graph, text: str, *, limit: int = 10, type: str | None = None)
         graph.rows(cypher("search_text"), terms=lucene_terms(text), label=type, limit=_POOL),
         _by_meaning(graph, text, type),
     ]
-    score: dict[str, float] = {hit["id"]: 1.0 for hit in exact}
+    score: dict[str, float] = {hit["id"]: 1.0 if hit["named"] else 0.5 for hit in exact}
     found: dict[str, dict[str, Any]] = {}
     for hits in lists:
         for rank, hit in enumerate(hits, start=1):

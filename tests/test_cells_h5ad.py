@@ -1,0 +1,202 @@
+"""AnnData files: which are taken, and what each refused one is told."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.sparse import csc_matrix, csr_matrix
+
+from loaders.cells_h5ad import read
+from tosg_graph.errors import CellsError
+
+CELLS, GENES = 5, 4
+COUNTS = np.array([[100 * cell + gene for gene in range(GENES)] for cell in range(CELLS)])
+COUNTS[1, 2] = 0
+
+
+def adata(x: Any = COUNTS, **parts: Any) -> anndata.AnnData:
+    genes = pd.DataFrame(index=[f"G{g}" for g in range(GENES)])
+    obs = pd.DataFrame({"kind": list("aabbb")}, index=[f"c{k}" for k in range(CELLS)])
+    return anndata.AnnData(x, **{"obs": obs, "var": genes, **parts})
+
+
+def written(tmp_path: Path, data: anndata.AnnData) -> Path:
+    path = tmp_path / "my.h5ad"
+    data.write_h5ad(path)
+    return path
+
+
+@pytest.mark.parametrize("matrix", [np.asarray, csr_matrix, csc_matrix], ids=["dense", "CSR", "CSC"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int64", "uint16"])
+def test_every_matrix_gives_the_same_counts(tmp_path: Path, matrix: Any, dtype: str) -> None:
+    found = read(written(tmp_path, adata(matrix(COUNTS.astype(dtype)))))
+    assert found.counts.dtype == np.int32
+    assert found.counts.toarray().tolist() == COUNTS.tolist()
+    assert found.counts.has_sorted_indices
+    assert (found.counts.data > 0).all()
+    assert found.barcodes == [f"c{k}" for k in range(CELLS)]
+    assert found.features == [f"G{g}" for g in range(GENES)]
+    assert found.note == ""
+
+
+def test_entries_stored_twice_are_summed_and_zeros_are_not_stored(tmp_path: Path) -> None:
+    matrix = csr_matrix(
+        (np.array([1.0, 2.0, 0.0]), np.array([1, 1, 2]), np.array([0, 3, 3, 3, 3, 3])), shape=(5, 4)
+    )
+    found = read(written(tmp_path, adata(matrix)))
+    assert found.counts.nnz == 1
+    assert found.counts[0, 1] == 3
+
+
+@pytest.mark.parametrize(("layer", "value"), [(None, 3), ("X", 3), ("raw", 203), ("spliced", 103)])
+def test_a_layer_is_taken_by_name(tmp_path: Path, layer: str | None, value: int) -> None:
+    data = adata(COUNTS + 200.0)
+    data.raw = data.copy()
+    data.X = COUNTS.astype(float)
+    data.layers["spliced"] = COUNTS + 100.0
+    assert read(written(tmp_path, data), layer).counts[0, 3] == value
+
+
+def test_obs_columns_keep_their_kind(tmp_path: Path) -> None:
+    obs = pd.DataFrame(
+        {
+            "text": ["a", None, "c", "d", "e"],
+            "category": pd.Categorical(["x", "y", None, "x", "x"]),
+            "cluster": pd.Categorical([3, 1, 2, 3, 1]),
+            "whole": np.arange(5, dtype="int8"),
+            "real": np.array([1.5, np.nan, 2, 3, 4], "float32"),
+            "flag": [True, False, True, True, False],
+        },
+        index=[f"c{k}" for k in range(CELLS)],
+    )
+    found = read(written(tmp_path, adata(COUNTS.astype(float), obs=obs))).obs
+    assert {name: str(found[name].type) for name in found.column_names} == {
+        "text": "string",
+        "category": "string",
+        "cluster": "string",
+        "whole": "int64",
+        "real": "double",
+        "flag": "bool",
+    }
+    assert found["category"].to_pylist() == ["x", "y", None, "x", "x"]
+    assert found["cluster"].to_pylist() == ["3", "1", "2", "3", "1"]
+    assert found["real"].to_pylist() == [1.5, None, 2, 3, 4]
+
+
+def test_ensembl_ids_are_found_beside_the_symbols(tmp_path: Path) -> None:
+    var = pd.DataFrame({"gene_ids": ["ENSG1", "ENSG2.3", "custom", "ENSG4"]}, index=list("ABCD"))
+    assert read(written(tmp_path, adata(COUNTS.astype(float), var=var))).feature_ids == [
+        "ENSG1",
+        "ENSG2.3",
+        None,
+        "ENSG4",
+    ]
+
+
+def normalised(target: float = 1e4) -> np.ndarray:
+    return np.log1p(target * (COUNTS + 1.0) / (COUNTS + 1.0).sum(axis=1, keepdims=True))
+
+
+def with_value(value: float) -> np.ndarray:
+    x = COUNTS.astype(float)
+    x[3, 1] = value
+    return x
+
+
+@pytest.mark.parametrize(
+    ("x", "says"),
+    [
+        (normalised(), "look like log1p of counts per 10,000"),
+        (normalised(1e6), "look like log1p of counts per 1,000,000"),
+        (with_value(-1.0), "cell 'c3', feature 'G1' is -1"),
+        (with_value(0.5), "cell 'c3', feature 'G1' is 0.5"),
+        (with_value(np.nan), "cell 'c3', feature 'G1' is nan"),
+        (with_value(np.inf), "cell 'c3', feature 'G1' is inf"),
+        (with_value(2.0**31), "Raw counts are whole numbers from 0 to 2^31-1"),
+    ],
+)
+def test_what_is_no_raw_count_is_refused_with_the_first_example(
+    tmp_path: Path, x: np.ndarray, says: str
+) -> None:
+    path = written(tmp_path, adata(x))
+    with pytest.raises(CellsError) as refusal:
+        read(path)
+    assert says in str(refusal.value)
+    assert "no other matrix" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_matrices_to_try_instead_are_named(tmp_path: Path) -> None:
+    data = adata(normalised())
+    data.layers["counts"] = COUNTS.astype(float)
+    data.raw = adata(COUNTS.astype(float))
+    with pytest.raises(CellsError, match=r"Other matrices: raw, counts \(--layer\)"):
+        read(written(tmp_path, data))
+
+
+def test_an_unknown_layer_names_those_there_are(tmp_path: Path) -> None:
+    data = adata(COUNTS.astype(float))
+    data.layers["counts"] = COUNTS.astype(float)
+    with pytest.raises(CellsError, match=r"no matrix 'count'. It has X, counts"):
+        read(written(tmp_path, data), "count")
+
+
+@pytest.mark.filterwarnings("ignore:Observation names are not unique", "ignore:Variable names are not unique")
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        ({"obs": pd.DataFrame(index=list("abcac"))}, "repeats the barcode 'a'"),
+        ({"var": pd.DataFrame(index=list("AABC"))}, "repeats the feature 'A'"),
+        (
+            {
+                "var": pd.DataFrame(
+                    {"feature_types": ["Gene Expression"] * 3 + ["Antibody Capture"]},
+                    index=["A", "B", "C", "CD3"],
+                )
+            },
+            "1 features of type 'Antibody Capture' beside genes (first 'CD3')",
+        ),
+    ],
+    ids=["barcodes", "features", "proteins"],
+)
+def test_files_that_cannot_be_told_apart_are_refused(
+    tmp_path: Path, parts: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(CellsError, match=re.escape(says)):
+        read(written(tmp_path, adata(COUNTS.astype(float), **parts)))
+
+
+def test_no_cells_or_no_genes_are_nothing_to_add(tmp_path: Path) -> None:
+    with pytest.raises(CellsError, match="0 cells and 4 genes"):
+        read(written(tmp_path, adata(COUNTS.astype(float))[:0].copy()))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+def test_a_truncated_file_is_one_line(tmp_path: Path, share: float) -> None:
+    path = written(tmp_path, adata(COUNTS.astype(float)))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(CellsError, match=r"cannot be read as \.h5ad") as refusal:
+        read(path)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("content", [b"not an hdf5 file", b"PK\x03\x04 a zip"])
+def test_a_file_of_another_kind_is_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "my.h5ad"
+    path.write_bytes(content)
+    with pytest.raises(CellsError, match=r"cannot be read as \.h5ad"):
+        read(path)
+
+
+def test_a_missing_file_or_a_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CellsError, match=r"There is no file .*nothing.h5ad"):
+        read(tmp_path / "nothing.h5ad")
+    with pytest.raises(CellsError, match="is a folder"):
+        read(tmp_path)

@@ -1,0 +1,97 @@
+"""Terms for obs values: by label, id, synonym or a person's decision, and never by a guess."""
+
+from __future__ import annotations
+
+import pytest
+
+from tosg_graph.errors import CellsError
+from tosg_graph.graph import Graph
+from tosg_graph.harmonise import Terms, harmonise, read_terms, term_expander
+
+TERMS = Terms(
+    name_of={"CL:1": "T cell", "CL:2": "B cell", "CL:3": "T lymphoblast"},
+    by_label={"t cell": ("CL:1",), "b cell": ("CL:2",), "t lymphoblast": ("CL:3",)},
+    by_synonym={"t-lymphocyte": ("CL:1",), "blast": ("CL:2", "CL:3"), "b cell": ("CL:3",)},
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "label", "identifier", "rule", "score"),
+    [
+        ("T cell", "T cell", "CL:1", "label", 1.0),
+        ("  t CELL ", "T cell", "CL:1", "label", 1.0),
+        ("T-lymphocyte", "T cell", "CL:1", "synonym", 0.9),
+        ("CL:2", "B cell", "CL:2", "id", 1.0),
+        ("B cell", "B cell", "CL:2", "label", 1.0),  # a label beats a synonym
+        ("blast", "unmapped", None, "ambiguous synonym", 0.0),
+        ("T cells", "unmapped", None, None, 0.0),
+        ("my cluster 7", "T lymphoblast", "CL:3", "curated", 1.0),
+        ("unknown", None, None, None, None),
+        ("NA", None, None, None, None),
+        ("", None, None, None, None),
+        (None, None, None, None, None),
+    ],
+)
+def test_each_value_says_by_which_rule_it_was_mapped(value, label, identifier, rule, score) -> None:  # type: ignore[no-untyped-def]
+    columns = harmonise("cell_type", [value, "T cell"], TERMS, {"my cluster 7": "CL:3"})
+    row = {name: column.to_pylist()[0] for name, column in columns.items()}
+    assert row == {
+        "cell_type": label,
+        "cell_type_id": identifier,
+        "cell_type_raw": value,
+        "cell_type_rule": rule,
+        "cell_type_score": score,
+    }
+
+
+def test_a_decision_wins_over_the_look_up() -> None:
+    columns = harmonise("cell_type", ["T cell"], TERMS, {"T cell": "CL:2"})
+    assert columns["cell_type_id"].to_pylist() == ["CL:2"]
+
+
+def test_a_decision_for_a_term_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(CellsError, match="cell_type 'x' is CL:99, which is no term"):
+        harmonise("cell_type", ["x"], TERMS, {"x": "CL:99"})
+
+
+@pytest.fixture
+def hierarchy(graph: Graph) -> Graph:
+    """1 <- 2 <- 4, 1 <- 3 <- 4, 4 PART_OF 5; a loop 6 <-> 7, as bad data may have."""
+    graph.write(
+        "UNWIND range(1, 7) AS n "
+        "CREATE (:Entity:CellType {id: 'CL:' + n, name: 'type ' + n, synonyms: ['shared', 'syn' + n]})"
+    )
+    graph.write(
+        "UNWIND [[2, 1], [3, 1], [4, 2], [4, 3], [6, 7], [7, 6]] AS pair "
+        "MATCH (a:Entity {id: 'CL:' + pair[0]}), (b:Entity {id: 'CL:' + pair[1]}) CREATE (a)-[:IS_A]->(b)"
+    )
+    graph.write("MATCH (a:Entity {id: 'CL:4'}), (b:Entity {id: 'CL:5'}) CREATE (a)-[:PART_OF]->(b)")
+    return graph
+
+
+@pytest.mark.parametrize(
+    ("value", "numbers"),
+    [
+        ("type 1", [1, 2, 3, 4]),
+        ("TYPE 2", [2, 4]),
+        ("syn3", [3, 4]),
+        ("CL:4", [4]),
+        ("type 5", [4, 5]),
+        ("type 6", [6, 7]),
+        ("shared", range(1, 8)),
+    ],
+)
+def test_a_term_means_itself_and_everything_below(hierarchy: Graph, value: str, numbers) -> None:  # type: ignore[no-untyped-def]
+    assert term_expander(hierarchy)("cell_type", value) == {f"CL:{n}" for n in numbers}
+
+
+def test_what_is_no_term_of_the_column_is_none(hierarchy: Graph) -> None:
+    expand = term_expander(hierarchy)
+    assert expand("cell_type", "type 99") is None
+    assert expand("disease", "type 1") is None
+
+
+def test_terms_are_read_by_label_and_synonym(hierarchy: Graph) -> None:
+    terms = read_terms(hierarchy, "CellType")
+    assert terms.find("syn7") == (("CL:7",), "synonym")
+    assert terms.find("shared")[0] == tuple(f"CL:{n}" for n in range(1, 8))

@@ -1,0 +1,112 @@
+"""Search on the real demo graph: names, symbols that are stop words, meaning, and text that is only text."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import pytest
+
+from tosg_graph.errors import QueryError
+from tosg_graph.graph import Graph
+from tosg_graph.search import lucene_terms, nearest_names, search
+
+
+def hits(graph: Graph, text: str, **options: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = search(graph, text, **options).to_pylist()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "id_"),
+    [
+        ("WAS", "HGNC:12731"),  # a stop word of English
+        ("was", "HGNC:12731"),
+        ("STAT1", "HGNC:11362"),
+        ("HGNC:11362", "HGNC:11362"),
+        ("ENSEMBL:ENSG00000115415", "HGNC:11362"),
+        ("T cell", "CL:0000084"),
+        ("T-lymphocyte", "CL:0000084"),
+        ("alzheimer disease", "MONDO:0004975"),
+        ("ibuprofen", "CHEBI:5855"),
+    ],
+)
+def test_what_is_called_exactly_that_comes_first(demo_graph: Graph, text: str, id_: str) -> None:
+    first = hits(demo_graph, text)[0]
+    assert first["id"] == id_
+    assert first["score"] > 0.5
+
+
+def test_the_columns_are_type_id_name_and_score_best_first(demo_graph: Graph) -> None:
+    found = search(demo_graph, "interferon response", limit=7)
+    assert found.column_names == ["type", "id", "name", "score"]
+    assert len(found) == 7
+    scores = found["score"].to_pylist()
+    assert scores == sorted(scores, reverse=True)
+    assert sum("interferon" in name.lower() for name in found["name"].to_pylist()) >= 4
+
+
+def test_one_kind_can_be_asked_for(demo_graph: Graph) -> None:
+    found = hits(demo_graph, "interferon", type="Pathway")
+    assert found
+    assert {hit["type"] for hit in found} == {"Pathway"}
+
+
+@pytest.mark.parametrize(
+    "text", ["+", "AND OR NOT", "name:*", "a* -b ~2 ^3", '"', "\\", "({[", "*:*", "/.*/", "x' OR 1=1"]
+)
+def test_operators_are_only_text(demo_graph: Graph, text: str) -> None:
+    with contextlib.suppress(QueryError):  # nothing found is an answer too
+        assert len(hits(demo_graph, text)) <= 10
+    assert demo_graph.rows("MATCH (g:Gene {symbol: 'STAT1'}) RETURN count(g) AS n") == [{"n": 1}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"text": "  "}, "1 to 1,000 characters"),
+        ({"text": "x" * 1001}, "these are 1,001"),
+        ({"text": "x", "type": "Pathwy"}, "Did you mean 'Pathway'?"),
+    ],
+)
+def test_what_cannot_be_searched_is_one_line(demo_graph: Graph, arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(QueryError) as refusal:
+        search(demo_graph, **arguments)
+    assert says in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_typo_is_answered_with_the_nearest_names(demo_graph: Graph) -> None:
+    assert "ibuprofen" in nearest_names(demo_graph, "ibuprofn")
+    with pytest.raises(QueryError, match=r"Nearest names: .*ibuprofen"):
+        search(demo_graph, "ibuprofn", type="Drug")
+
+
+def test_words_become_quoted_terms() -> None:
+    assert lucene_terms("a b") == '"a b"^4 "a" "b"'
+    assert lucene_terms('x"y') == '"x\\"y"'
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_meaning_counts_where_entities_are_embedded(demo_graph: Graph) -> None:
+    from tosg_graph.embeddings import embed
+
+    text = "sugar lowering medicine target"
+    query = "MATCH (p:Pathway) RETURN p ORDER BY p.id LIMIT 40"
+    report = embed(demo_graph, query=query)
+    assert report.entities == 40
+    demo_graph.rows("CALL db.awaitIndexes(60)")
+    embedded = set(
+        demo_graph.rows("MATCH (p:Pathway) WHERE p.text_embedding IS NOT NULL RETURN collect(p.id) AS ids")[
+            0
+        ]["ids"]
+    )
+    found = {hit["id"] for hit in hits(demo_graph, text, type="Pathway", limit=100)}
+    assert found >= embedded  # none of them shares a word with the question
+    assert embed(demo_graph, query=query).written == 0
+
+
+def test_an_empty_graph_says_what_to_load(graph: Graph) -> None:
+    with pytest.raises(QueryError, match="tosg load demo"):
+        search(graph, "STAT1")
