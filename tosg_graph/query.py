@@ -238,7 +238,7 @@ def _array(values: list[Any]) -> pa.Array:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)  # maps come in no fixed order
 
 
 def _readable(value: Any, ids: Mapping[str, str], column: str) -> Any:
@@ -253,6 +253,9 @@ def _readable(value: Any, ids: Mapping[str, str], column: str) -> Any:
         return _path(value, ids)
     if isinstance(value, Mapping):
         return _json(_plain_map(value, ids, column))
+    iso = getattr(value, "iso_format", None)
+    if iso:  # before lists: a duration is a tuple
+        return iso()
     if isinstance(value, list | tuple):
         if _is_embedding(value):
             raise QueryError(
@@ -262,8 +265,7 @@ def _readable(value: Any, ids: Mapping[str, str], column: str) -> Any:
         return [_readable(v, ids, column) for v in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    iso = getattr(value, "iso_format", None)
-    return iso() if iso else str(value)
+    return str(value)
 
 
 def _plain_map(value: Mapping[str, Any], ids: Mapping[str, str], column: str) -> dict[str, Any]:
