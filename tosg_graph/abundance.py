@@ -120,7 +120,7 @@ class AbundanceReader:
         return tables
 
     def nearest(self, column: str, value: str) -> list[str]:
-        """Return up to five values of a text column that look most like ``value``."""
+        """Return up to five values of a text column that look most like ``value``; the first five where none does."""
         name = identifier(column, self.cell_columns())
         rows = self._connection.sql(
             f"SELECT DISTINCT {name} FROM cells WHERE {name} IS NOT NULL ORDER BY 1"  # noqa: S608  # checked name
@@ -128,7 +128,7 @@ class AbundanceReader:
         values = {str(row[0]).lower(): str(row[0]) for row in rows}
         near = difflib.get_close_matches(value.lower(), values, n=_NEAREST, cutoff=0.3)
         inside = [low for low in values if value.lower() in low]
-        return [values[low] for low in dict.fromkeys([*inside, *near])][:_NEAREST]
+        return [values[low] for low in dict.fromkeys([*inside, *near]) or values][:_NEAREST]
 
     # ----------------------------------------------------------------- counts
 

@@ -66,7 +66,10 @@ def _errors(debug: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         if debug:
             raise
-        click.echo("Interrupted; nothing half-written is left. The same command starts again.", err=True)
+        click.echo(
+            "Interrupted. What was complete is kept, nothing half-written counts; the same command goes on.",
+            err=True,
+        )
         sys.exit(INTERRUPTED)
 
 

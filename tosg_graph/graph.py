@@ -117,7 +117,11 @@ class Graph:
 
         with (
             self._errors(explained=True),
-            self.driver.session(database=self._database, default_access_mode=neo4j.READ_ACCESS) as session,
+            self.driver.session(
+                database=self._database,
+                default_access_mode=neo4j.READ_ACCESS,
+                notifications_min_severity="WARNING",  # they name labels and properties that do not exist
+            ) as session,
         ):
             return session.execute_read(work)
 
@@ -178,8 +182,13 @@ class Graph:
 
 
 def _open_driver(settings: Settings, address: ServerAddress) -> neo4j.Driver:
+    import logging
+
     import neo4j
     from neo4j.exceptions import DriverError, Neo4jError
+
+    # What `explain` asks for is answered in our own words; the driver would print it too.
+    logging.getLogger("neo4j.notifications").setLevel(logging.ERROR)
 
     auth = (address.user, address.password) if address.password else None
     try:

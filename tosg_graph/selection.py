@@ -7,6 +7,7 @@ Internal ids live for the length of one selection only.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -171,11 +172,33 @@ def _nothing_picked(
             f"The query returns no nodes, relationships or paths, only values ({names}). "
             "Return the elements themselves: RETURN g, not g.name."
         )
+    unknown = _unknown_names(graph, query, parameters)
+    if unknown:
+        return QueryError(f"The query matches nothing: {'; '.join(unknown)}. Correct the spelling.")
     asked = _texts(query, parameters)
     looked_for = f" Looked for {', '.join(map(repr, asked))}." if asked else ""
     near = [name for text in asked for name in _nearest(graph, text)]
     hint = f" Nearest names: {', '.join(map(repr, dict.fromkeys(near)))}." if near else ""
     return QueryError(f"The query matches nothing.{looked_for}{hint} Try `tosg search` for the spelling.")
+
+
+_UNKNOWN = {"01N50": "label", "01N51": "relationship type", "01N52": "property"}  # of Neo4j's status codes
+
+
+def _unknown_names(graph: Graph, query: str, parameters: Mapping[str, object]) -> list[str]:
+    """Labels, types and properties in the query that the server has never seen, with the nearest of ours."""
+    from tosg_graph.contract import labels, verbs
+
+    known = {"label": labels(), "relationship type": verbs(), "property": []}
+    found = []
+    for status in graph.explain(query, dict(parameters)).gql_status_objects:
+        kind = _UNKNOWN.get(status.gql_status)
+        name = re.search(r"`([^`]+)`", status.status_description or "")
+        if kind and name:
+            near = difflib.get_close_matches(name[1], known[kind], n=1)
+            hint = f", did you mean {near[0]!r}?" if near else ""
+            found.append(f"the graph has no {kind} {name[1]!r}{hint}")
+    return found
 
 
 def _texts(query: str, parameters: Mapping[str, object]) -> list[str]:
