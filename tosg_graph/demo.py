@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph import show
+from tosg_graph.cells import PBMC68K
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,6 +25,7 @@ QUESTION_CYPHER = """\
 MATCH (g:Gene)-[:PARTICIPATES_IN]->(:Pathway {name: $pathway})
 RETURN g.id AS gene, g.name AS symbol"""
 LABEL = "cell_type"
+CELLS = f"dataset = '{PBMC68K}'"  # whatever else is in the store stays out of the demo
 # Immune pathways and their genes: enough to tell kinds of blood cells apart.
 EXPORT_CYPHER = """\
 MATCH (g:Gene)-[r:PARTICIPATES_IN]->(p:Pathway)
@@ -85,7 +87,7 @@ def _cells(platform: Platform) -> CellsLedger:
 def _answer(platform: Platform) -> pa.Table:
     """Per gene, the kind of cell with the highest mean; genes that were not measured are left out here."""
     rows = platform.query(
-        QUESTION_CYPHER, {"pathway": PATHWAY}, abundance=["mean", "pct"], by=LABEL
+        QUESTION_CYPHER, {"pathway": PATHWAY}, abundance=["mean", "pct"], by=LABEL, cells=CELLS
     ).to_pandas()
     measured = rows.dropna(subset=["mean"])
     top = measured.sort_values(["mean", "symbol", LABEL], ascending=[False, True, True])
@@ -98,7 +100,7 @@ def _answer(platform: Platform) -> pa.Table:
 
 def _bundle(platform: Platform) -> tuple[Path, dict[str, Any]]:
     """Embed the text of what is exported, and export it; a bundle of the same inputs is kept."""
-    picked = platform.select(EXPORT_CYPHER, {"names": EXPORT_NAMES})
+    picked = platform.select(EXPORT_CYPHER, {"names": EXPORT_NAMES}, cells=CELLS)
     platform.embed(ids=picked.selection.nodes["id"].to_pylist())
     out = platform.settings.home / "exports" / "demo"
     if not _is_current(out, platform, picked):
@@ -115,20 +117,18 @@ def _fit(platform: Platform, bundle: Path) -> Fit:
 
 
 def _is_current(out: Path, platform: Platform, picked: Picked) -> bool:
-    """Tell whether the bundle at ``out`` was made of today's graph and store with today's question."""
+    """Tell whether the bundle at ``out`` was made of today's graph and question; its cells never change."""
     from tosg_graph.release import graph_release
 
     try:
         manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    version = platform.store.version()
     return bool(
-        version
+        manifest["cells"] == CELLS
         and manifest["query"] == picked.selection.query
         and manifest["parameters"] == picked.selection.parameters
         and manifest["graph_release"] == graph_release(platform.graph)
-        and manifest["store"]["cells"] == version.cells
         and manifest["seed"] == SEED
     )
 
@@ -143,6 +143,7 @@ def _summary(
     fit: Fit,
 ) -> None:
     from tosg_graph.server import browser_login
+    from tosg_graph.splits import SPLITS
 
     show.load_ledger(ledger)
     show.cells_ledger([cells])
@@ -153,7 +154,7 @@ def _summary(
             "export": bundle,
             "nodes": _counted(manifest["nodes"]),
             "edges": _counted(manifest["edges"]),
-            "cells": _counted(manifest["splits"]),
+            "cells": _counted({split: manifest["splits"][split] for split in SPLITS}),
         }
     )
     print(
