@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -131,3 +133,21 @@ def test_the_list_of_sources_shows_version_licence_and_size() -> None:
 
 def test_the_list_of_questions_shows_their_parameters() -> None:
     assert "$" in tosg("query", "--list")
+
+
+def test_ctrl_c_that_lands_in_a_finalizer_still_ends_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    class Connection:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)  # Python prints what a finalizer raises and goes on
+
+    @cli._errors(debug=False)
+    def command() -> None:
+        Connection()
+        time.sleep(30)
+
+    began = time.monotonic()
+    with pytest.raises(SystemExit) as ended:
+        command()
+    assert ended.value.code == cli.INTERRUPTED
+    assert time.monotonic() - began < 10
+    assert "the same command goes on" in capsys.readouterr().err

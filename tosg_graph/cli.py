@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from tosg_graph.settings import Settings
 
 INTERRUPTED = 130  # what shells use for a process ended by Ctrl-C
+AGAIN_AFTER = 0.05  # seconds; enough for a finalizer to be left
 
 
 def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -54,10 +57,34 @@ format_option = click.option(
 
 
 @contextmanager
+def _every_interrupt_counts() -> Iterator[None]:
+    """Press Ctrl-C again where Python dropped it: an exception inside a finalizer is printed and forgotten."""
+    outer = sys.unraisablehook
+    main_thread = threading.main_thread().ident
+
+    def press() -> None:
+        if main_thread:  # the thread itself: only a real signal ends a wait on the network
+            signal.pthread_kill(main_thread, signal.SIGINT)
+
+    def repeat(unraisable: sys.UnraisableHookArgs) -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            threading.Timer(AGAIN_AFTER, press).start()
+        else:
+            outer(unraisable)
+
+    sys.unraisablehook = repeat
+    try:
+        yield
+    finally:
+        sys.unraisablehook = outer
+
+
+@contextmanager
 def _errors(debug: bool) -> Iterator[None]:
     """Turn known errors into one line and exit code 1, Ctrl-C into one line and 130."""
     try:
-        yield
+        with _every_interrupt_counts():
+            yield
     except TosgError as error:
         if debug:
             raise
