@@ -1,4 +1,4 @@
 // Generated from schema/*.yaml by scripts/generate_schema_cypher.py; do not edit.
-// How many EXPRESSED_IN relationships each source states.
+// How many EXPRESSED_IN relationships there are; read from the count store.
 MATCH ()-[r:EXPRESSED_IN]->()
-RETURN r.source AS source, count(*) AS edges
+RETURN count(r) AS edges

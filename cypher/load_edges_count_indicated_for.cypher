@@ -1,4 +1,4 @@
 // Generated from schema/*.yaml by scripts/generate_schema_cypher.py; do not edit.
-// How many INDICATED_FOR relationships each source states.
+// How many INDICATED_FOR relationships there are; read from the count store.
 MATCH ()-[r:INDICATED_FOR]->()
-RETURN r.source AS source, count(*) AS edges
+RETURN count(r) AS edges

@@ -1,4 +1,4 @@
 // Generated from schema/*.yaml by scripts/generate_schema_cypher.py; do not edit.
-// How many INVOLVED_IN relationships each source states.
+// How many INVOLVED_IN relationships there are; read from the count store.
 MATCH ()-[r:INVOLVED_IN]->()
-RETURN r.source AS source, count(*) AS edges
+RETURN count(r) AS edges

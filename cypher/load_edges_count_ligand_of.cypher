@@ -1,4 +1,4 @@
 // Generated from schema/*.yaml by scripts/generate_schema_cypher.py; do not edit.
-// How many LIGAND_OF relationships each source states.
+// How many LIGAND_OF relationships there are; read from the count store.
 MATCH ()-[r:LIGAND_OF]->()
-RETURN r.source AS source, count(*) AS edges
+RETURN count(r) AS edges

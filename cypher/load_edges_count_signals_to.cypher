@@ -1,4 +1,4 @@
 // Generated from schema/*.yaml by scripts/generate_schema_cypher.py; do not edit.
-// How many SIGNALS_TO relationships each source states.
+// How many SIGNALS_TO relationships there are; read from the count store.
 MATCH ()-[r:SIGNALS_TO]->()
-RETURN r.source AS source, count(*) AS edges
+RETURN count(r) AS edges

@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 if TYPE_CHECKING:
     from tosg_graph.graph import Graph
     from tosg_graph.settings import Settings
+
+# No test is timed: a busy machine is not a failure.
+hypothesis_settings.register_profile("untimed", deadline=None)
+hypothesis_settings.load_profile("untimed")
 
 ROOT = Path(__file__).parent.parent
 SERVER_FIXTURES = {"server_graph", "graph", "demo_graph"}

@@ -163,7 +163,8 @@ def test_every_label_and_verb_has_its_constraint() -> None:
     for label in contract.labels():
         assert f"FOR (n:{label}) REQUIRE n.id IS UNIQUE" in text
     for verb in contract.verbs():
-        assert f"FOR ()-[r:{verb}]-() REQUIRE r.edge_key IS UNIQUE" in text
+        key = contract.load_statements()[f"load_edges_key_{verb.lower()}"]
+        assert f"FOR ()-[r:{verb}]-() REQUIRE r.edge_key IS UNIQUE" in key
 
 
 def test_names_in_the_schema_are_plain_identifiers() -> None:

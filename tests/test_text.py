@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tosg_graph.text import MAX_CHARS, MAX_SYNONYMS, entity_text, text_sha
+from tosg_graph.text import LISTED, MAX_CHARS, MAX_SYNONYMS, TEXT_COLUMNS, entity_text, entity_texts, text_sha
 
 EGFR = {
     "id": "HGNC:3236",
@@ -91,3 +93,35 @@ def test_long_texts_are_cut_between_words_and_synonyms_are_limited() -> None:
     assert many.count(";") == MAX_SYNONYMS - 1
     assert "s019" in many
     assert "s020" not in many
+
+
+VALUES = st.text(st.characters(exclude_categories=["Cc", "Cs"]) | st.sampled_from(" \t\n;ab"), max_size=8)
+LISTS = st.lists(VALUES.filter(bool), min_size=1, max_size=30)
+NODES = st.fixed_dictionaries(
+    {"id": st.just("GO:1"), "labels": st.sampled_from([["Gene"], ["Metabolite", "Drug"]])}
+    | {
+        name: st.none() | VALUES | VALUES.map(lambda v: v * 400)
+        for name in TEXT_COLUMNS
+        if name not in LISTED
+    }
+    | {name: st.none() | LISTS for name in LISTED}
+    | {"id": st.just("GO:1")}
+)
+
+
+def as_table(nodes: list[dict[str, Any]]) -> pa.Table:
+    schema = {name: pa.list_(pa.string()) if name in LISTED else pa.string() for name in TEXT_COLUMNS}
+    return pa.Table.from_pylist(nodes, pa.schema(schema | {"labels": pa.list_(pa.string())}))
+
+
+@given(st.lists(NODES, max_size=6))
+def test_many_texts_at_once_are_the_texts_one_by_one(nodes: list[dict[str, Any]]) -> None:
+    assert entity_texts(as_table(nodes)).to_pylist() == [entity_text(node) for node in nodes]
+
+
+def test_plain_nodes_take_the_fast_way_and_say_the_same() -> None:
+    nodes = [
+        EGFR | {"id": f"HGNC:{k}", "name": f"G{k}", "synonyms": [f"s{j}" for j in range(k % 40)] or None}
+        for k in range(100)
+    ]
+    assert entity_texts(as_table(nodes)).to_pylist() == [entity_text(node) for node in nodes]

@@ -288,7 +288,6 @@ def schema_statements() -> list[str]:
 def _constraints() -> list[str]:
     found = [_unique("entity_id", "(n:Entity)", "n.id")]
     found += [_unique(f"{_snake(label)}_id", f"(n:{label})", "n.id") for label in labels()]
-    found += [_unique(f"{verb.lower()}_edge_key", f"()-[r:{verb}]-()", "r.edge_key") for verb in verbs()]
     found += [_unique("source_key", "(n:Source)", "n.key"), _unique("release_id", "(n:Release)", "n.id")]
     return found
 
@@ -355,7 +354,11 @@ def load_statements() -> dict[str, str]:
             f"MERGE (s)-[r:{verb} {{edge_key: row[2]}}]->(o)\nSET r += row[3]"
         )
         found[f"load_edges_count_{verb.lower()}"] = (
-            f"// How many {verb} relationships each source states.\n"
-            f"MATCH ()-[r:{verb}]->()\nRETURN r.source AS source, count(*) AS edges"
+            f"// How many {verb} relationships there are; read from the count store.\n"
+            f"MATCH ()-[r:{verb}]->()\nRETURN count(r) AS edges"
+        )
+        found[f"load_edges_key_{verb.lower()}"] = (
+            f"// Needed before {verb} is upserted; a bulk import keeps keys unique and does without.\n"
+            + _unique(f"{verb.lower()}_edge_key", f"()-[r:{verb}]-()", "r.edge_key")
         )
     return found

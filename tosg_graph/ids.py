@@ -19,6 +19,7 @@ Lookup = Callable[[str, Sequence[str]], Iterable[tuple[str, str]]]
 """``(label, CURIEs) -> (CURIE, id)`` of stored nodes of that label whose id or xref is the CURIE."""
 
 UNKNOWN = "unknown id"
+_MIX_BLOCK = 1 << 20
 
 
 class IdResolver:
@@ -37,11 +38,11 @@ class IdResolver:
         for table in tables:
             self._tables[table.label].append(table.data)
         self._lookup = lookup
-        self._ids: dict[str, set[str]] = {}
+        self._ids: dict[str, pa.Array] = {}
         self._xrefs: dict[str, dict[str, set[str]]] = {}
         self._stored: dict[str, dict[str, set[str]]] = defaultdict(dict)
 
-    def resolve(self, label: str, curies: pa.ChunkedArray) -> tuple[pa.ChunkedArray, dict[str, str]]:
+    def resolve(self, label: str, curies: pa.ChunkedArray) -> tuple[pa.DictionaryArray, dict[str, str]]:
         """Resolve many CURIEs at once.
 
         Parameters
@@ -49,7 +50,7 @@ class IdResolver:
         label
             Label that the entity must have.
         curies
-            String column without nulls, length n.
+            String or dictionary column without nulls, length n.
 
         Returns
         -------
@@ -59,33 +60,41 @@ class IdResolver:
             CURIE -> why it has none: ``unknown id`` or ``ambiguous id (k candidates)``.
         """
         import pyarrow as pa
+
+        given = one_dictionary(curies)
+        found, reasons = self._resolve_distinct(label, given.dictionary)
+        encoded = found.dictionary_encode()
+        codes = encoded.indices.take(given.indices)
+        return pa.DictionaryArray.from_arrays(codes, encoded.dictionary), reasons
+
+    def _resolve_distinct(self, label: str, curies: pa.Array) -> tuple[pa.Array, dict[str, str]]:
+        import pyarrow as pa
         import pyarrow.compute as pc
 
-        distinct = pc.unique(curies).cast(pa.string())
-        found, reasons = self._resolve_distinct(label, distinct.to_pylist())
-        at = pc.index_in(curies.cast(pa.string()), value_set=distinct)
-        return pc.take(pa.chunked_array([pa.array(found, pa.string())]), at), reasons
-
-    def _resolve_distinct(self, label: str, curies: list[str]) -> tuple[list[str | None], dict[str, str]]:
-        ids = self._ids_of(label)
-        open_ones = [c for c in curies if c not in ids]
+        exact = pc.is_in(curies, value_set=self._ids_of(label))
+        open_ones = curies.filter(pc.invert(exact)).to_pylist()
+        if not open_ones:
+            return curies, {}
         stored = self._stored_of(label, open_ones)
-        xrefs = self._xrefs_of(label) if open_ones else {}
+        xrefs = self._xrefs_of(label)
         found: list[str | None] = []
         reasons: dict[str, str] = {}
-        for curie in curies:
-            if curie in ids or curie in stored.get(curie, ()):
+        for curie in open_ones:
+            if curie in stored.get(curie, ()):
                 found.append(curie)
                 continue
             candidates = xrefs.get(curie, set()) | stored.get(curie, set())
             found.append(next(iter(candidates)) if len(candidates) == 1 else None)
             if len(candidates) != 1:
                 reasons[curie] = f"ambiguous id ({len(candidates)} candidates)" if candidates else UNKNOWN
-        return found, reasons
+        return pc.replace_with_mask(curies, pc.invert(exact), pa.array(found, pa.string())), reasons
 
-    def _ids_of(self, label: str) -> set[str]:
+    def _ids_of(self, label: str) -> pa.Array:
+        import pyarrow as pa
+
         if label not in self._ids:
-            self._ids[label] = {i for data in self._tables[label] for i in data["id"].to_pylist()}
+            chunks = [c for data in self._tables[label] for c in data["id"].cast(pa.string()).chunks]
+            self._ids[label] = pa.chunked_array(chunks, pa.string()).combine_chunks()
         return self._ids[label]
 
     def _stored_of(self, label: str, curies: list[str]) -> dict[str, set[str]]:
@@ -117,6 +126,23 @@ class IdResolver:
         return self._xrefs[label]
 
 
+def one_dictionary(column: pa.Array | pa.ChunkedArray) -> pa.DictionaryArray:
+    """Return a text column as one array with one dictionary."""
+    import pyarrow as pa
+
+    if not pa.types.is_dictionary(column.type):
+        column = column.cast(pa.string()).dictionary_encode()
+    elif column.type != pa.dictionary(pa.int32(), pa.string()):
+        column = column.cast(pa.dictionary(pa.int32(), pa.string()))
+    if isinstance(column, pa.ChunkedArray):
+        column = column.unify_dictionaries().combine_chunks()
+    if isinstance(column, pa.ChunkedArray):  # combine_chunks of no chunks at all, or of too many values
+        column = (
+            column.chunk(0) if column.num_chunks else pa.array([], pa.dictionary(pa.int32(), pa.string()))
+        )
+    return column
+
+
 def fulltext_term(value: str) -> str:
     r"""Quote a value so that a full-text index with the ``keyword`` analyzer looks for exactly it.
 
@@ -127,16 +153,57 @@ def fulltext_term(value: str) -> str:
 
 
 def edge_key(subject: str, verb: str, object_: str, source: str) -> int:
-    """Key of a relationship: blake2b-64 of ``subject|verb|object|source``, read as little-endian, signed."""
-    text = f"{subject}|{verb}|{object_}|{source}"
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
+    """Key of one relationship; see `edge_keys`."""
+    import pyarrow as pa
+
+    ends = (pa.array([value]).dictionary_encode() for value in (subject, object_, source))
+    return int(edge_keys(verb, *ends)[0])
 
 
 def edge_keys(
-    verb: str, subjects: list[str], objects: list[str], sources: list[str]
+    verb: str, subjects: pa.DictionaryArray, objects: pa.DictionaryArray, sources: pa.DictionaryArray
 ) -> npt.NDArray[np.int64]:
-    """Return the `edge_key` of n relationships of one verb as int64, shape ``(n,)``."""
+    """Return the keys of n relationships of one verb as int64, shape ``(n,)``.
+
+    With h the blake2b-64 of a text, read as little-endian, and m the finalizer of splitmix64 (Steele, Lea and
+    Flood, 2014): ``m(m(m(m(h(subject)) ^ h(verb)) ^ h(object)) ^ h(source))``, read as a signed number. Each
+    text is hashed once, however many relationships it has.
+    """
     import numpy as np
 
-    keys = (edge_key(s, verb, o, source) for s, o, source in zip(subjects, objects, sources, strict=True))
-    return np.fromiter(keys, dtype=np.int64, count=len(subjects))
+    keys = _hashes(subjects)
+    _mix(keys)
+    keys ^= _hash(verb)
+    _mix(keys)
+    for texts in (objects, sources):
+        keys ^= _hashes(texts)
+        _mix(keys)
+    return keys.view(np.int64)
+
+
+def _hash(text: str) -> np.uint64:
+    import numpy as np
+
+    return np.uint64(int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little"))
+
+
+def _hashes(texts: pa.DictionaryArray) -> npt.NDArray[np.uint64]:
+    import numpy as np
+
+    distinct = np.array([_hash(text) for text in texts.dictionary.to_pylist()], np.uint64)
+    found: npt.NDArray[np.uint64] = distinct[texts.indices.to_numpy()]
+    return found
+
+
+def _mix(values: npt.NDArray[np.uint64]) -> None:
+    """Apply the finalizer of splitmix64 in place, a block at a time so that no second copy is needed."""
+    import numpy as np
+
+    for start in range(0, len(values), _MIX_BLOCK):
+        z = values[start : start + _MIX_BLOCK]
+        z += np.uint64(0x9E3779B97F4A7C15)
+        z ^= z >> np.uint64(30)
+        z *= np.uint64(0xBF58476D1CE4E5B9)
+        z ^= z >> np.uint64(27)
+        z *= np.uint64(0x94D049BB133111EB)
+        z ^= z >> np.uint64(31)

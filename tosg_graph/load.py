@@ -18,7 +18,7 @@ from tosg_graph import contract, ledger
 from tosg_graph.bulk_csv import write_edges, write_nodes
 from tosg_graph.errors import LoadError
 from tosg_graph.ids import IdResolver, fulltext_term
-from tosg_graph.merge import Merged, merge_edges, merge_nodes
+from tosg_graph.merge import MergedEdges, MergedNodes, merge_edges, merge_nodes
 from tosg_graph.progress import Progress, silent
 from tosg_graph.release import content_line, graph_release, latest_contents, release_id, stored_release
 from tosg_graph.resources import cypher
@@ -40,9 +40,9 @@ _LOOKUP_BATCH = 5_000
 class _Work:
     """What one load is about to write, and the accounts of its tables."""
 
-    nodes: Merged
+    nodes: MergedNodes
     node_accounts: list[ledger.TableAccount]
-    edges: dict[str, Merged]
+    edges: dict[str, MergedEdges]
     edge_accounts: dict[str, list[ledger.TableAccount]]
     in_order: list[ledger.TableAccount]
 
@@ -144,41 +144,29 @@ def _lookup(graph: Graph, label: str, curies: Sequence[str]) -> Iterator[tuple[s
 
 
 def _bulk(graph: Graph, work: _Work, release: str, show: Progress) -> Counter[str]:
-    import pyarrow as pa
-
     from tosg_graph import server
 
     settings = graph.settings
-    data = work.nodes.data
-    data = data.append_column("release", pa.repeat(pa.scalar(release), len(data)))
     with tempfile.TemporaryDirectory(dir=settings.home, prefix=_TEMPORARY) as name:
         folder = Path(name)
         show("Writing import files", 0, 1 + len(work.edges))
-        nodes = write_nodes(data, folder)
+        nodes = list(write_nodes(work.nodes, release, folder))
         edges = []
         for done, (verb, merged) in enumerate(work.edges.items(), start=1):
             show("Writing import files", done, 1 + len(work.edges))
             if len(merged.data):
-                edges.append(write_edges(verb, merged.data, folder))
+                edges.append(write_edges(verb, merged, work.nodes.ids, folder))
         show("Writing import files", 1 + len(work.edges), 1 + len(work.edges))
         report = folder / "report.txt"
-        graph.restart_around(lambda: server.admin_import(settings, nodes, edges, report, show), show)
+        graph.restart_around(
+            lambda: server.admin_import(settings, nodes, edges, report, show, id_type="integer"), show
+        )
     _apply_schema(graph, show)
     _own(work.nodes.owner, work.node_accounts, "created")
     for verb, merged in work.edges.items():
         _own(merged.owner, work.edge_accounts[verb], "created")
-    return _expected(work)
-
-
-def _expected(work: _Work) -> Counter[str]:
-    import pyarrow.compute as pc
-
-    found: Counter[str] = Counter({"Entity": len(work.nodes.data)})
-    for row in pc.value_counts(pc.list_flatten(work.nodes.data["labels"])).to_pylist():
-        found[row["values"]] += row["counts"]
-    for verb, merged in work.edges.items():
-        for row in pc.value_counts(merged.data["source"]).to_pylist():
-            found[_stated(verb, row["values"])] += row["counts"]
+    found = Counter({"Entity": len(work.nodes.ids)}) + work.nodes.label_counts
+    found.update({verb: len(merged.data) for verb, merged in work.edges.items()})
     return found
 
 
@@ -186,7 +174,6 @@ def _upsert(
     graph: Graph, work: _Work, loaded_sources: frozenset[str], release: str, show: Progress
 ) -> Counter[str]:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     expected = _counts(graph, list(work.edges))
     status, added = upsert_nodes(graph, work.nodes, loaded_sources, release, show)
@@ -198,12 +185,9 @@ def _upsert(
         status = upsert_edges(graph, verb, merged, accounts, show)
         _own(merged.owner[status == CREATED], accounts, "created")
         _own(merged.owner[status == UPDATED], accounts, "updated")
-        created = merged.data["source"].filter(pa.array(status == CREATED))
-        expected.update(
-            {_stated(verb, r["values"]): r["counts"] for r in pc.value_counts(created).to_pylist()}
-        )
+        expected[verb] += int((status == CREATED).sum())
         if (status == REFUSED).any():
-            work.edges[verb] = Merged(
+            work.edges[verb] = MergedEdges(
                 merged.data.filter(pa.array(status != REFUSED)), merged.owner[status != REFUSED]
             )
     return expected
@@ -240,16 +224,11 @@ def _split(text: str) -> list[str]:
 
 
 def _counts(graph: Graph, verbs: Sequence[str]) -> Counter[str]:
-    """Count entities per label, and relationships of the verbs per source."""
+    """Count entities per label, and relationships per verb."""
     found = Counter({row["label"]: row["nodes"] for row in graph.rows(cypher("load_count_labels"))})
     for verb in verbs:
-        for row in graph.rows(cypher(f"load_edges_count_{verb.lower()}")):
-            found[_stated(verb, row["source"])] += row["edges"]
+        found[verb] = graph.rows(cypher(f"load_edges_count_{verb.lower()}"))[0]["edges"]
     return found
-
-
-def _stated(verb: str, source: str) -> str:
-    return f"{verb} stated by {source}"
 
 
 def _record(

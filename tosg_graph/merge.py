@@ -7,16 +7,17 @@ empty list.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tosg_graph.contract import edge_columns, is_symmetric, labels, stored_edge_columns, stored_node_columns
-from tosg_graph.ids import IdResolver, edge_keys
+from tosg_graph.contract import is_symmetric, labels, stored_edge_columns, stored_node_columns
+from tosg_graph.ids import IdResolver, edge_keys, one_dictionary
 from tosg_graph.ledger import TableAccount
-from tosg_graph.text import TEXT_COLUMNS, entity_text, text_sha
+from tosg_graph.text import entity_texts, text_sha
 from tosg_graph.types import EdgeTable, NodeTable, Reject
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _IN_ORDER = ("labels", "sources")  # lists whose order says something: not sorted when united
-_TEXT_BATCH = 20_000
+_BATCH = 50_000  # nodes that are wide, with their texts, at a time
 
 SAME_ID = "same id as an earlier row"
 SAME_EDGE = "same relationship as an earlier row"
@@ -32,13 +33,47 @@ COLLISION = "edge key collision"
 
 
 @dataclass
-class Merged:
-    """Rows to be stored, and which table each came from first.
+class MergedNodes:
+    """Nodes to be stored, one per id. The tables stay as they are; rows are completed batch by batch.
+
+    Parameters
+    ----------
+    ids
+        Id of each node, string, shape ``(n,)``: first those that one row states, then the united ones.
+    owner
+        Index into the accounts of the table that a node came from first, int32, shape ``(n,)``.
+    label_counts
+        Label -> number of nodes that have it.
+    """
+
+    ids: pa.Array
+    owner: npt.NDArray[np.int32]
+    label_counts: Counter[str]
+    _tables: Sequence[NodeTable]
+    _alone: Sequence[npt.NDArray[np.int64]]  # of each table, the rows that are alone with their id
+    _united: pa.Table
+
+    def batches(self) -> Iterator[pa.Table]:
+        """Yield the nodes in order, with ``labels``, ``sources``, ``text`` and ``text_sha``."""
+        import pyarrow as pa
+
+        for table, rows in zip(self._tables, self._alone, strict=True):
+            for start in range(0, len(rows), _BATCH):
+                taken = table.data.take(pa.array(rows[start : start + _BATCH]))
+                yield _with_text(_complete(table, taken))
+        for start in range(0, len(self._united), _BATCH):
+            yield _with_text(self._united.slice(start, _BATCH))
+
+
+@dataclass
+class MergedEdges:
+    """Relationships of one verb to be stored, one per key, in order of first appearance.
 
     Parameters
     ----------
     data
-        One row per node (or relationship) in order of first appearance; columns typed as in the schema.
+        ``subject``, ``object``, ``source`` and ``edge_key``, and the properties of the schema that some table
+        gives; text is dictionary-encoded.
     owner
         Index into the accounts of the table that a row came from first, int32, shape ``(n,)``.
     """
@@ -50,8 +85,8 @@ class Merged:
 # --------------------------------------------------------------------------- nodes
 
 
-def merge_nodes(tables: Sequence[NodeTable], accounts: Sequence[TableAccount]) -> Merged:
-    """Merge node tables into one row per id, with ``labels``, ``sources``, ``text`` and ``text_sha``.
+def merge_nodes(tables: Sequence[NodeTable], accounts: Sequence[TableAccount]) -> MergedNodes:
+    """Merge node tables into one row per id.
 
     Parameters
     ----------
@@ -62,36 +97,77 @@ def merge_nodes(tables: Sequence[NodeTable], accounts: Sequence[TableAccount]) -
     """
     import pyarrow as pa
 
-    columns = {
-        c: k for c, k in stored_node_columns().items() if c not in ("text", "text_sha", "release", "sources")
-    }
-    kinds = {**columns, "labels": "list", "sources": "list"}
+    ids = [_typed(table.data, "id", "string") for table in tables]
+    encoded = pa.chunked_array(ids, pa.string()).combine_chunks().dictionary_encode()
+    codes = encoded.indices.to_numpy()
+    table_of = np.repeat(np.arange(len(tables), dtype=np.int32), [len(i) for i in ids])
+    row_of = np.concatenate([np.arange(len(i)) for i in ids]) if ids else np.zeros(0, np.int64)
+    _, first, inverse, counts = np.unique(codes, return_index=True, return_inverse=True, return_counts=True)
+    is_first, is_alone = first[inverse] == np.arange(len(codes)), counts[inverse] == 1
+    _count(accounts, table_of[is_first], table_of[~is_first], SAME_ID)
+    alone = [row_of[is_alone & (table_of == index)] for index in range(len(tables))]
     parts = []
     for index, table in enumerate(tables):
-        n = len(table.data)
-        part = {name: _typed(table.data, name, kind) for name, kind in columns.items()}
-        part["labels"] = pa.array([[table.label]] * n, pa.list_(pa.string()))
-        part["sources"] = pa.array([[table.source]] * n, pa.list_(pa.string()))
-        parts.append(_with_origin(pa.table(part), index))
-    if not parts:
-        empty = {name: pa.array([], _arrow(kind)) for name, kind in kinds.items()}
-        return Merged(add_text(pa.table(empty)), np.zeros(0, np.int32))
-    rows = pa.concat_tables(parts)
-    merged = _merge_equal(rows, _codes(rows["id"]), kinds, accounts, SAME_ID)
-    return Merged(add_text(merged.data), merged.owner)
+        rows = row_of[~is_alone & (table_of == index)]
+        if len(rows):
+            whole = _complete(table, table.data.take(pa.array(rows)))
+            parts.append(_with_origin(whole, index, rows + 1))
+    united = _unite_groups(parts, inverse[~is_alone], accounts)
+    label_counts = Counter(dict.fromkeys((t.label for t in tables), 0))
+    for table, rows in zip(tables, alone, strict=True):
+        label_counts[table.label] += len(rows)
+    label_counts.update(label for given in united["labels"].to_pylist() for label in given)
+    return MergedNodes(
+        ids=pa.chunked_array(
+            [i.take(pa.array(rows)) for i, rows in zip(ids, alone, strict=True)] + united["id"].chunks,
+            pa.string(),
+        ).combine_chunks(),
+        owner=np.concatenate([table_of[is_alone], table_of[~is_alone & is_first]]),
+        label_counts=label_counts,
+        _tables=tables,
+        _alone=alone,
+        _united=united,
+    )
 
 
-def add_text(nodes: pa.Table) -> pa.Table:
-    """Append the columns ``text`` and ``text_sha`` to a table of merged nodes."""
+def _kinds() -> dict[str, str]:
+    """Columns of a node before its text is added."""
+    made_later = ("text", "text_sha", "release", "sources")
+    columns = {c: k for c, k in stored_node_columns().items() if c not in made_later}
+    return {**columns, "labels": "list", "sources": "list"}
+
+
+def _complete(table: NodeTable, rows: pa.Table) -> pa.Table:
+    """Rows of one table with all columns of the schema, their label and their source."""
     import pyarrow as pa
 
-    texts: list[str] = []
-    source = nodes.select([*TEXT_COLUMNS, "labels"])
-    for start in range(0, len(nodes), _TEXT_BATCH):
-        texts += [entity_text(row) for row in source.slice(start, _TEXT_BATCH).to_pylist()]
-    hashes = [text_sha(text) for text in texts]
-    with_text = nodes.append_column("text", pa.array(texts, pa.string()))
-    return with_text.append_column("text_sha", pa.array(hashes, pa.string()))
+    constant = {"labels": table.label, "sources": table.source}
+    part = {name: _typed(rows, name, kind) for name, kind in _kinds().items() if name not in constant}
+    offsets = pa.array(np.arange(len(rows) + 1, dtype=np.int32))
+    for name, value in constant.items():
+        part[name] = pa.ListArray.from_arrays(offsets, pa.repeat(value, len(rows)))
+    return pa.table(part)
+
+
+def _unite_groups(
+    parts: Sequence[pa.Table], codes: npt.NDArray[np.int64], accounts: Sequence[TableAccount]
+) -> pa.Table:
+    import pyarrow as pa
+
+    kinds = _kinds()
+    schema = pa.schema([(name, _arrow(kind)) for name, kind in kinds.items()])
+    if not parts:
+        return schema.empty_table()
+    united = _unite(pa.concat_tables(parts), codes, kinds, accounts)
+    return pa.Table.from_pylist(united, schema)
+
+
+def _with_text(nodes: pa.Table) -> pa.Table:
+    import pyarrow as pa
+
+    texts = entity_texts(nodes)
+    hashes = [text_sha(text) for text in texts.to_pylist()]
+    return nodes.append_column("text", texts).append_column("text_sha", pa.array(hashes, pa.string()))
 
 
 def sort_labels(given: Sequence[str]) -> list[str]:
@@ -104,7 +180,7 @@ def sort_labels(given: Sequence[str]) -> list[str]:
 
 def merge_edges(
     verb: str, tables: Sequence[EdgeTable], accounts: Sequence[TableAccount], resolver: IdResolver
-) -> Merged:
+) -> MergedEdges:
     """Merge the edge tables of one verb into one row per ``edge_key``.
 
     Endpoints become entity ids; rows whose endpoint cannot be resolved, or whose key collides with that of
@@ -119,95 +195,159 @@ def merge_edges(
     """
     import pyarrow as pa
 
+    given = {name for table in tables for name in table.data.column_names}
+    kinds = {name: kind for name, kind in stored_edge_columns(verb).items() if name in given}
     parts = []
     for index, (table, account) in enumerate(zip(tables, accounts, strict=True)):
-        parts.append(_resolved(table, account, resolver, index))
+        parts.append(_resolved(table, account, resolver, index, kinds))
     rows = pa.concat_tables(parts)
-    ends = [rows[name].to_pylist() for name in ("subject", "object", "source")]
-    keys = edge_keys(verb, *ends)
-    del ends
-    good = _without_collisions(rows, keys, accounts)
-    if not good.all():
-        rows, keys = rows.filter(pa.array(good)), keys[good]
+    parts.clear()
+    ends = {name: one_dictionary(rows[name]) for name in ("subject", "object", "source")}
+    for name, column in ends.items():
+        rows = rows.set_column(rows.column_names.index(name), name, column)
+    keys = edge_keys(verb, *ends.values())
     rows = rows.append_column("edge_key", pa.array(keys))
-    kinds = {"subject": "string", "object": "string", **stored_edge_columns(verb)}
-    _, codes = np.unique(keys, return_inverse=True)
-    return _merge_equal(rows, codes, kinds, accounts, SAME_EDGE)
+    _, first = np.unique(keys, return_index=True)
+    repeated = np.ones(len(keys), bool)
+    repeated[first] = False
+    if not repeated.any():
+        return _finished(rows, np.zeros(0, np.int64), accounts)
+    return _without_repeats(rows, keys, np.flatnonzero(repeated), kinds, accounts)
 
 
-def _resolved(table: EdgeTable, account: TableAccount, resolver: IdResolver, index: int) -> pa.Table:
+def _resolved(
+    table: EdgeTable, account: TableAccount, resolver: IdResolver, index: int, kinds: Mapping[str, str]
+) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    columns = {c: k for c, k in edge_columns(table.verb).items() if c not in ("subject", "object")}
     ends = {}
     good = np.ones(len(table.data), bool)
     for end, label in (("subject", table.subject_label), ("object", table.object_label)):
-        given = _typed(table.data, end, "string")
-        ends[end], reasons = resolver.resolve(label, given)
-        missing = ends[end].is_null().to_numpy()
+        ends[end], reasons = resolver.resolve(label, table.data[end])
+        missing = ends[end].is_null().to_numpy(zero_copy_only=False)
         at = np.flatnonzero(missing & good)
-        values = pc.take(given, pa.array(at)).to_pylist()
+        values = table.data[end].take(pa.array(at)).cast(pa.string()).to_pylist()
         account.reject([Reject(int(i) + 1, end, v, reasons[v]) for i, v in zip(at, values, strict=True)])
         good &= ~missing
-    subject, object_ = ends["subject"], ends["object"]
-    if is_symmetric(table.verb):
-        turned = pc.fill_null(pc.greater(subject, object_), False)
-        subject, object_ = pc.if_else(turned, object_, subject), pc.if_else(turned, subject, object_)
-    part = {"subject": subject, "object": object_}
-    part |= {name: _typed(table.data, name, kind) for name, kind in columns.items()}
-    stated = part["resource"] if "resource" in part else pa.nulls(len(good), pa.string())
-    part["source"] = pc.fill_null(stated, table.source)
-    return _with_origin(pa.table(part), index).filter(pa.array(good))
+    part = dict(ends) | {name: _edge_column(table.data, name, kind) for name, kind in kinds.items()}
+    resource = _edge_column(table.data, "resource", "string")
+    given = pc.fill_null(resource.dictionary_decode(), table.source) if resource.null_count else resource
+    part["source"] = one_dictionary(given)
+    rows = _with_origin(pa.table(part), index, np.arange(1, len(good) + 1))
+    rows = rows if good.all() else rows.filter(pa.array(good))
+    return _turned(rows) if is_symmetric(table.verb) else rows
 
 
-def _without_collisions(
-    rows: pa.Table, keys: npt.NDArray[np.int64], accounts: Sequence[TableAccount]
-) -> npt.NDArray[np.bool_]:
-    """Mark rows that have the same subject, object and source as the first row of their key."""
+def _turned(rows: pa.Table) -> pa.Table:
+    """Put the smaller id first, by code point."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    _, first, codes = np.unique(keys, return_index=True, return_inverse=True)
-    repeated = np.flatnonzero(first[codes] != np.arange(len(keys)))
-    same = np.ones(len(keys), bool)
-    if len(repeated):
-        ours, theirs = rows.take(pa.array(repeated)), rows.take(pa.array(first[codes[repeated]]))
-        for name in ("subject", "object", "source"):
-            same[repeated] &= pc.equal(ours[name], theirs[name]).to_numpy()
-        bad = repeated[~same[repeated]]
-        for row in rows.select(["_table", "_row", "subject"]).take(pa.array(bad)).to_pylist():
-            accounts[row["_table"]].reject([Reject(row["_row"], "subject", row["subject"], COLLISION)])
+    ends = [one_dictionary(rows[end]) for end in ("subject", "object")]
+    both = pa.chunked_array(ends).unify_dictionaries()
+    ids = both.chunk(1).dictionary  # unified: the same for both
+    ranks = np.empty(len(ids), np.int32)
+    ranks[pc.array_sort_indices(ids).to_numpy()] = np.arange(len(ids), dtype=np.int32)
+    subject, object_ = (chunk.indices.to_numpy() for chunk in both.chunks)
+    turn = ranks[subject] > ranks[object_]
+    for name, codes in (
+        ("subject", np.where(turn, object_, subject)),
+        ("object", np.where(turn, subject, object_)),
+    ):
+        column = pa.DictionaryArray.from_arrays(pa.array(codes), ids)
+        rows = rows.set_column(rows.column_names.index(name), name, column)
+    return rows
+
+
+def _without_repeats(
+    rows: pa.Table,
+    keys: npt.NDArray[np.int64],
+    repeated: npt.NDArray[np.int64],
+    kinds: Mapping[str, str],
+    accounts: Sequence[TableAccount],
+) -> MergedEdges:
+    """Refuse rows whose key another relationship has, unite rows of one key; equal rows never leave Arrow."""
+    import pyarrow as pa
+
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    kept = first[inverse[repeated]]
+    collides = ~_equal(rows, kept, repeated, ("subject", "object", "source"))
+    refused = rows.select(["_table", "_row", "subject"]).take(pa.array(repeated[collides]))
+    for row in refused.to_pylist():
+        accounts[row["_table"]].reject([Reject(row["_row"], "subject", row["subject"], COLLISION)])
+    dropped = repeated
+    repeated, kept = repeated[~collides], kept[~collides]
+    table_of = rows["_table"].to_numpy()
+    _count(accounts, np.zeros(0, np.int32), table_of[repeated], SAME_EDGE)
+    properties = [name for name in kinds if name not in ("source", "edge_key")]
+    differs = ~_equal(rows, kept, repeated, properties)
+    if not differs.any():
+        return _finished(rows, dropped, accounts)
+    several = np.union1d(kept[differs], repeated[differs])
+    wide = {"subject": "string", "object": "string", "source": "string", "edge_key": "int", **kinds}
+    united = _unite(rows.take(pa.array(several)), inverse[several], wide, accounts)
+    replaced = np.unique(kept[differs])  # in order of appearance, as the united rows are
+    for name in properties:
+        values = pa.array([row[name] for row in united], _arrow(kinds[name]))
+        rows = _replace(rows, name, replaced, values)
+    return _finished(rows, dropped, accounts)
+
+
+def _equal(
+    rows: pa.Table, left: npt.NDArray[np.int64], right: npt.NDArray[np.int64], names: Sequence[str]
+) -> npt.NDArray[np.bool_]:
+    """Whether rows have equal values; an absent value of the second row differs from nothing."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    same = np.ones(len(left), bool)
+    for name in names:
+        column = rows[name]
+        if column.null_count == len(column):
+            continue
+        if pa.types.is_list(column.type):
+            ours, theirs = (column.take(pa.array(at)).to_pylist() for at in (left, right))
+            same &= np.array([b is None or a == b for a, b in zip(ours, theirs, strict=True)], bool)
+            continue
+        if pa.types.is_dictionary(column.type):
+            column = one_dictionary(column).indices
+        ours, theirs = (column.take(pa.array(at)) for at in (left, right))
+        equal = pc.or_(pc.fill_null(pc.equal(ours, theirs), False), theirs.is_null())
+        same &= equal.to_numpy() if isinstance(equal, pa.ChunkedArray) else equal.to_numpy(False)
     return same
 
 
-# --------------------------------------------------------------------------- shared
-
-
-def _merge_equal(
-    rows: pa.Table,
-    codes: npt.NDArray[np.int64],
-    kinds: Mapping[str, str],
-    accounts: Sequence[TableAccount],
-    reason: str,
-) -> Merged:
-    """Merge rows with equal codes; rows that stand alone never leave Arrow."""
+def _replace(rows: pa.Table, name: str, at: npt.NDArray[np.int64], values: pa.Array) -> pa.Table:
+    """Set the values of a column at some rows."""
     import pyarrow as pa
 
-    _, first, inverse, counts = np.unique(codes, return_index=True, return_inverse=True, return_counts=True)
-    table_of = rows["_table"].to_numpy()
-    is_first = first[inverse] == np.arange(len(rows))
-    _count(accounts, table_of[is_first], table_of[~is_first], reason)
-    alone = np.flatnonzero(counts[inverse] == 1)
-    several = np.flatnonzero(counts[inverse] > 1)
-    schema = pa.schema([(name, _arrow(kind)) for name, kind in kinds.items()])
-    united = _unite(rows.take(pa.array(several)), inverse[several], kinds, accounts)
-    merged = pa.concat_tables(
-        [rows.select(schema.names).take(pa.array(alone)), pa.Table.from_pylist(united, schema)]
-    )
-    positions = np.concatenate([alone, several[is_first[several]]])
-    order = np.argsort(positions)
-    return Merged(merged.take(pa.array(order)), table_of[positions[order]])
+    where = np.arange(len(rows))
+    where[at] = len(rows) + np.arange(len(at))
+    old = rows[name]
+    if pa.types.is_dictionary(old.type):
+        values = values.dictionary_encode()
+        longer = pa.chunked_array([*old.chunks, values]).unify_dictionaries()
+    else:
+        longer = pa.chunked_array([*old.chunks, values])
+    return rows.set_column(rows.column_names.index(name), name, longer.take(pa.array(where)))
+
+
+def _finished(
+    rows: pa.Table, dropped: npt.NDArray[np.int64], accounts: Sequence[TableAccount]
+) -> MergedEdges:
+    import pyarrow as pa
+
+    if len(dropped):
+        kept = np.ones(len(rows), bool)
+        kept[dropped] = False
+        rows = rows.filter(pa.array(kept))
+    owner = rows["_table"].to_numpy()
+    _count(accounts, owner, np.zeros(0, np.int32), SAME_EDGE)
+    return MergedEdges(rows.drop_columns(["_table", "_row"]), owner)
+
+
+# --------------------------------------------------------------------------- shared
 
 
 def _unite(
@@ -258,19 +398,26 @@ def _count(
         account.merge(reason, joined)
 
 
-def _with_origin(data: pa.Table, index: int) -> pa.Table:
+def _with_origin(data: pa.Table, index: int, rows: npt.NDArray[np.int64]) -> pa.Table:
     import pyarrow as pa
 
-    n = len(data)
-    with_table = data.append_column("_table", pa.array(np.full(n, index, np.int32)))
-    return with_table.append_column("_row", pa.array(np.arange(1, n + 1, dtype=np.int64)))
+    with_table = data.append_column("_table", pa.array(np.full(len(data), index, np.int32)))
+    return with_table.append_column("_row", pa.array(rows, pa.int64()))
 
 
-def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    codes: npt.NDArray[np.int64] = (
-        column.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
-    )
-    return codes
+def _edge_column(data: pa.Table, name: str, kind: str) -> pa.Array:
+    """Return a column as the schema's type, text as codes; null where absent or empty."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if kind != "string":
+        return _typed(data, name, kind)
+    if name not in data.column_names:
+        return pa.nulls(len(data), pa.string()).dictionary_encode()
+    column = one_dictionary(data[name])
+    if not pc.any(pc.equal(column.dictionary, "")).as_py():
+        return column
+    return _typed(data, name, kind).dictionary_encode()
 
 
 def _arrow(kind: str) -> pa.DataType:

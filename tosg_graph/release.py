@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from tosg_graph.types import EdgeTable, NodeTable, Parsed, Source
 
 
+_BLOCK = 1 << 20  # rows hashed at a time, whatever the chunks of a table
+
+
 def graph_release(graph: Graph) -> str:
     """Return the id of the newest release in the graph; an empty string where no load ever finished."""
     return str((stored_release(graph) or {"id": ""})["id"])
@@ -77,19 +80,28 @@ def _add_column(digest: hashlib._Hash, column: pa.Array) -> None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
     if pa.types.is_null(column.type):
         return
-    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        _add_numbers(digest, pc.fill_null(pc.list_value_length(column), -1))
-        _add_column(digest, pc.list_flatten(column))
-    elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        _add_numbers(digest, pc.fill_null(pc.binary_length(column), -1))
-        digest.update("".join(column.drop_null().to_pylist()).encode())
-    else:
-        _add_numbers(digest, column.is_valid())
-        _add_numbers(digest, column.drop_null())
+    for start in range(0, len(column), _BLOCK):
+        block = column.slice(start, _BLOCK)
+        if pa.types.is_dictionary(block.type):
+            block = block.cast(pa.string())
+        if pa.types.is_list(block.type) or pa.types.is_large_list(block.type):
+            _add_numbers(digest, pc.fill_null(pc.list_value_length(block), -1))
+            _add_column(digest, pc.list_flatten(block))
+        elif pa.types.is_string(block.type) or pa.types.is_large_string(block.type):
+            _add_numbers(digest, pc.fill_null(pc.binary_length(block), -1))
+            _add_bytes(digest, block.cast(pa.large_string()).drop_null())
+        else:
+            _add_numbers(digest, block.is_valid())
+            _add_numbers(digest, block.drop_null())
+
+
+def _add_bytes(digest: hashlib._Hash, texts: pa.LargeStringArray) -> None:
+    if len(texts):
+        _, offsets, data = texts.buffers()
+        ends = np.frombuffer(offsets, np.int64)[[texts.offset, texts.offset + len(texts)]]
+        digest.update(memoryview(data)[ends[0] : ends[1]])
 
 
 def _add_numbers(digest: hashlib._Hash, column: pa.Array) -> None:

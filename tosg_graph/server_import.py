@@ -44,6 +44,8 @@ def admin_import(
     relationships: Sequence[tuple[str, Path]],
     report: Path,
     progress: Progress | None = None,
+    *,
+    id_type: str = "string",
 ) -> ImportResult:
     """Replace the whole database by the rows of CSV files; the server must be stopped.
 
@@ -59,6 +61,8 @@ def admin_import(
         (type, CSV file with a header).
     report
         File that names the rows the import refused.
+    id_type
+        What the files name nodes by: ``string``, or ``integer``, which is faster.
 
     Raises
     ------
@@ -80,6 +84,7 @@ def admin_import(
         "--overwrite-destination=true",
         f"--report-file={report.absolute()}",
         f"--threads={_THREADS}",
+        f"--id-type={id_type}",
         "--multiline-fields=true",
         f"--array-delimiter=U+{ord(ARRAY_DELIMITER):04X}",
         "--bad-tolerance=0",

@@ -7,14 +7,14 @@ what is already there is found equal.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tosg_graph.contract import stored_edge_columns, stored_node_columns
 from tosg_graph.ledger import TableAccount
-from tosg_graph.merge import COLLISION, Merged, unite
+from tosg_graph.merge import COLLISION, MergedEdges, MergedNodes, unite
 from tosg_graph.resources import cypher
 from tosg_graph.text import entity_text, text_sha
 from tosg_graph.types import Reject
@@ -30,7 +30,7 @@ _BATCH = 5_000
 
 
 def upsert_nodes(
-    graph: Graph, nodes: Merged, loaded_sources: frozenset[str], release: str, progress: Progress
+    graph: Graph, nodes: MergedNodes, loaded_sources: frozenset[str], release: str, progress: Progress
 ) -> tuple[npt.NDArray[np.int8], Counter[str]]:
     """Bring the stored nodes to what this load says.
 
@@ -52,15 +52,15 @@ def upsert_nodes(
     added
         Label -> number of nodes that have got it.
     """
-    status = np.zeros(len(nodes.data), np.int8)
+    status = np.zeros(len(nodes.ids), np.int8)
     added: Counter[str] = Counter()
     kinds = {
         name: kind
         for name, kind in stored_node_columns().items()
         if name not in ("text", "text_sha", "release")
     }
-    for start in range(0, len(status), _BATCH):
-        rows = nodes.data.slice(start, _BATCH).to_pylist()
+    start = 0
+    for rows in _batches(nodes):
         stored = _stored_nodes(graph, [row["id"] for row in rows])
         writes = []
         for offset, row in enumerate(rows):
@@ -79,8 +79,15 @@ def upsert_nodes(
             writes.append([row["id"], labels, {**changes, "release": release}])
         if writes:
             graph.write(cypher("load_nodes_write"), rows=writes)
-        progress("Writing nodes", min(start + _BATCH, len(status)), len(status))
+        start += len(rows)
+        progress("Writing nodes", start, len(status))
     return status, added
+
+
+def _batches(nodes: MergedNodes) -> Iterator[list[dict[str, Any]]]:
+    for wide in nodes.batches():
+        for start in range(0, len(wide), _BATCH):
+            yield wide.slice(start, _BATCH).to_pylist()
 
 
 def _stored_nodes(graph: Graph, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -107,7 +114,7 @@ def _reconciled(
 
 
 def upsert_edges(
-    graph: Graph, verb: str, edges: Merged, accounts: Sequence[TableAccount], progress: Progress
+    graph: Graph, verb: str, edges: MergedEdges, accounts: Sequence[TableAccount], progress: Progress
 ) -> npt.NDArray[np.int8]:
     """Bring the stored relationships of one verb to what this load says.
 
@@ -122,11 +129,20 @@ def upsert_edges(
     status = np.zeros(len(edges.data), np.int8)
     columns = [name for name in stored_edge_columns(verb) if name != "edge_key"]
     read, write = cypher(f"load_edges_read_{verb.lower()}"), cypher(f"load_edges_write_{verb.lower()}")
+    if len(status):
+        graph.write(cypher(f"load_edges_key_{verb.lower()}"))
     for start in range(0, len(status), _BATCH):
         rows = edges.data.slice(start, _BATCH)
         keys = rows["edge_key"].to_pylist()
         stored = {row[0]: row[1:] for row in graph.rows(read, keys=keys)[0]["rows"]}
-        ours = zip(*(rows[name].to_pylist() for name in ("subject", "object", *columns)), strict=True)
+        given = rows.column_names
+        ours = zip(
+            *(
+                rows[name].to_pylist() if name in given else [None] * len(rows)
+                for name in ("subject", "object", *columns)
+            ),
+            strict=True,
+        )
         writes = []
         for offset, (key, new) in enumerate(zip(keys, ours, strict=True)):
             old = stored.get(key)

@@ -1,0 +1,3 @@
+// Generated from schema/*.yaml by scripts/generate_schema_cypher.py; do not edit.
+// Needed before EXPRESSED_IN is upserted; a bulk import keeps keys unique and does without.
+CREATE CONSTRAINT expressed_in_edge_key IF NOT EXISTS FOR ()-[r:EXPRESSED_IN]-() REQUIRE r.edge_key IS UNIQUE
