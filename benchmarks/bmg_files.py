@@ -72,9 +72,14 @@ RELATIONS = {
 }
 MIRRORS = {"Pathway-Exposure": "Exposure-Pathway", "Phenotype-Disease": "Disease-Phenotype"}
 MIRRORS["Microbiota-Drug"] = "Drug-Microbiota"
+CHANCE = {"Pathway-Drug": "Drug-Pathway", "Pathway-Protein": "Protein-Pathway"}  # mirrored by chance only
 # BioGRID after symmetrising (1,689,574) and STRING (13,193,859): each pair both ways.
 MIRRORED_SHARE = {"Protein-Protein": 0.9}
-SOURCES = {"Protein-Protein": ["BioGRID", "STRING", "KEGG", "BioGRID;STRING"], "Promoter-Gene": [""]}
+SOURCES = {  # type -> a resource cell for each per cent of the rows
+    "Protein-Protein": ["STRING"] * 80 + ["KEGG"] * 12 + ["BioGRID"] * 5 + ["BioGRID;STRING"] * 3,
+    "Promoter-Gene": [""] * 100,
+    "": ["CTD"] * 60 + ["HPO"] * 35 + ["CTD;DrugBank"] * 5,
+}
 
 ENTITY_FAULTS = ("empty id", "malformed id", "repeated id")
 RELATION_FAULTS = (
@@ -92,10 +97,9 @@ class Written:
     """What the files hold."""
 
     entities: dict[str, int] = field(default_factory=dict)  # type -> good rows
-    relations: dict[str, int] = field(
-        default_factory=dict
-    )  # type -> distinct good relations, each way counted
-    stored: dict[str, int] = field(default_factory=dict)  # type -> distinct relations, mirrored ones once
+    relations: dict[str, int] = field(default_factory=dict)  # type -> good rows, repeated ones not counted
+    statements: dict[str, int] = field(default_factory=dict)  # type -> those, times the resources they name
+    stored: dict[str, int] = field(default_factory=dict)  # type -> statements, mirrored ones once
     rows: Counter[str] = field(default_factory=Counter)  # table -> rows in the file, faulty ones included
     faults: Counter[tuple[str, str]] = field(default_factory=Counter)  # (table, kind) -> rows
 
@@ -311,7 +315,7 @@ def _microbe(k: npt.NDArray[np.int64], rng: np.random.Generator) -> dict[str, An
 
 def _exposure(k: npt.NDArray[np.int64], rng: np.random.Generator) -> dict[str, Any]:
     return {
-        "MeSH_ID": _some(_join("D", pc.utf8_lpad(_text(k), 6, "0")), rng, 0.9),
+        "MeSH_ID": _some(_join("D9", pc.utf8_lpad(_text(k), 6, "0")), rng, 0.9),
         "CAS_RN": _some(_join(_text(k + 50), "-22-2"), rng, 0.6),
         "Exposure_Name": _join("made up dust ", _text(k)),
     }
@@ -349,6 +353,7 @@ def _write_relations(
     path = folder / "Relation" / "BioMedGraphica_Relation.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     pairs: dict[str, npt.NDArray[np.int64]] = {}
+    by_chance: dict[str, npt.NDArray[np.int64]] = {}
     schema = pa.schema(
         [(c, pa.string()) for c in ("BioMedGraphica_ID", "From_ID", "To_ID", "Source", "Type")]
     )
@@ -362,26 +367,41 @@ def _write_relations(
                 made = _pairs(kind, n, sizes, rng)
                 if kind in MIRRORS.values():
                     pairs[kind] = made
+            if kind in CHANCE or kind in CHANCE.values():
+                by_chance[kind] = made
             _count(kind, made, written)
             for start in range(0, len(made), _BLOCK):
-                _append(sink, _relations(kind, made[start : start + _BLOCK], start, rng))
+                _append(sink, _relations(kind, made[start : start + _BLOCK], start))
             for fault in RELATION_FAULTS:
                 faulty = _faulty_relations(kind, made, fault, rng)
                 written.faults["Relation", fault] += len(faulty)
                 written.rows["Relation"] += len(faulty)
                 _append(sink, faulty)
+    for kind, base in CHANCE.items():
+        there = {(b, a) for a, b in by_chance[base].tolist()}
+        again = np.array([p for p in by_chance[kind].tolist() if tuple(p) in there], np.int64).reshape(-1, 2)
+        written.stored[kind] -= int(_named(kind, again).sum())
+
+
+def _named(kind: str, made: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """How many resources the row of each pair names."""
+    cells = SOURCES.get(kind, SOURCES[""])
+    return np.array([cell.count(";") + 1 for cell in cells], np.int64)[_of_pair(made)]
 
 
 def _count(kind: str, made: npt.NDArray[np.int64], written: Written) -> None:
+    named = _named(kind, made)
     written.relations[kind] = len(made)
+    written.statements[kind] = int(named.sum())
     written.rows["Relation"] += len(made)
     if kind in MIRRORS:
         written.stored[kind] = 0
     elif kind in MIRRORED_SHARE:
         low, high = made.min(axis=1), made.max(axis=1)
-        written.stored[kind] = len(np.unique(low * (1 << 32) + high))
+        _, first = np.unique(low * (1 << 32) + high, return_index=True)
+        written.stored[kind] = int(named[first].sum())
     else:
-        written.stored[kind] = len(made)
+        written.stored[kind] = written.statements[kind]
 
 
 def _pairs(kind: str, n: int, sizes: dict[str, int], rng: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -408,10 +428,11 @@ def _skewed(size: int, n: int, rng: np.random.Generator) -> npt.NDArray[np.int64
     return np.minimum((size * rng.random(n) ** 2).astype(np.int64), size - 1)
 
 
-def _relations(kind: str, made: npt.NDArray[np.int64], first: int, rng: np.random.Generator) -> pa.Table:
+def _relations(kind: str, made: npt.NDArray[np.int64], first: int) -> pa.Table:
     left, right = kind.split("-")
     code = ENTITIES[left][0] + ENTITIES[right][0]
-    sources = pa.array(SOURCES.get(kind, ["CTD", "CTD;DrugBank", "HPO"]))
+    cells = SOURCES.get(kind, SOURCES[""])
+    drawn = _of_pair(made)
     return pa.table(
         {
             "BioMedGraphica_ID": _join(
@@ -419,17 +440,22 @@ def _relations(kind: str, made: npt.NDArray[np.int64], first: int, rng: np.rando
             ),
             "From_ID": ids(left, made[:, 0]),
             "To_ID": ids(right, made[:, 1]),
-            "Source": sources.take(pa.array(rng.integers(0, len(sources), len(made)))),
+            "Source": pa.array(cells).take(pa.array(drawn)),
             "Type": pa.array([kind] * len(made)),
         }
     )
+
+
+def _of_pair(made: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """A number below 100 for each pair, the same both ways: a mirrored row names the same resources."""
+    return (made.min(axis=1) * 7919 + made.max(axis=1) * 104_729) % 100
 
 
 def _faulty_relations(
     kind: str, made: npt.NDArray[np.int64], fault: str, rng: np.random.Generator
 ) -> pa.Table:
     bad = max(1, round(len(made) * FAULTY))
-    rows = _relations(kind, made[rng.integers(0, len(made), bad)], 0, rng)
+    rows = _relations(kind, made[rng.integers(0, len(made), bad)], 0)
     left, right = kind.split("-")
     beyond = np.arange(bad) + ENTITIES[left][2] + ENTITIES[right][2]
     if fault == "unknown From_ID":

@@ -9,6 +9,7 @@ from types import ModuleType
 
 from loaders import (
     bindingdb,
+    biomedgraphica,
     chebi,
     cl,
     diseases,
@@ -32,7 +33,7 @@ _MODULES = (
     *(hgnc, uniprot, famplex, wikipathways, liana, signaling),
     *(go, go_annotations, mondo, cl, uberon, chebi),
     *(drug_targets, gene_disease, pathway_disease),
-    *(drugcentral, bindingdb, diseases),  # from files that the user gives
+    *(drugcentral, bindingdb, diseases, biomedgraphica),  # from files that the user gives
 )
 
 # In load order: of a property that two sources give, the first one's value stays.

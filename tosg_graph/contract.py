@@ -6,7 +6,7 @@ Types in the schema are ``string``, ``int`` (64 bit), ``float`` (64 bit), ``bool
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,8 @@ def node_columns(label: str) -> dict[str, str]:
 def edge_columns(verb: str) -> dict[str, str]:
     """Return the columns that an edge table of ``verb`` may have, ``subject`` and ``object`` first."""
     own = schema("edges")["verbs"][verb].get("properties", {})
-    return {"subject": "string", "object": "string", **schema("edges")["edge"]["optional"], **own}
+    given = {"subject": "string", "object": "string", "source": "string"}
+    return {**given, **schema("edges")["edge"]["optional"], **own}
 
 
 @cache
@@ -115,7 +116,9 @@ def _check_nodes(table: NodeTable) -> None:
     rule = known[table.label]
     required = [*schema("nodes")["entity"]["required"], *rule.get("required", [])]
     _check_columns(where, table.data, node_columns(table.label), required, {})
-    prefixes = "|".join(re.escape(p) for p in rule["prefixes"])
+    prefixes = "|".join(
+        re.escape(p) for p in [*rule["prefixes"], *schema("nodes")["entity"]["cluster_prefixes"]]
+    )
     allowed = f"an id of {table.label} starts with {' or '.join(p + ':' for p in rule['prefixes'])}"
     _check_pattern(where, table.data, "id", rf"^({prefixes}):\S+$", allowed)
 
@@ -200,11 +203,11 @@ def _check_values(where: str, data: pa.Table, name: str, kind: str, required: bo
             raise _violation(where, data, name, 0, "a value is required")
         return
     if required:
-        empty = (
-            pc.equal(pc.list_value_length(column) if kind == "list" else pc.utf8_length(_text(column)), 0)
-            if kind in ("list", "string")
-            else None
-        )
+        empty = None
+        if kind == "list":
+            empty = pc.equal(pc.list_value_length(column), 0)
+        elif kind == "string":
+            empty = _where(column, lambda texts: pc.equal(texts, ""))
         bad = column.is_null() if empty is None else pc.or_(column.is_null(), pc.fill_null(empty, False))
         _refuse_first(where, data, name, bad, "a value is required")
     if kind == "float" and pa.types.is_floating(column.type):
@@ -212,7 +215,7 @@ def _check_values(where: str, data: pa.Table, name: str, kind: str, required: bo
             where, data, name, pc.invert(pc.is_finite(column)), "a number is finite; leave unknown ones null"
         )
     if kind == "string":
-        bad = pc.match_substring_regex(_text(column), _UNPRINTABLE)
+        bad = _where(column, lambda texts: pc.match_substring_regex(texts, _UNPRINTABLE))
         _refuse_first(where, data, name, bad, "text has no control characters")
     if kind == "list":
         flat = pc.list_flatten(column)
@@ -244,15 +247,18 @@ def _check_pattern(where: str, data: pa.Table, name: str, pattern: str, allowed:
     import pyarrow.compute as pc
 
     if not pa.types.is_null(data[name].type):
-        _refuse_first(
-            where, data, name, pc.invert(pc.match_substring_regex(_text(data[name]), pattern)), allowed
-        )
+        bad = _where(data[name], lambda texts: pc.invert(pc.match_substring_regex(texts, pattern)))
+        _refuse_first(where, data, name, bad, allowed)
 
 
-def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _where(column: pa.ChunkedArray, test: Callable[[pa.Array], pa.Array]) -> pa.ChunkedArray:
+    """Rows for which a test of their text holds; of codes, each distinct text is tested once."""
     import pyarrow as pa
 
-    return column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
+    if not pa.types.is_dictionary(column.type):
+        return test(column)
+    parts = [test(chunk.dictionary.cast(pa.string())).take(chunk.indices) for chunk in column.chunks]
+    return pa.chunked_array(parts, pa.bool_())
 
 
 def _refuse_first(where: str, data: pa.Table, name: str, bad: pa.ChunkedArray, allowed: str) -> None:

@@ -8,9 +8,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tosg_graph.errors import LedgerError
 from tosg_graph.types import EdgeTable, LedgerLine, NodeTable, Reject
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 EXAMPLES_PER_REASON = 3
 
@@ -29,6 +33,7 @@ class TableAccount:
     updated: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     examples: list[Reject] = field(default_factory=list)
+    rejects: list[pa.Table] = field(default_factory=list)
 
     def note(self, reason: str, count: int, examples: Sequence[Reject] = ()) -> None:
         """Count a reason; keep its first examples."""
@@ -42,11 +47,15 @@ class TableAccount:
             self.merged += count
             self.note(reason, count)
 
-    def reject(self, rejects: Sequence[Reject]) -> None:
-        """Count rows that are not loaded."""
-        self.rejected += len(rejects)
-        for reject in rejects:
-            self.note(reject.reason, 1, [reject])
+    def reject(self, rejects: Sequence[Reject] | pa.Table) -> None:
+        """Count rows that are not loaded, and keep them for the file of rejects."""
+        if not len(rejects):
+            return
+        table = rejects if not isinstance(rejects, Sequence) else _as_table(rejects)
+        self.rejected += len(table)
+        self.rejects.append(table)
+        for reason, count in _by_reason(table).items():
+            self.note(reason, count, _examples(table, reason))
 
     def line(self) -> LedgerLine:
         """Close the account.
@@ -97,6 +106,62 @@ def open_account(table: NodeTable | EdgeTable) -> TableAccount:
     account.merge("merged by the loader", table.merged)
     account.reject(table.rejects)
     return account
+
+
+def _as_table(rejects: Sequence[Reject]) -> pa.Table:
+    import pyarrow as pa
+
+    rows = [asdict(reject) for reject in rejects]
+    return pa.Table.from_pylist(rows, pa.schema(_kinds()))
+
+
+def _kinds() -> dict[str, pa.DataType]:
+    import pyarrow as pa
+
+    return {
+        name: pa.int64() if name == "row" else pa.string() for name in ("row", "column", "value", "reason")
+    }
+
+
+def _by_reason(rejects: pa.Table) -> dict[str, int]:
+    import pyarrow.compute as pc
+
+    return {row["values"]: row["counts"] for row in pc.value_counts(rejects["reason"]).to_pylist()}
+
+
+def _examples(rejects: pa.Table, reason: str) -> list[Reject]:
+    import pyarrow.compute as pc
+
+    rows = rejects.filter(pc.equal(rejects["reason"], reason)).slice(0, EXAMPLES_PER_REASON)
+    return [Reject(**row) for row in rows.to_pylist()]
+
+
+def write_rejects(folder: Path, release: str, accounts: Sequence[TableAccount]) -> Path | None:
+    """Write every rejected row of a load to ``folder/<release>.rejects.parquet``; None where there is none.
+
+    Columns: ``source``, ``table``, ``row`` (1-based in the table's file), ``column``, ``value``, ``reason``.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    parts = []
+    for account in accounts:
+        for rejects in account.rejects:
+            named = {name: pa.repeat(getattr(account, name), len(rejects)) for name in ("source", "table")}
+            parts.append(
+                pa.table(named | {name: rejects[name].cast(kind) for name, kind in _kinds().items()})
+            )
+    if not parts:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{release}.rejects.parquet"
+    part = folder / f".{release}.{os.getpid()}.rejects.part"
+    try:
+        pq.write_table(pa.concat_tables(parts), part, compression="zstd")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
 
 
 def check_counts(expected: Mapping[str, int], found: Mapping[str, int]) -> None:

@@ -245,6 +245,7 @@ def _record(
     if before and not wrote and set(contents) <= set(before["contents"]):
         return
     everything = latest_contents(before["contents"] if before else [], contents)
+    ledger.write_rejects(graph.settings.ledgers, release, work.in_order)
     ledger.write(graph.settings.ledgers, release, lines)
     graph.write(
         cypher("load_release_write"),
@@ -282,8 +283,8 @@ def _resources(parsed: Sequence[tuple[Source, Parsed]], work: _Work) -> list[dic
     found: dict[str, dict[str, Any]] = {}
     for source, tables in parsed:
         for table in tables.edges:
-            if "resource" in table.data.column_names:
-                for key in pc.unique(table.data["resource"].drop_null()).to_pylist():
+            for name in {"source", "resource"} & set(table.data.column_names):
+                for key in pc.unique(table.data[name].drop_null()).to_pylist():
                     if key in stated - keys:
                         note = f"Carried by {source.title} {source.version}; its own terms apply."
                         found.setdefault(

@@ -196,7 +196,7 @@ def merge_edges(
     import pyarrow as pa
 
     given = {name for table in tables for name in table.data.column_names}
-    kinds = {name: kind for name, kind in stored_edge_columns(verb).items() if name in given}
+    kinds = {name: kind for name, kind in stored_edge_columns(verb).items() if name in given - {"source"}}
     parts = []
     for index, (table, account) in enumerate(zip(tables, accounts, strict=True)):
         parts.append(_resolved(table, account, resolver, index, kinds))
@@ -231,9 +231,11 @@ def _resolved(
         account.reject([Reject(int(i) + 1, end, v, reasons[v]) for i, v in zip(at, values, strict=True)])
         good &= ~missing
     part = dict(ends) | {name: _edge_column(table.data, name, kind) for name, kind in kinds.items()}
-    resource = _edge_column(table.data, "resource", "string")
-    given = pc.fill_null(resource.dictionary_decode(), table.source) if resource.null_count else resource
-    part["source"] = one_dictionary(given)
+    stated = _edge_column(
+        table.data, "source" if "source" in table.data.column_names else "resource", "string"
+    )
+    stated = pc.fill_null(stated.dictionary_decode(), table.source) if stated.null_count else stated
+    part["source"] = one_dictionary(stated)
     rows = _with_origin(pa.table(part), index, np.arange(1, len(good) + 1))
     rows = rows if good.all() else rows.filter(pa.array(good))
     return _turned(rows) if is_symmetric(table.verb) else rows

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,6 +84,10 @@ class Reject:
     reason: str
 
 
+Rejects = Union["tuple[Reject, ...]", "pa.Table"]
+"""Few as rows; many as an Arrow table with the columns of `Reject`."""
+
+
 @dataclass(frozen=True)
 class NodeTable:
     """Nodes of one label, as one source states them.
@@ -99,7 +103,7 @@ class NodeTable:
     data: pa.Table
     read: int
     merged: int = 0
-    rejects: tuple[Reject, ...] = ()
+    rejects: Rejects = ()
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ class EdgeTable:
 
     ``data`` has ``subject`` and ``object`` (string CURIEs, non-null; an id of a node or one of its xrefs)
     and any of the verb's properties in ``schema/edges.yaml``. ``source`` of each edge is the table's source
-    unless ``data`` has a ``resource`` column, which then says who states it.
+    unless ``data`` has a column ``source`` or ``resource``, which then says who states it.
     """
 
     source: str
@@ -119,7 +123,7 @@ class EdgeTable:
     data: pa.Table
     read: int
     merged: int = 0
-    rejects: tuple[Reject, ...] = ()
+    rejects: Rejects = ()
 
 
 @dataclass(frozen=True)
