@@ -9,6 +9,8 @@ by the share that its sources mirror. Faulty rows come on top, one per cent of e
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -115,6 +117,34 @@ def write(folder: Path, share: float = 1.0, seed: int = SEED) -> Written:
     _write_index(folder, sizes)
     _write_relations(folder, sizes, share, rng, written)
     return written
+
+
+def write_next_release(folder: Path, out: Path) -> None:
+    """Write the release that follows: 1 % of the entities have another display name, 1 % of the relations differ.
+
+    Of every 200 rows of relations, one is missing and one names another resource.
+    """
+    shutil.copytree(folder / "Entity", out / "Entity", copy_function=os.link, dirs_exist_ok=True)
+    for kind in ENTITIES:
+        name = f"Entity/{kind}/BioMedGraphica_{kind}_Display_Name.csv"
+        rows = pcsv.read_csv(folder / name)
+        shown = rows[1].combine_chunks()
+        other = pc.binary_join_element_wise(shown, " of release two", "")
+        column = pc.if_else(pa.array(np.arange(len(rows)) % 100 == 0), other, shown)
+        (out / name).unlink()
+        _write(rows.set_column(1, rows.column_names[1], column), out / name)
+    path = "Relation/BioMedGraphica_Relation.csv"
+    (out / "Relation").mkdir(parents=True, exist_ok=True)
+    first = 0
+    with (out / path).open("wb") as sink, pcsv.open_csv(folder / path) as blocks:
+        sink.write(b"BioMedGraphica_ID,From_ID,To_ID,Source,Type\n")
+        for batch in blocks:
+            number = np.arange(first, first + len(batch)) % 200
+            first += len(batch)
+            rows = pa.Table.from_batches([batch])
+            source = pc.if_else(pa.array(number == 1), "ReleaseTwo", rows["Source"])
+            rows = rows.set_column(3, "Source", source).filter(pa.array(number != 0))
+            _append(sink, rows)
 
 
 # --------------------------------------------------------------------------- entities

@@ -1,3 +1,3 @@
 // Generated from schema/*.yaml by scripts/generate_schema_cypher.py; do not edit.
-// Needed before LIGAND_OF is upserted; a bulk import keeps keys unique and does without.
+// Made when the first LIGAND_OF is loaded: an index on relationships costs time where there are many.
 CREATE CONSTRAINT ligand_of_edge_key IF NOT EXISTS FOR ()-[r:LIGAND_OF]-() REQUIRE r.edge_key IS UNIQUE

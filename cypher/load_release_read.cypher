@@ -1,5 +1,7 @@
-// The newest release, if there is one.
+// The newest release, if there is one, and the ids of all.
 MATCH (r:Release)
-RETURN r.id AS id, r.number AS number, r.contents AS contents
-ORDER BY r.number DESC
-LIMIT 1
+WITH r ORDER BY r.number DESC
+WITH collect(r) AS releases
+UNWIND releases[..1] AS r
+RETURN r.id AS id, r.number AS number, r.contents AS contents, r.ledger AS ledger, r.counts AS counts,
+  [release IN releases | release.id] AS releases

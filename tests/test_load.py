@@ -166,21 +166,133 @@ def test_bulk_import_and_upsert_give_the_same_graph(graph: Graph, monkeypatch: p
 def test_an_identical_second_load_sends_no_write(upserting: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load(upserting, small())
     before = dump(upserting)
-    counters = []
-    write = Graph.write
-
-    def counted(self: Graph, statement: str, **parameters: object) -> Any:
-        summary = write(self, statement, **parameters)
-        counters.append(summary.counters)
-        return summary
-
-    monkeypatch.setattr(Graph, "write", counted)
+    sent = written_by(monkeypatch)
     again = load(upserting, small())
-    assert counters
-    assert not any(c.contains_updates or c.contains_system_updates for c in counters)
+    assert sent == []
     assert totals(again, "created", "updated") == (0, 0)
     assert [replace(line, created=0) for line in first] == again
     assert dump(upserting) == before
+
+
+def written_by(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Statements that are sent to be written, from now on."""
+    sent: list[str] = []
+    write = Graph.write
+
+    def counted(self: Graph, statement: str, **parameters: object) -> Any:
+        sent.append(statement)
+        return write(self, statement, **parameters)
+
+    monkeypatch.setattr(Graph, "write", counted)
+    return sent
+
+
+def test_what_somebody_deleted_is_there_again_after_the_same_load(upserting: Graph) -> None:
+    load(upserting, small())
+    before = dump_of_entities(upserting)
+    upserting.write("MATCH (:Gene {id: 'HGNC:2'})-[r:SIGNALS_TO]->() DELETE r")
+    lines = load(upserting, small())
+    assert totals(lines, "created", "updated", "retired") == (1, 0, 0)
+    assert dump_of_entities(upserting) == before
+
+
+# --------------------------------------------------------------------------- a new release of a source
+
+
+def release(version: str, genes: dict[int, str], signals: dict[tuple[int, int], int]) -> Tables:
+    table = nodes(
+        "hgnc",
+        "Gene",
+        id=[f"HGNC:{i}" for i in genes],
+        name=list(genes.values()),
+        symbol=list(genes.values()),
+    )
+    pairs = edges(
+        "hgnc",
+        ("Gene", "SIGNALS_TO", "Gene"),
+        subject=[f"HGNC:{a}" for a, _ in signals],
+        object=[f"HGNC:{b}" for _, b in signals],
+        sign=list(signals.values()),
+    )
+    return [(replace(source("hgnc"), version=version), Parsed((table,), (pairs,)))]
+
+
+OLD = release("1", {i: f"G{i}" for i in range(1, 301)}, {(i, i + 1): 1 for i in range(1, 300)})
+NEW = release(
+    "2",
+    {i: f"G{i}" if i != 7 else "seven" for i in range(3, 302)},
+    {(i, i + 1): 1 if i != 50 else -1 for i in range(3, 301)},
+)
+
+
+def test_a_new_release_updates_adds_and_retires_and_touches_nothing_else(
+    upserting: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(upserting, OLD)
+    seen: list[str] = []
+    rows = Graph.rows
+
+    def counted(self: Graph, statement: str, **parameters: Any) -> Any:
+        seen.extend(parameters.get("ids", ()))
+        return rows(self, statement, **parameters)
+
+    monkeypatch.setattr(Graph, "rows", counted)
+    lines = load(upserting, NEW)
+    monkeypatch.undo()
+    assert [(x.table, x.created, x.updated, x.retired) for x in lines] == [
+        ("gene", 1, 1, 2),
+        ("signals_to", 1, 1, 2),
+    ]
+    assert set(seen) <= {"HGNC:7", "HGNC:301", "HGNC:1", "HGNC:2"}  # the others were not even read
+    assert len(names(upserting)) == 299
+    assert names(upserting)["HGNC:7"] == "seven"
+    assert upserting.rows(
+        "MATCH (r:Retired) RETURN r.id AS id, r.name AS name, r.labels AS labels ORDER BY id"
+    ) == [{"id": f"HGNC:{i}", "name": f"G{i}", "labels": ["Entity", "Gene"]} for i in (1, 2)]
+    there = upserting.rows("MATCH (:Gene {id: 'HGNC:50'})-[r:SIGNALS_TO]->() RETURN r.sign AS sign")
+    assert there == [{"sign": -1}]
+
+
+def test_the_old_release_again_brings_back_what_was_retired(upserting: Graph) -> None:
+    load(upserting, OLD)
+    before = dump_of_entities(upserting)
+    load(upserting, NEW)
+    lines = load(upserting, OLD)
+    assert [(x.created, x.updated, x.retired) for x in lines] == [(2, 1, 1), (2, 1, 1)]
+    assert dump_of_entities(upserting) == before
+    assert upserting.rows("MATCH (r:Retired) RETURN r.id AS id") == [{"id": "HGNC:301"}]
+
+
+def dump_of_entities(graph: Graph) -> Any:
+    found = graph.rows(
+        "MATCH (n:Entity) RETURN n.id AS id, labels(n) AS l, n.name AS name, n.text AS t, n.sources AS s"
+    )
+    return sorted((row["id"], sorted(row["l"]), row["name"], row["t"], row["s"]) for row in found), dump(
+        graph
+    )[1]
+
+
+def test_a_retired_node_that_others_hold_stays(upserting: Graph) -> None:
+    other = [
+        (
+            source("ppi"),
+            Parsed(
+                (), (edges("ppi", ("Gene", "INTERACTS_WITH", "Gene"), subject=["HGNC:1"], object=["HGNC:9"]),)
+            ),
+        )
+    ]
+    also = [
+        (source("uniprot"), Parsed((nodes("uniprot", "Gene", id=["HGNC:2"], name=["G2"], symbol=["G2"]),)))
+    ]
+    load(upserting, OLD)
+    load(upserting, other)
+    load(upserting, also)
+    lines = load(upserting, NEW)
+    assert sum(x.retired for x in lines) == 2  # the two relationships
+    held = upserting.rows(
+        "MATCH (n:Entity) WHERE n.id IN ['HGNC:1', 'HGNC:2'] RETURN n.id AS id, n.sources AS s ORDER BY id"
+    )
+    assert held == [{"id": "HGNC:1", "s": []}, {"id": "HGNC:2", "s": ["uniprot"]}]
 
 
 def test_the_same_tables_make_the_same_release_and_others_another(upserting: Graph) -> None:

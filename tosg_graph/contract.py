@@ -295,6 +295,7 @@ def _constraints() -> list[str]:
     found = [_unique("entity_id", "(n:Entity)", "n.id")]
     found += [_unique(f"{_snake(label)}_id", f"(n:{label})", "n.id") for label in labels()]
     found += [_unique("source_key", "(n:Source)", "n.key"), _unique("release_id", "(n:Release)", "n.id")]
+    found.append(_unique("retired_id", "(n:Retired)", "n.id"))
     return found
 
 
@@ -363,8 +364,12 @@ def load_statements() -> dict[str, str]:
             f"// How many {verb} relationships there are; read from the count store.\n"
             f"MATCH ()-[r:{verb}]->()\nRETURN count(r) AS edges"
         )
+        found[f"load_edges_retire_{verb.lower()}"] = (
+            f"// Delete the {verb} relationships in $keys.\n"
+            f"UNWIND $keys AS key\nMATCH ()-[r:{verb} {{edge_key: key}}]->()\nDELETE r"
+        )
         found[f"load_edges_key_{verb.lower()}"] = (
-            f"// Needed before {verb} is upserted; a bulk import keeps keys unique and does without.\n"
+            f"// Made when the first {verb} is loaded: an index on relationships costs time where there are many.\n"
             + _unique(f"{verb.lower()}_edge_key", f"()-[r:{verb}]-()", "r.edge_key")
         )
     return found

@@ -31,6 +31,7 @@ class TableAccount:
     rejected: int = 0
     created: int = 0
     updated: int = 0
+    retired: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     examples: list[Reject] = field(default_factory=list)
     rejects: list[pa.Table] = field(default_factory=list)
@@ -83,6 +84,7 @@ class TableAccount:
             rejected=self.rejected,
             created=self.created,
             updated=self.updated,
+            retired=self.retired,
             reasons=dict(sorted(self.reasons.items())),
             examples=tuple(self.examples),
         )

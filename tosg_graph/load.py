@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tosg_graph import contract, ledger
+from tosg_graph import contract, ledger, stated
 from tosg_graph.bulk_csv import write_edges, write_nodes
 from tosg_graph.errors import LoadError
 from tosg_graph.ids import IdResolver, fulltext_term
@@ -23,7 +24,15 @@ from tosg_graph.progress import Progress, silent
 from tosg_graph.release import content_line, graph_release, latest_contents, release_id, stored_release
 from tosg_graph.resources import cypher
 from tosg_graph.types import EdgeTable, LedgerLine, NodeTable, Parsed, Source
-from tosg_graph.upsert import CREATED, REFUSED, UPDATED, upsert_edges, upsert_nodes
+from tosg_graph.upsert import (
+    CREATED,
+    REFUSED,
+    UPDATED,
+    retire_edges,
+    retire_nodes,
+    upsert_edges,
+    upsert_nodes,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -45,6 +54,7 @@ class _Work:
     edges: dict[str, MergedEdges]
     edge_accounts: dict[str, list[ledger.TableAccount]]
     in_order: list[ledger.TableAccount]
+    node_hashes: npt.NDArray[np.uint64] | None = None
 
 
 def load(
@@ -83,22 +93,43 @@ def load(
         contract.check(tables)
     with _only_one(graph.settings):
         is_empty = graph.rows(cypher("load_is_empty"))[0]["nodes"] == 0
-        if not is_empty:
-            _apply_schema(graph, show)  # upsert needs the indexes
-        work = _merge(graph, parsed, is_empty, show)
         before = stored_release(graph)
         contents = [content_line(source, tables) for source, tables in parsed]
+        # Somebody may have written in Browser since the last load; then every row is compared.
+        untouched = before is not None and before["counts"] == _as_text(_counts(graph))
+        if before and untouched and (lines := _lines_of_same_load(parsed, contents, before)):
+            return lines
         release = release_id(before["id"] if before else "", contents)
+        work = _merge(graph, parsed, is_empty, show)
         if is_empty and graph.is_local:
             expected = _bulk(graph, work, release, show)
         else:
-            if is_empty:
-                _apply_schema(graph, show)
-            expected = _upsert(graph, work, frozenset(s.key for s, _ in parsed), release, show)
-        ledger.check_counts(expected, _counts(graph, list(work.edges)))
+            _apply_schema(graph, list(work.edges), show)  # upsert needs the indexes
+            known = {}
+            for source, _ in parsed:
+                if before and untouched:
+                    known[source.key] = stated.read(graph.settings.stated, source.key, before["releases"])
+                stated.forget(graph.settings.stated, source.key)
+            expected = _upsert(graph, work, parsed, known, release, show)
+        found = _counts(graph)
+        ledger.check_counts(expected, found)
         lines = [account.line() for account in work.in_order]
-        _record(graph, parsed, work, release, before, contents, lines)
+        _record(graph, parsed, work, release, before, contents, lines, found)
+        _keep_stated(graph, work, parsed, before, lines, release)
     return lines
+
+
+def _lines_of_same_load(
+    parsed: Sequence[tuple[Source, Parsed]], contents: Sequence[str], before: dict[str, Any]
+) -> list[LedgerLine]:
+    """Ledger of the newest release where it loaded just this; nothing has changed since."""
+    tables = []
+    for source, given in parsed:
+        tables += [(source.key, t.name) for t in given.nodes] + [(source.key, t.name) for t in given.edges]
+    lines = ledger.from_json(before["ledger"])
+    if not set(contents) <= set(before["contents"]) or [(x.source, x.table) for x in lines] != tables:
+        return []
+    return [replace(line, created=0, updated=0, retired=0) for line in lines]
 
 
 def _merge(graph: Graph, parsed: Sequence[tuple[Source, Parsed]], is_empty: bool, show: Progress) -> _Work:
@@ -161,7 +192,7 @@ def _bulk(graph: Graph, work: _Work, release: str, show: Progress) -> Counter[st
         graph.restart_around(
             lambda: server.admin_import(settings, nodes, edges, report, show, id_type="integer"), show
         )
-    _apply_schema(graph, show)
+    _apply_schema(graph, list(work.edges), show)
     _own(work.nodes.owner, work.node_accounts, "created")
     for verb, merged in work.edges.items():
         _own(merged.owner, work.edge_accounts[verb], "created")
@@ -171,18 +202,32 @@ def _bulk(graph: Graph, work: _Work, release: str, show: Progress) -> Counter[st
 
 
 def _upsert(
-    graph: Graph, work: _Work, loaded_sources: frozenset[str], release: str, show: Progress
+    graph: Graph,
+    work: _Work,
+    parsed: Sequence[tuple[Source, Parsed]],
+    known: dict[str, stated.Stated | None],
+    release: str,
+    show: Progress,
 ) -> Counter[str]:
     import pyarrow as pa
 
-    expected = _counts(graph, list(work.edges))
-    status, added = upsert_nodes(graph, work.nodes, loaded_sources, release, show)
+    expected = _counts(graph)
+    keys = frozenset(source.key for source, _ in parsed)
+    there = [found for found in known.values() if found]
+    work.node_hashes = _node_hashes(work.nodes)
+    nodes_there = pa.concat_tables([s.nodes for s in there]) if there else None
+    same = stated.unchanged(nodes_there, "id", work.nodes.ids, work.node_hashes)
+    status, added = upsert_nodes(graph, work.nodes, keys, release, same, show)
     expected.update(added)
     _own(work.nodes.owner[status == CREATED], work.node_accounts, "created")
     _own(work.nodes.owner[status == UPDATED], work.node_accounts, "updated")
     for verb, merged in work.edges.items():
         accounts = work.edge_accounts[verb]
-        status = upsert_edges(graph, verb, merged, accounts, show)
+        edges_there = [s.edges[verb] for s in there if verb in s.edges]
+        table = pa.concat_tables(edges_there) if edges_there else None
+        edge_key = merged.data["edge_key"].combine_chunks()
+        same = stated.unchanged(table, "key", edge_key, _edge_hashes(merged))
+        status = upsert_edges(graph, verb, merged, accounts, same, show)
         _own(merged.owner[status == CREATED], accounts, "created")
         _own(merged.owner[status == UPDATED], accounts, "updated")
         expected[verb] += int((status == CREATED).sum())
@@ -190,7 +235,75 @@ def _upsert(
             work.edges[verb] = MergedEdges(
                 merged.data.filter(pa.array(status != REFUSED)), merged.owner[status != REFUSED]
             )
+    for key, found in known.items():
+        if found:
+            expected.subtract(_retire(graph, work, key, found, release, show))
     return expected
+
+
+def _retire(
+    graph: Graph, work: _Work, source: str, known: stated.Stated, release: str, show: Progress
+) -> Counter[str]:
+    """Take out of the graph what a source stated and does not any more; relationships before nodes."""
+    import pyarrow as pa
+
+    removed: Counter[str] = Counter()
+    own = [account for account in work.in_order if account.source == source]
+    for verb, rows in known.edges.items():
+        now = (
+            work.edges[verb].data["edge_key"].combine_chunks()
+            if verb in work.edges
+            else pa.array([], pa.int64())
+        )
+        deleted = retire_edges(graph, verb, stated.gone(rows, "key", now), show)
+        removed[verb] += deleted
+        (
+            next((a for a in work.edge_accounts.get(verb, ()) if a.source == source), own[-1])
+        ).retired += deleted
+    ids = stated.gone(known.nodes, "id", work.nodes.ids)
+    retired, labels = retire_nodes(graph, ids, source, release, show)
+    own[0].retired += retired
+    return removed + labels
+
+
+def _node_hashes(nodes: MergedNodes) -> npt.NDArray[np.uint64]:
+    parts = [stated.row_hashes(rows) for rows in nodes.batches(text=False)]
+    return np.concatenate([np.zeros(0, np.uint64), *parts])
+
+
+def _edge_hashes(edges: MergedEdges) -> npt.NDArray[np.uint64]:
+    said = [c for c in edges.data.column_names if c not in ("subject", "object", "source", "edge_key")]
+    return stated.row_hashes(edges.data.select(said)) if said else np.zeros(len(edges.data), np.uint64)
+
+
+def _keep_stated(
+    graph: Graph,
+    work: _Work,
+    parsed: Sequence[tuple[Source, Parsed]],
+    before: dict[str, Any] | None,
+    lines: Sequence[LedgerLine],
+    release: str,
+) -> None:
+    """Keep hashes of what each source of this load stated; a load that changed nothing made no release."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    wrote = any(line.created or line.updated or line.retired for line in lines)
+    named = release if wrote or not before else before["id"]
+    if work.node_hashes is None:
+        work.node_hashes = _node_hashes(work.nodes)
+    for source, tables in parsed:
+        mine = np.zeros(len(work.nodes.ids), bool)
+        for table in tables.nodes:
+            theirs = table.data["id"].cast(pa.string()).combine_chunks()
+            mine |= pc.is_in(work.nodes.ids, value_set=theirs).to_numpy(zero_copy_only=False)
+        nodes = pa.table({"id": work.nodes.ids, "hash": pa.array(work.node_hashes)}).filter(pa.array(mine))
+        edges = {}
+        for verb, merged in work.edges.items():
+            own = np.array([a.source == source.key for a in work.edge_accounts[verb]])[merged.owner]
+            rows = pa.table({"key": merged.data["edge_key"], "hash": pa.array(_edge_hashes(merged))})
+            edges[verb] = rows if own.all() else rows.filter(pa.array(own))
+        stated.write(graph.settings.stated, source.key, named, stated.Stated(nodes, edges))
 
 
 def _own(owner: npt.NDArray[np.int32], accounts: Sequence[ledger.TableAccount], what: str) -> None:
@@ -201,9 +314,10 @@ def _own(owner: npt.NDArray[np.int32], accounts: Sequence[ledger.TableAccount], 
 # --------------------------------------------------------------------------- schema, counts, release
 
 
-def _apply_schema(graph: Graph, show: Progress) -> None:
+def _apply_schema(graph: Graph, used: Sequence[str], show: Progress) -> None:
     """Create constraints and indexes that are missing, and wait until they are online."""
     statements = [s for name in ("schema_constraints", "schema_indexes") for s in _split(cypher(name))]
+    statements += [cypher(f"load_edges_key_{verb.lower()}") for verb in used]
     for done, statement in enumerate(statements):
         show("Constraints and indexes", done, len(statements))
         graph.write(statement)
@@ -223,12 +337,16 @@ def _split(text: str) -> list[str]:
     return [statement.strip() for statement in code.split(";\n") if statement.strip(" ;\n")]
 
 
-def _counts(graph: Graph, verbs: Sequence[str]) -> Counter[str]:
+def _counts(graph: Graph) -> Counter[str]:
     """Count entities per label, and relationships per verb."""
     found = Counter({row["label"]: row["nodes"] for row in graph.rows(cypher("load_count_labels"))})
-    for verb in verbs:
+    for verb in contract.verbs():
         found[verb] = graph.rows(cypher(f"load_edges_count_{verb.lower()}"))[0]["edges"]
     return found
+
+
+def _as_text(counts: Counter[str]) -> str:
+    return json.dumps({what: n for what, n in sorted(counts.items()) if n})
 
 
 def _record(
@@ -239,9 +357,10 @@ def _record(
     before: dict[str, Any] | None,
     contents: list[str],
     lines: list[LedgerLine],
+    counts: Counter[str],
 ) -> None:
     """Write sources, release and ledger, unless the graph already was this release and nothing changed."""
-    wrote = any(line.created or line.updated for line in lines)
+    wrote = any(line.created or line.updated or line.retired for line in lines)
     if before and not wrote and set(contents) <= set(before["contents"]):
         return
     everything = latest_contents(before["contents"] if before else [], contents)
@@ -258,6 +377,7 @@ def _record(
             "contents": everything,
             "source_versions": [" ".join(line.split(" ")[:-1]) for line in everything],
             "ledger": ledger.to_json(lines),
+            "counts": _as_text(counts),
         },
     )
 

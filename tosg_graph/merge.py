@@ -53,16 +53,26 @@ class MergedNodes:
     _alone: Sequence[npt.NDArray[np.int64]]  # of each table, the rows that are alone with their id
     _united: pa.Table
 
-    def batches(self) -> Iterator[pa.Table]:
-        """Yield the nodes in order, with ``labels``, ``sources``, ``text`` and ``text_sha``."""
-        import pyarrow as pa
+    def batches(self, which: npt.NDArray[np.bool_] | None = None, *, text: bool = True) -> Iterator[pa.Table]:
+        """Yield the nodes in order with ``labels`` and ``sources``, and with ``text`` and ``text_sha``.
 
+        Parameters
+        ----------
+        which
+            Nodes to yield, bool, shape ``(n,)``; all without it.
+        text
+            Whether to build the texts.
+        """
+        finish = _with_text if text else (lambda rows: rows)
+        first = 0
         for table, rows in zip(self._tables, self._alone, strict=True):
-            for start in range(0, len(rows), _BATCH):
-                taken = table.data.take(pa.array(rows[start : start + _BATCH]))
-                yield _with_text(_complete(table, taken))
-        for start in range(0, len(self._united), _BATCH):
-            yield _with_text(self._united.slice(start, _BATCH))
+            wanted = rows if which is None else rows[which[first : first + len(rows)]]
+            first += len(rows)
+            for start in range(0, len(wanted), _BATCH):
+                yield finish(_complete(table, _take(table.data, wanted[start : start + _BATCH])))
+        united = self._united if which is None else _take(self._united, np.flatnonzero(which[first:]))
+        for start in range(0, len(united), _BATCH):
+            yield finish(united.slice(start, _BATCH))
 
 
 @dataclass
@@ -128,6 +138,12 @@ def merge_nodes(tables: Sequence[NodeTable], accounts: Sequence[TableAccount]) -
         _alone=alone,
         _united=united,
     )
+
+
+def _take(rows: pa.Table, at: npt.NDArray[np.int64]) -> pa.Table:
+    import pyarrow as pa
+
+    return rows.take(pa.array(at))
 
 
 def _kinds() -> dict[str, str]:

@@ -54,6 +54,11 @@ class Settings:
         return self.home / "embeddings"
 
     @property
+    def stated(self) -> Path:
+        """Folder of what the last load of each source stated."""
+        return self.home / "stated"
+
+    @property
     def ledgers(self) -> Path:
         """Folder of the load ledgers."""
         return self.home / "ledgers"

@@ -139,7 +139,8 @@ class LedgerLine:
     """Where the rows of one table went: ``read == loaded + merged + rejected``.
 
     ``loaded`` rows are in the graph after the load; ``created`` and ``updated`` say how many of them this
-    load wrote, so that a second identical load reports 0 and 0.
+    load wrote, so that a second identical load reports 0 and 0. ``retired`` counts what the source stated
+    before and does not any more.
     """
 
     source: str
@@ -152,6 +153,7 @@ class LedgerLine:
     updated: int
     reasons: dict[str, int] = field(default_factory=dict)
     examples: tuple[Reject, ...] = ()
+    retired: int = 0
 
 
 # --------------------------------------------------------------------------- cells

@@ -21,6 +21,7 @@ from tosg_graph.types import Reject
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    import pyarrow as pa
 
     from tosg_graph.graph import Graph
     from tosg_graph.progress import Progress
@@ -30,7 +31,12 @@ _BATCH = 5_000
 
 
 def upsert_nodes(
-    graph: Graph, nodes: MergedNodes, loaded_sources: frozenset[str], release: str, progress: Progress
+    graph: Graph,
+    nodes: MergedNodes,
+    loaded_sources: frozenset[str],
+    release: str,
+    same: npt.NDArray[np.bool_],
+    progress: Progress,
 ) -> tuple[npt.NDArray[np.int8], Counter[str]]:
     """Bring the stored nodes to what this load says.
 
@@ -44,6 +50,8 @@ def upsert_nodes(
         in the load.
     release
         Written on the nodes that are created or changed.
+    same
+        Nodes that are known to be stored as they are, bool, shape ``(n,)``; they are not looked at.
 
     Returns
     -------
@@ -59,8 +67,8 @@ def upsert_nodes(
         for name, kind in stored_node_columns().items()
         if name not in ("text", "text_sha", "release")
     }
-    start = 0
-    for rows in _batches(nodes):
+    places, start = np.flatnonzero(~same), 0
+    for rows in _batches(nodes, ~same):
         stored = _stored_nodes(graph, [row["id"] for row in rows])
         writes = []
         for offset, row in enumerate(rows):
@@ -74,18 +82,19 @@ def upsert_nodes(
             }
             if old is not None and not labels and not (changes.keys() - {"text"}):
                 continue
-            status[start + offset] = CREATED if old is None else UPDATED
+            status[places[start + offset]] = CREATED if old is None else UPDATED
             added.update(labels if old is not None else [*labels, "Entity"])
             writes.append([row["id"], labels, {**changes, "release": release}])
         if writes:
+            graph.write(cypher("load_nodes_revive"), ids=[write[0] for write in writes])
             graph.write(cypher("load_nodes_write"), rows=writes)
         start += len(rows)
-        progress("Writing nodes", start, len(status))
+        progress("Writing nodes", start, len(places))
     return status, added
 
 
-def _batches(nodes: MergedNodes) -> Iterator[list[dict[str, Any]]]:
-    for wide in nodes.batches():
+def _batches(nodes: MergedNodes, which: npt.NDArray[np.bool_]) -> Iterator[list[dict[str, Any]]]:
+    for wide in nodes.batches(which):
         for start in range(0, len(wide), _BATCH):
             yield wide.slice(start, _BATCH).to_pylist()
 
@@ -114,25 +123,37 @@ def _reconciled(
 
 
 def upsert_edges(
-    graph: Graph, verb: str, edges: MergedEdges, accounts: Sequence[TableAccount], progress: Progress
+    graph: Graph,
+    verb: str,
+    edges: MergedEdges,
+    accounts: Sequence[TableAccount],
+    same: npt.NDArray[np.bool_],
+    progress: Progress,
 ) -> npt.NDArray[np.int8]:
     """Bring the stored relationships of one verb to what this load says.
 
     A relationship is what the last load of its source says. One whose key is stored for another subject,
     object or source is refused and counted as a collision.
 
+    Parameters
+    ----------
+    same
+        Rows that are known to be stored as they are, bool, shape ``(n,)``; they are not looked at.
+
     Returns
     -------
     status
         `SAME`, `CREATED`, `UPDATED` or `REFUSED` per row, int8.
     """
+    import pyarrow as pa
+
     status = np.zeros(len(edges.data), np.int8)
     columns = [name for name in stored_edge_columns(verb) if name != "edge_key"]
     read, write = cypher(f"load_edges_read_{verb.lower()}"), cypher(f"load_edges_write_{verb.lower()}")
-    if len(status):
-        graph.write(cypher(f"load_edges_key_{verb.lower()}"))
-    for start in range(0, len(status), _BATCH):
-        rows = edges.data.slice(start, _BATCH)
+    places = np.flatnonzero(~same)
+    for start in range(0, len(places), _BATCH):
+        at = places[start : start + _BATCH]
+        rows = edges.data.take(pa.array(at))
         keys = rows["edge_key"].to_pylist()
         stored = {row[0]: row[1:] for row in graph.rows(read, keys=keys)[0]["rows"]}
         given = rows.column_names
@@ -149,15 +170,56 @@ def upsert_edges(
             if old == list(new):
                 continue
             if old is not None and old[:3] != list(new[:3]):  # subject, object and source
-                status[start + offset] = REFUSED
-                _refuse(accounts[edges.owner[start + offset]], new[0])
+                status[at[offset]] = REFUSED
+                _refuse(accounts[edges.owner[at[offset]]], new[0])
                 continue
-            status[start + offset] = CREATED if old is None else UPDATED
+            status[at[offset]] = CREATED if old is None else UPDATED
             writes.append([new[0], new[1], key, dict(zip(columns, new[2:], strict=True))])
         if writes:
             graph.write(write, rows=writes)
-        progress(f"Writing {verb}", min(start + _BATCH, len(status)), len(status))
+        progress(f"Writing {verb}", min(start + _BATCH, len(places)), len(places))
     return status
+
+
+def retire_edges(graph: Graph, verb: str, keys: pa.Array, progress: Progress) -> int:
+    """Delete relationships that their source does not state any more; return how many there were."""
+    deleted = 0
+    for start in range(0, len(keys), _BATCH):
+        batch = keys.slice(start, _BATCH).to_pylist()
+        done = graph.write(cypher(f"load_edges_retire_{verb.lower()}"), keys=batch)
+        deleted += done.counters.relationships_deleted
+        progress(f"Retiring {verb}", min(start + _BATCH, len(keys)), len(keys))
+    return deleted
+
+
+def retire_nodes(
+    graph: Graph, ids: pa.Array, source: str, release: str, progress: Progress
+) -> tuple[int, Counter[str]]:
+    """Retire nodes that their source does not state any more.
+
+    A node that another source states stays, without this source. One that nobody states, but that other sources'
+    relationships lead to, stays with no source. All others lose ``:Entity`` and their type labels and become
+    ``(:Retired {id, name, labels, retired})``, so that their ids can still be explained.
+
+    Returns
+    -------
+    retired
+        Number of nodes that became ``:Retired``.
+    removed
+        Label -> number of nodes that have lost it.
+    """
+    removed: Counter[str] = Counter()
+    retired = 0
+    for start in range(0, len(ids), _BATCH):
+        batch = ids.slice(start, _BATCH).to_pylist()
+        rows = graph.rows(cypher("load_nodes_retirable"), ids=batch, source=source)
+        alone = [row["id"] for row in rows if row["alone"]]
+        removed.update(label for row in rows if row["alone"] for label in row["labels"])
+        graph.write(cypher("load_nodes_unstate"), ids=[row["id"] for row in rows], source=source)
+        graph.write(cypher("load_nodes_retire"), ids=alone, release=release)
+        retired += len(alone)
+        progress("Retiring nodes", min(start + _BATCH, len(ids)), len(ids))
+    return retired, removed
 
 
 def _refuse(account: TableAccount, subject: str) -> None:

@@ -1,0 +1,5 @@
+// Generated from schema/*.yaml by scripts/generate_schema_cypher.py; do not edit.
+// Delete the EXPRESSED_IN relationships in $keys.
+UNWIND $keys AS key
+MATCH ()-[r:EXPRESSED_IN {edge_key: key}]->()
+DELETE r
