@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 DEMO = [key for key, loader in LOADERS.items() if loader.SOURCE.in_demo]
-FULL = [key for key in LOADERS if key not in DEMO]
+FULL = [key for key in LOADERS if key not in DEMO and key != "biomedgraphica"]  # that one has a file of its own
 _CACHE: dict[str, Parsed] = {}
 
 

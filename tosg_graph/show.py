@@ -43,10 +43,10 @@ def arrow(rows: pa.Table, title: str | None = None) -> None:
 
 def load_ledger(lines: Sequence[LedgerLine]) -> None:
     """Print where the rows of each loaded table went, and why rows were rejected."""
-    table(
-        ("source", "table", "read", "loaded", "merged", "rejected", "created", "updated"),
-        ((x.source, x.table, x.read, x.loaded, x.merged, x.rejected, x.created, x.updated) for x in lines),
-    )
+    columns = ["source", "table", "read", "loaded", "merged", "rejected", "created", "updated"]
+    if any(x.retired for x in lines):
+        columns.append("retired")
+    table(columns, ([getattr(x, column) for column in columns] for x in lines))
     rejected = [
         (x.source, x.table, reason, count) for x in lines if x.rejected for reason, count in x.reasons.items()
     ]
