@@ -20,6 +20,7 @@ from loaders import (
     go,
     go_annotations,
     hgnc,
+    kgx,
     liana,
     mondo,
     pathway_disease,
@@ -33,7 +34,7 @@ _MODULES = (
     *(hgnc, uniprot, famplex, wikipathways, liana, signaling),
     *(go, go_annotations, mondo, cl, uberon, chebi),
     *(drug_targets, gene_disease, pathway_disease),
-    *(drugcentral, bindingdb, diseases, biomedgraphica),  # from files that the user gives
+    *(drugcentral, bindingdb, diseases, biomedgraphica, kgx),  # from files that the user gives
 )
 
 # In load order: of a property that two sources give, the first one's value stays.

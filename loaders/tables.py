@@ -140,7 +140,8 @@ def node_table(
     """
     merged = _merge(rows, ("id",))
     joined = read - len(merged) - len(rejects)
-    return NodeTable(source, name, label, arrow(merged), read, joined, tuple(rejects))
+    data = arrow(merged, ("id", "name"))
+    return NodeTable(source, name, label, data, read, joined, tuple(rejects))
 
 
 def edge_table(
@@ -162,7 +163,8 @@ def edge_table(
     """
     merged = _merge(rows, ("subject", "object", *apart))
     joined = read - len(merged) - len(rejects)
-    return EdgeTable(source, name, *ends, arrow(merged), read, joined, tuple(rejects))
+    data = arrow(merged, ("subject", "object"))
+    return EdgeTable(source, name, *ends, data, read, joined, tuple(rejects))
 
 
 def _merge(rows: Iterable[Row], keys: tuple[str, ...]) -> list[Row]:
@@ -185,13 +187,12 @@ def _unite(rows: list[Row]) -> Row:
     return united
 
 
-def arrow(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Rows as an Arrow table, typed by column name; empty text and lists are null."""
+def arrow(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> pa.Table:
+    """Rows as an Arrow table, typed by column name; empty text and lists are null; ``columns`` are always there."""
     import pyarrow as pa
 
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    columns = {name: pa.array([_value(row.get(name)) for row in rows], _type(name)) for name in names}
-    return pa.table(columns)
+    names = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
+    return pa.table({name: pa.array([_value(row.get(name)) for row in rows], _type(name)) for name in names})
 
 
 def _value(value: Any) -> Any:

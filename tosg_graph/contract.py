@@ -84,6 +84,17 @@ def stored_edge_columns(verb: str) -> dict[str, str]:
     return {**schema("edges")["edge"]["computed"], **given}
 
 
+def id_prefixes(label: str) -> list[str]:
+    """Return the prefixes that ids of ``label`` may have."""
+    return [*schema("nodes")["labels"][label]["prefixes"], *schema("nodes")["entity"]["cluster_prefixes"]]
+
+
+def allows(verb: str, subject_label: str, object_label: str) -> bool:
+    """Whether a relationship of ``verb`` may lead from one label to the other."""
+    pairs = schema("edges")["verbs"][verb]["pairs"]
+    return pairs == "any" or [subject_label, object_label] in pairs
+
+
 def is_symmetric(verb: str) -> bool:
     """Whether a relationship of ``verb`` has no direction and is stored once, smaller id first."""
     return bool(schema("edges")["verbs"][verb].get("symmetric", False))
@@ -116,9 +127,7 @@ def _check_nodes(table: NodeTable) -> None:
     rule = known[table.label]
     required = [*schema("nodes")["entity"]["required"], *rule.get("required", [])]
     _check_columns(where, table.data, node_columns(table.label), required, {})
-    prefixes = "|".join(
-        re.escape(p) for p in [*rule["prefixes"], *schema("nodes")["entity"]["cluster_prefixes"]]
-    )
+    prefixes = "|".join(re.escape(p) for p in id_prefixes(table.label))
     allowed = f"an id of {table.label} starts with {' or '.join(p + ':' for p in rule['prefixes'])}"
     _check_pattern(where, table.data, "id", rf"^({prefixes}):\S+$", allowed)
 
