@@ -19,6 +19,7 @@ from loaders import (
     gene_disease,
     go,
     go_annotations,
+    hetionet,
     hgnc,
     kgx,
     liana,
@@ -34,7 +35,7 @@ _MODULES = (
     *(hgnc, uniprot, famplex, wikipathways, liana, signaling),
     *(go, go_annotations, mondo, cl, uberon, chebi),
     *(drug_targets, gene_disease, pathway_disease),
-    *(drugcentral, bindingdb, diseases, biomedgraphica, kgx),  # from files that the user gives
+    *(drugcentral, bindingdb, diseases, biomedgraphica, kgx, hetionet),  # from files that the user gives
 )
 
 # In load order: of a property that two sources give, the first one's value stays.

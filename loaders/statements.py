@@ -79,7 +79,7 @@ class Statements:
     def _edge_tables(self) -> Iterable[EdgeTable]:
         for ends, rows in sorted(self._edges.items()):
             name = "-".join(ends).lower()
-            yield edge_table(self.source, name, ends, rows, read=len(rows), apart=["source"])
+            yield edge_table(self.source, name, ends, rows, read=len(rows), apart=["source", "relation"])
         if bad := self._bad_edges:
             ends = ("Gene", _NEUTRAL, "Gene")
             yield edge_table(self.source, "statements not loaded", ends, [], read=len(bad), rejects=bad)

@@ -105,5 +105,14 @@ def test_edge_keys_of_many_are_those_of_each() -> None:
     assert keys.tolist() == [edge_key("A:1", "IS_A", "A:3", "x"), edge_key("A:2", "IS_A", "A:3", "x")]
 
 
+def test_two_relations_of_one_pair_have_two_keys_and_none_leaves_the_key_as_it_was() -> None:
+    ends = [pa.array(v).dictionary_encode() for v in (["A:1"] * 3, ["A:2"] * 3, ["x"] * 3)]
+    relations = pa.array(["causes", None, "resembles"]).dictionary_encode()
+    keys = edge_keys("ASSOCIATED_WITH", *ends, relations).tolist()
+    assert len(set(keys)) == 3
+    assert keys[1] == edge_key("A:1", "ASSOCIATED_WITH", "A:2", "x")
+    assert keys[2] == edge_key("A:1", "ASSOCIATED_WITH", "A:2", "x", "resembles")
+
+
 def test_full_text_terms_are_quoted() -> None:
     assert fulltext_term('A:b "c" \\ d') == '"A:b \\"c\\" \\\\ d"'

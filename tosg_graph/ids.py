@@ -152,22 +152,26 @@ def fulltext_term(value: str) -> str:
     return '"' + re.sub(r'(["\\])', r"\\\1", value) + '"'
 
 
-def edge_key(subject: str, verb: str, object_: str, source: str) -> int:
+def edge_key(subject: str, verb: str, object_: str, source: str, relation: str | None = None) -> int:
     """Key of one relationship; see `edge_keys`."""
     import pyarrow as pa
 
-    ends = (pa.array([value]).dictionary_encode() for value in (subject, object_, source))
-    return int(edge_keys(verb, *ends)[0])
+    parts = (pa.array([v], pa.string()).dictionary_encode() for v in (subject, object_, source, relation))
+    return int(edge_keys(verb, *parts)[0])
 
 
 def edge_keys(
-    verb: str, subjects: pa.DictionaryArray, objects: pa.DictionaryArray, sources: pa.DictionaryArray
+    verb: str,
+    subjects: pa.DictionaryArray,
+    objects: pa.DictionaryArray,
+    sources: pa.DictionaryArray,
+    relations: pa.DictionaryArray | None = None,
 ) -> npt.NDArray[np.int64]:
     """Return the keys of n relationships of one verb as int64, shape ``(n,)``.
 
     With h the blake2b-64 of a text, read as little-endian, and m the finalizer of splitmix64 (Steele, Lea and
-    Flood, 2014): ``m(m(m(m(h(subject)) ^ h(verb)) ^ h(object)) ^ h(source))``, read as a signed number. Each
-    text is hashed once, however many relationships it has.
+    Flood, 2014): ``m(m(m(m(h(subject)) ^ h(verb)) ^ h(object)) ^ h(source))``, and ``m(that ^ h(relation))`` where
+    there is a relation, read as a signed number. Each text is hashed once, however many relationships it has.
     """
     import numpy as np
 
@@ -178,6 +182,11 @@ def edge_keys(
     for texts in (objects, sources):
         keys ^= _hashes(texts)
         _mix(keys)
+    if relations is not None and relations.null_count < len(relations):
+        given = relations.is_valid().to_numpy(zero_copy_only=False)
+        some = keys[given] ^ _hashes(relations.drop_null())
+        _mix(some)
+        keys[given] = some
     return keys.view(np.int64)
 
 

@@ -221,7 +221,8 @@ def merge_edges(
     ends = {name: one_dictionary(rows[name]) for name in ("subject", "object", "source")}
     for name, column in ends.items():
         rows = rows.set_column(rows.column_names.index(name), name, column)
-    keys = edge_keys(verb, *ends.values())
+    relations = one_dictionary(rows["relation"]) if "relation" in kinds else None
+    keys = edge_keys(verb, ends["subject"], ends["object"], ends["source"], relations)
     rows = rows.append_column("edge_key", pa.array(keys))
     _, first = np.unique(keys, return_index=True)
     repeated = np.ones(len(keys), bool)
