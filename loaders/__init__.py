@@ -24,6 +24,7 @@ from loaders import (
     kgx,
     liana,
     mondo,
+    omnipath,
     pathway_disease,
     signaling,
     uberon,
@@ -35,7 +36,15 @@ _MODULES = (
     *(hgnc, uniprot, famplex, wikipathways, liana, signaling),
     *(go, go_annotations, mondo, cl, uberon, chebi),
     *(drug_targets, gene_disease, pathway_disease),
-    *(drugcentral, bindingdb, diseases, biomedgraphica, kgx, hetionet),  # from files that the user gives
+    *(
+        drugcentral,
+        bindingdb,
+        diseases,
+        biomedgraphica,
+        kgx,
+        hetionet,
+        omnipath,
+    ),  # from files that the user gives
 )
 
 # In load order: of a property that two sources give, the first one's value stays.

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 DEMO = [key for key, loader in LOADERS.items() if loader.SOURCE.in_demo]
-GIVEN = {"biomedgraphica", "kgx", "hetionet"}  # any version of somebody's files; tests of their own
+GIVEN = {
+    "biomedgraphica",
+    "kgx",
+    "hetionet",
+    "omnipath",
+}  # any version of somebody's files; tests of their own
 FULL = [key for key in LOADERS if key not in DEMO and key not in GIVEN]
 _CACHE: dict[str, Parsed] = {}
 

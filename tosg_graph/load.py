@@ -101,6 +101,7 @@ def load(
             return lines
         release = release_id(before["id"] if before else "", contents)
         work = _merge(graph, parsed, is_empty, show)
+        _give_back_memory()
         if is_empty and graph.is_local:
             expected = _bulk(graph, work, release, show)
         else:
@@ -132,6 +133,13 @@ def _lines_of_same_load(
     return [replace(line, created=0, updated=0, retired=0) for line in lines]
 
 
+def _give_back_memory() -> None:
+    """Arrow keeps what it freed; after large tables that is gigabytes that the server could use."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
+
+
 def _merge(graph: Graph, parsed: Sequence[tuple[Source, Parsed]], is_empty: bool, show: Progress) -> _Work:
     node_tables: list[NodeTable] = []
     edge_tables: dict[str, list[EdgeTable]] = {}
@@ -157,6 +165,7 @@ def _merge(graph: Graph, parsed: Sequence[tuple[Source, Parsed]], is_empty: bool
     edges_of = {}
     for done, (verb, of_verb) in enumerate(edge_tables.items(), start=2):
         edges_of[verb] = merge_edges(verb, of_verb, edge_accounts[verb], resolver)
+        _give_back_memory()
         show("Merging tables", done, total)
     return _Work(merged, node_accounts, edges_of, edge_accounts, in_order)
 

@@ -224,12 +224,26 @@ def merge_edges(
     relations = one_dictionary(rows["relation"]) if "relation" in kinds else None
     keys = edge_keys(verb, ends["subject"], ends["object"], ends["source"], relations)
     rows = rows.append_column("edge_key", pa.array(keys))
-    _, first = np.unique(keys, return_index=True)
-    repeated = np.ones(len(keys), bool)
-    repeated[first] = False
-    if not repeated.any():
-        return _finished(rows, np.zeros(0, np.int64), accounts)
-    return _without_repeats(rows, keys, np.flatnonzero(repeated), kinds, accounts)
+    repeated, kept = _repeats(keys)
+    if not len(repeated):
+        return _finished(rows, repeated, accounts)
+    return _without_repeats(rows, repeated, kept, kinds, accounts)
+
+
+def _repeats(keys: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows whose key an earlier row has, in order, and the first row of each one's key."""
+    order = np.argsort(keys, kind="stable")
+    in_order = keys[order]
+    again = np.zeros(len(keys), bool)
+    np.equal(in_order[1:], in_order[:-1], out=again[1:])
+    if not again.any():
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    starts = np.flatnonzero(~again)
+    places = np.flatnonzero(again)
+    kept = order[starts[np.searchsorted(starts, places) - 1]]
+    repeated = order[places]
+    by_row = np.argsort(repeated)
+    return repeated[by_row], kept[by_row]
 
 
 def _resolved(
@@ -281,16 +295,14 @@ def _turned(rows: pa.Table) -> pa.Table:
 
 def _without_repeats(
     rows: pa.Table,
-    keys: npt.NDArray[np.int64],
     repeated: npt.NDArray[np.int64],
+    kept: npt.NDArray[np.int64],
     kinds: Mapping[str, str],
     accounts: Sequence[TableAccount],
 ) -> MergedEdges:
     """Refuse rows whose key another relationship has, unite rows of one key; equal rows never leave Arrow."""
     import pyarrow as pa
 
-    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    kept = first[inverse[repeated]]
     collides = ~_equal(rows, kept, repeated, ("subject", "object", "source"))
     refused = rows.select(["_table", "_row", "subject"]).take(pa.array(repeated[collides]))
     for row in refused.to_pylist():
@@ -305,7 +317,9 @@ def _without_repeats(
         return _finished(rows, dropped, accounts)
     several = np.union1d(kept[differs], repeated[differs])
     wide = {"subject": "string", "object": "string", "source": "string", "edge_key": "int", **kinds}
-    united = _unite(rows.take(pa.array(several)), inverse[several], wide, accounts)
+    first_of = several.copy()  # a row that is kept is its own first
+    first_of[np.searchsorted(several, repeated[differs])] = kept[differs]
+    united = _unite(rows.take(pa.array(several)), first_of, wide, accounts)
     replaced = np.unique(kept[differs])  # in order of appearance, as the united rows are
     for name in properties:
         values = pa.array([row[name] for row in united], _arrow(kinds[name]))
