@@ -24,6 +24,7 @@ STARTS_SERVERS = {"test_server"}  # of their own; two at once would be short of 
 NAMED_SERVER = ("TOSG_NEO4J_URI", "TOSG_NEO4J_USER", "TOSG_NEO4J_PASSWORD")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs the server, and order: fast tests, server tests, tests on the demo graph.
 

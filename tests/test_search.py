@@ -9,7 +9,7 @@ import pytest
 
 from tosg_graph.errors import QueryError
 from tosg_graph.graph import Graph
-from tosg_graph.search import lucene_terms, nearest_names, search
+from tosg_graph.search import lucene_terms, nearest_names, neighbourhood, search
 
 
 def hits(graph: Graph, text: str, **options: Any) -> list[dict[str, Any]]:
@@ -111,3 +111,36 @@ def test_meaning_counts_where_entities_are_embedded(demo_graph: Graph) -> None:
 def test_an_empty_graph_says_what_to_load(graph: Graph) -> None:
     with pytest.raises(QueryError, match="tosg load demo"):
         search(graph, "STAT1")
+
+
+# --------------------------------------------------------------------------- neighbourhood
+
+STAT1 = "HGNC:11362"
+
+
+def test_one_step_is_what_cypher_says(demo_graph: Graph) -> None:
+    found = neighbourhood(demo_graph, [STAT1], cap=1_000).to_pylist()
+    asked = demo_graph.rows(
+        "MATCH (:Gene {id: $id})-[r]-(m:Entity) RETURN type(r) AS verb, m.id AS id, count(*) AS n", id=STAT1
+    )
+    assert {row["hop"] for row in found} == {1}
+    assert {(row["verb"].removeprefix("<-"), row["id"]) for row in found} == {
+        (r["verb"], r["id"]) for r in asked
+    }
+    assert sum(row["statements"] for row in found) == sum(row["n"] for row in asked)
+    encodes = next(row for row in found if row["verb"] == "ENCODES")
+    assert (encodes["from"], encodes["type"], encodes["id"]) == ("STAT1", "Protein", "UniProtKB:P42224")
+
+
+def test_each_step_is_bounded_and_nothing_is_walked_from_twice(demo_graph: Graph) -> None:
+    found = neighbourhood(demo_graph, [STAT1], hops=2, cap=3).to_pylist()
+    first = [row for row in found if row["hop"] == 1]
+    second = [row for row in found if row["hop"] == 2]
+    assert len(first) == 3
+    assert 3 <= len(second) <= 9
+    assert "STAT1" not in {row["from"] for row in second}
+
+
+def test_a_node_without_relationships_has_no_neighbourhood(graph: Graph) -> None:
+    graph.write("CREATE (:Entity:Gene {id: 'HGNC:1', name: 'alone'})")
+    assert len(neighbourhood(graph, ["HGNC:1"], hops=3)) == 0

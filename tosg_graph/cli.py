@@ -241,6 +241,16 @@ def load(
 @click.argument("text")
 @click.option("--type", "type_", metavar="LABEL", help="Only this kind, such as Pathway.")
 @click.option("--limit", default=10, show_default=True, type=click.IntRange(1, 1000))
+@click.option(
+    "--hops", type=click.IntRange(1, 3), help="Show what is this many steps around the hits instead."
+)
+@click.option(
+    "--cap",
+    default=10,
+    show_default=True,
+    type=click.IntRange(1, 1000),
+    help="Of --hops, per entity and step.",
+)
 @format_option
 @click.option("--out", type=click.Path(path_type=Path), help="Write to this file.")
 @server_options
@@ -248,6 +258,8 @@ def search(
     text: str,
     type_: str | None,
     limit: int,
+    hops: int | None,
+    cap: int,
     format_: str,
     out: Path | None,
     uri: str | None,
@@ -257,10 +269,13 @@ def search(
 ) -> None:
     """Find genes, pathways, diseases ... by words and by meaning.
 
-    Example: tosg search "interferon response"
+    Examples: tosg search "interferon response"; tosg search STAT1 --limit 1 --hops 1
     """
     with _platform(uri, user, password, debug) as platform:
-        _write_rows(platform.search(text, limit=limit, type=type_), format_, out)
+        found = platform.search(text, limit=limit, type=type_)
+        if hops:
+            found = platform.neighbourhood(found["id"].to_pylist(), hops=hops, cap=cap)
+        _write_rows(found, format_, out)
 
 
 @main.command()

@@ -223,7 +223,7 @@ def _upsert(
     expected = _counts(graph)
     keys = frozenset(source.key for source, _ in parsed)
     there = [found for found in known.values() if found]
-    work.node_hashes = _node_hashes(work.nodes)
+    work.node_hashes = work.nodes.hashes()
     nodes_there = pa.concat_tables([s.nodes for s in there]) if there else None
     same = stated.unchanged(nodes_there, "id", work.nodes.ids, work.node_hashes)
     status, added = upsert_nodes(graph, work.nodes, keys, release, same, show)
@@ -275,11 +275,6 @@ def _retire(
     return removed + labels
 
 
-def _node_hashes(nodes: MergedNodes) -> npt.NDArray[np.uint64]:
-    parts = [stated.row_hashes(rows) for rows in nodes.batches(text=False)]
-    return np.concatenate([np.zeros(0, np.uint64), *parts])
-
-
 def _edge_hashes(edges: MergedEdges) -> npt.NDArray[np.uint64]:
     said = [c for c in edges.data.column_names if c not in ("subject", "object", "source", "edge_key")]
     return stated.row_hashes(edges.data.select(said)) if said else np.zeros(len(edges.data), np.uint64)
@@ -300,7 +295,7 @@ def _keep_stated(
     wrote = any(line.created or line.updated or line.retired for line in lines)
     named = release if wrote or not before else before["id"]
     if work.node_hashes is None:
-        work.node_hashes = _node_hashes(work.nodes)
+        work.node_hashes = work.nodes.hashes()
     for source, tables in parsed:
         mine = np.zeros(len(work.nodes.ids), bool)
         for table in tables.nodes:

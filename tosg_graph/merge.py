@@ -17,6 +17,7 @@ import numpy as np
 from tosg_graph.contract import is_symmetric, labels, stored_edge_columns, stored_node_columns
 from tosg_graph.ids import IdResolver, edge_keys, one_dictionary
 from tosg_graph.ledger import TableAccount
+from tosg_graph.stated import row_hashes
 from tosg_graph.text import entity_texts, text_sha
 from tosg_graph.types import EdgeTable, NodeTable, Reject
 
@@ -53,26 +54,32 @@ class MergedNodes:
     _alone: Sequence[npt.NDArray[np.int64]]  # of each table, the rows that are alone with their id
     _united: pa.Table
 
-    def batches(self, which: npt.NDArray[np.bool_] | None = None, *, text: bool = True) -> Iterator[pa.Table]:
-        """Yield the nodes in order with ``labels`` and ``sources``, and with ``text`` and ``text_sha``.
+    def hashes(self) -> npt.NDArray[np.uint64]:
+        """Hash of what this load says of each node, uint64, shape ``(n,)``; see `tosg_graph.stated`."""
+        found = [np.zeros(0, np.uint64)]
+        for table, rows in zip(self._tables, self._alone, strict=True):
+            said = np.uint64(int(text_sha(f"{table.label} {table.source}")[:16], 16))
+            parts = (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
+            found.extend(row_hashes(_take(table.data, part)) ^ said for part in parts)
+        return np.concatenate([*found, row_hashes(self._united)])
+
+    def batches(self, which: npt.NDArray[np.bool_] | None = None) -> Iterator[pa.Table]:
+        """Yield the nodes in order, with ``labels``, ``sources``, ``text`` and ``text_sha``.
 
         Parameters
         ----------
         which
             Nodes to yield, bool, shape ``(n,)``; all without it.
-        text
-            Whether to build the texts.
         """
-        finish = _with_text if text else (lambda rows: rows)
         first = 0
         for table, rows in zip(self._tables, self._alone, strict=True):
             wanted = rows if which is None else rows[which[first : first + len(rows)]]
             first += len(rows)
             for start in range(0, len(wanted), _BATCH):
-                yield finish(_complete(table, _take(table.data, wanted[start : start + _BATCH])))
+                yield _with_text(_complete(table, _take(table.data, wanted[start : start + _BATCH])))
         united = self._united if which is None else _take(self._united, np.flatnonzero(which[first:]))
         for start in range(0, len(united), _BATCH):
-            yield finish(united.slice(start, _BATCH))
+            yield _with_text(united.slice(start, _BATCH))
 
 
 @dataclass

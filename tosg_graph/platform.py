@@ -131,6 +131,12 @@ class Platform:
 
         return search(self.graph, text, limit=limit, type=type)
 
+    def neighbourhood(self, ids: Sequence[str], *, hops: int = 1, cap: int = 10) -> pa.Table:
+        """Walk ``hops`` steps from entities; see `tosg_graph.search.neighbourhood`."""
+        from tosg_graph.search import neighbourhood
+
+        return neighbourhood(self.graph, ids, hops=hops, cap=cap)
+
     # ----------------------------------------------------------------- cells
 
     def add_cells(

@@ -97,6 +97,49 @@ def search(graph: Graph, text: str, *, limit: int = 10, type: str | None = None)
     )
 
 
+def neighbourhood(graph: Graph, ids: Sequence[str], *, hops: int = 1, cap: int = 10) -> pa.Table:
+    """Walk away from entities, step by step.
+
+    Parameters
+    ----------
+    ids
+        Where to begin.
+    hops
+        How many steps.
+    cap
+        At most this many relationships of each node and step, the first by verb and id; a hub has thousands.
+
+    Returns
+    -------
+    Table
+        ``hop``, ``from``, ``verb`` (``<-VERB`` where it leads to ``from``), ``type``, ``id``, ``name``, ``statements``
+        (relationships that say so). An entity that was reached before is shown, but not walked from again.
+    """
+    import pyarrow as pa
+
+    seen, here = set(ids), list(ids)
+    rows: list[dict[str, Any]] = []
+    for hop in range(1, hops + 1):
+        found = graph.rows(cypher("search_hop"), ids=here, cap=cap)
+        rows += [
+            {
+                "hop": hop,
+                "from": row["name"],
+                "verb": row["verb"] if row["outward"] else f"<-{row['verb']}",
+                "type": primary_type(row["labels"]),
+                "id": row["other"],
+                "name": row["other_name"],
+                "statements": row["statements"],
+            }
+            for row in found
+        ]
+        here = sorted({row["other"] for row in found} - seen)
+        seen.update(here)
+    text = {name: pa.string() for name in ("from", "verb", "type", "id", "name")}
+    kinds = {"hop": pa.int64(), **text, "statements": pa.int64()}
+    return pa.Table.from_pylist(rows, pa.schema(kinds))
+
+
 def nearest_names(graph: Graph, text: str, limit: int = 5) -> list[str]:
     """Return names in the graph that are spelled like ``text``, nearest first."""
     words = [re.sub(r"([^\w])", r"\\\1", word) for word in text.split()]
