@@ -224,7 +224,7 @@ def _upsert(
     keys = frozenset(source.key for source, _ in parsed)
     there = [found for found in known.values() if found]
     work.node_hashes = work.nodes.hashes()
-    nodes_there = pa.concat_tables([s.nodes for s in there]) if there else None
+    nodes_there = pa.concat_tables([s.nodes() for s in there]) if there else None
     same = stated.unchanged(nodes_there, "id", work.nodes.ids, work.node_hashes)
     status, added = upsert_nodes(graph, work.nodes, keys, release, same, show)
     expected.update(added)
@@ -232,7 +232,7 @@ def _upsert(
     _own(work.nodes.owner[status == UPDATED], work.node_accounts, "updated")
     for verb, merged in work.edges.items():
         accounts = work.edge_accounts[verb]
-        edges_there = [s.edges[verb] for s in there if verb in s.edges]
+        edges_there = [s.edges(verb) for s in there]
         table = pa.concat_tables(edges_there) if edges_there else None
         edge_key = merged.data["edge_key"].combine_chunks()
         same = stated.unchanged(table, "key", edge_key, _edge_hashes(merged))
@@ -258,18 +258,18 @@ def _retire(
 
     removed: Counter[str] = Counter()
     own = [account for account in work.in_order if account.source == source]
-    for verb, rows in known.edges.items():
+    for verb in known.verbs():
         now = (
             work.edges[verb].data["edge_key"].combine_chunks()
             if verb in work.edges
             else pa.array([], pa.int64())
         )
-        deleted = retire_edges(graph, verb, stated.gone(rows, "key", now), show)
+        deleted = retire_edges(graph, verb, stated.gone(known.edges(verb), "key", now), show)
         removed[verb] += deleted
         (
             next((a for a in work.edge_accounts.get(verb, ()) if a.source == source), own[-1])
         ).retired += deleted
-    ids = stated.gone(known.nodes, "id", work.nodes.ids)
+    ids = stated.gone(known.nodes(), "id", work.nodes.ids)
     retired, labels = retire_nodes(graph, ids, source, release, show)
     own[0].retired += retired
     return removed + labels
@@ -307,7 +307,7 @@ def _keep_stated(
             own = np.array([a.source == source.key for a in work.edge_accounts[verb]])[merged.owner]
             rows = pa.table({"key": merged.data["edge_key"], "hash": pa.array(_edge_hashes(merged))})
             edges[verb] = rows if own.all() else rows.filter(pa.array(own))
-        stated.write(graph.settings.stated, source.key, named, stated.Stated(nodes, edges))
+        stated.write(graph.settings.stated, source.key, named, nodes, edges)
 
 
 def _own(owner: npt.NDArray[np.int32], accounts: Sequence[ledger.TableAccount], what: str) -> None:

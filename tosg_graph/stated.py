@@ -17,22 +17,36 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
+    import pyarrow.parquet as pq
+
+_ROWS = 1 << 20  # of a row group
 
 
 @dataclass(frozen=True)
 class Stated:
-    """Rows of one source as they were stored.
+    """Rows of one source as they were stored; read in parts, for there may be many."""
 
-    Parameters
-    ----------
-    nodes
-        ``id`` (string) and ``hash`` (uint64) of each node.
-    edges
-        Verb -> ``key`` (int64) and ``hash`` (uint64) of each relationship.
-    """
+    _file: pq.ParquetFile
 
-    nodes: pa.Table
-    edges: Mapping[str, pa.Table]
+    def nodes(self) -> pa.Table:
+        """``id`` (string) and ``hash`` (uint64) of each node."""
+        return self._file.read_row_groups(self._groups().get("", []), columns=["id", "hash"])
+
+    def edges(self, verb: str) -> pa.Table:
+        """``key`` (int64) and ``hash`` (uint64) of each relationship of a verb."""
+        return self._file.read_row_groups(self._groups().get(verb, []), columns=["key", "hash"])
+
+    def verbs(self) -> list[str]:
+        """Verbs of the source."""
+        return [verb for verb in self._groups() if verb]
+
+    def _groups(self) -> dict[str, list[int]]:
+        """Verb -> its row groups; a row group has one verb."""
+        found: dict[str, list[int]] = {}
+        for number in range(self._file.num_row_groups):
+            verb = self._file.metadata.row_group(number).column(0).statistics.min
+            found.setdefault(verb, []).append(number)
+        return found
 
 
 def row_hashes(rows: pa.Table) -> npt.NDArray[np.uint64]:
@@ -48,48 +62,44 @@ def row_hashes(rows: pa.Table) -> npt.NDArray[np.uint64]:
 
 
 def read(folder: Path, source: str, releases: Collection[str]) -> Stated | None:
-    """Return what a source stated; None if that is not known for one of the releases in the graph."""
+    """Open what a source stated; None if that is not known for one of the releases in the graph.
+
+    The file may be removed while it is open.
+    """
     import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    path = folder / f"{source}.parquet"
     try:
-        if _meta(pq.read_schema(path)) not in {_signature(release) for release in releases}:
-            return None
-        whole = pq.read_table(path)
+        file = pq.ParquetFile(folder / f"{source}.parquet")
     except (OSError, pa.ArrowInvalid):
         return None
-    verbs = whole["verb"].unify_dictionaries().combine_chunks()
-    parts = {}
-    for code, verb in enumerate(verbs.dictionary.to_pylist()):
-        parts[verb] = whole.filter(pc.equal(verbs.indices, code))
-    nodes = parts.pop("", whole.slice(0, 0))
-    return Stated(
-        nodes.select(["id", "hash"]), {verb: rows.select(["key", "hash"]) for verb, rows in parts.items()}
-    )
+    known = {_signature(release) for release in releases}
+    return Stated(file) if (file.schema_arrow.metadata or {}).get(b"signature") in known else None
 
 
-def write(folder: Path, source: str, release: str, stated: Stated) -> None:
-    """Keep what a source stated in a release: complete or not at all."""
+def write(folder: Path, source: str, release: str, nodes: pa.Table, edges: Mapping[str, pa.Table]) -> None:
+    """Keep what a source stated in a release, complete or not at all; tables as `Stated` gives them."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    fields = {"verb": pa.dictionary(pa.int32(), pa.string()), "id": pa.string(), "key": pa.int64()}
-    schema = pa.schema(fields | {"hash": pa.uint64()}, {b"signature": _signature(release)})
+    fields = {"verb": pa.string(), "id": pa.string(), "key": pa.int64(), "hash": pa.uint64()}
+    schema = pa.schema(fields, {b"signature": _signature(release)})
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".{source}.{os.getpid()}.part"
     try:
-        plain = {"compression": "NONE", "use_dictionary": ["verb"]}  # hashes do not compress
-        with pq.ParquetWriter(part, schema, **plain) as writer:
-            for verb, rows in {"": stated.nodes, **stated.edges}.items():
-                given = {
-                    "verb": pa.repeat(pa.scalar(verb), len(rows)).dictionary_encode(),
-                    "id": rows["id"] if verb == "" else pa.nulls(len(rows), pa.string()),
-                    "key": pa.nulls(len(rows), pa.int64()) if verb == "" else rows["key"],
-                    "hash": rows["hash"],
-                }
-                writer.write_table(pa.table(given).cast(schema))
+        # Hashes do not compress.
+        with pq.ParquetWriter(part, schema, compression="NONE", use_dictionary=["verb"]) as writer:
+            for verb, whole in {"": nodes, **edges}.items():
+                for start in range(0, len(whole), _ROWS):
+                    rows = whole.slice(start, _ROWS)
+                    n = len(rows)
+                    given = {
+                        "verb": pa.repeat(verb, n),
+                        "id": rows["id"] if verb == "" else pa.nulls(n, pa.string()),
+                        "key": pa.nulls(n, pa.int64()) if verb == "" else rows["key"],
+                        "hash": rows["hash"],
+                    }
+                    writer.write_table(pa.table(given, schema=schema))
         part.replace(folder / f"{source}.parquet")
     finally:
         part.unlink(missing_ok=True)
@@ -133,7 +143,3 @@ def _signature(release: str) -> bytes:
     import duckdb
 
     return f"{release} duckdb {duckdb.__version__}".encode()
-
-
-def _meta(schema: pa.Schema) -> bytes:
-    return bytes((schema.metadata or {}).get(b"signature", b""))
