@@ -19,23 +19,17 @@ hypothesis_settings.register_profile("untimed", deadline=None)
 hypothesis_settings.load_profile("untimed")
 
 ROOT = Path(__file__).parent.parent
-SERVER_FIXTURES = {"server_graph", "graph", "demo_graph"}
-STARTS_SERVERS = {"test_server"}  # of their own; two at once would be short of memory
+SERVER_FIXTURES = {"settings", "server_graph", "graph", "demo_graph"}
+STARTS_SERVERS = {"test_server"}  # of their own
 NAMED_SERVER = ("TOSG_NEO4J_URI", "TOSG_NEO4J_USER", "TOSG_NEO4J_PASSWORD")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs the server, and order: fast tests, server tests, tests on the demo graph.
-
-    Of two processes (``-n 2``), one runs all server tests, in this order; the other one the rest.
-    """
+    """Mark what needs the server, and order: fast tests, server tests, tests on the demo graph."""
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
-        if fixtures & SERVER_FIXTURES:
-            item.add_marker("server")
         if fixtures & SERVER_FIXTURES or item.path.stem in STARTS_SERVERS:
-            item.add_marker(pytest.mark.xdist_group("server"))
+            item.add_marker("server")
         if "demo_graph" in fixtures:
             item.add_marker("demo")
     items.sort(key=_stage)
