@@ -145,9 +145,14 @@ def test_ctrl_c_that_lands_in_a_finalizer_still_ends_the_command(capsys: pytest.
         Connection()
         time.sleep(30)
 
+    # A shell starts background jobs, such as these tests may be, with the signal ignored.
+    outer = signal.signal(signal.SIGINT, signal.default_int_handler)
     began = time.monotonic()
-    with pytest.raises(SystemExit) as ended:
-        command()
+    try:
+        with pytest.raises(SystemExit) as ended:
+            command()
+    finally:
+        signal.signal(signal.SIGINT, outer)
     assert ended.value.code == cli.INTERRUPTED
     assert time.monotonic() - began < 10
     assert "the same command goes on" in capsys.readouterr().err
