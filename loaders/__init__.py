@@ -1,11 +1,9 @@
 """One short file per knowledge source: it parses files into tables and never talks to the graph.
 
-Each module has ``SOURCE: Source`` and ``parse(paths) -> Parsed``.
+Each module has ``SOURCE: Source`` and ``parse(paths, **options) -> Parsed``.
 """
 
 from __future__ import annotations
-
-from types import ModuleType
 
 from loaders import (
     bindingdb,
@@ -31,8 +29,9 @@ from loaders import (
     uniprot,
     wikipathways,
 )
+from tosg_graph.types import Loader
 
-_MODULES = (
+_MODULES: tuple[Loader, ...] = (
     *(hgnc, uniprot, famplex, wikipathways, liana, signaling),
     *(go, go_annotations, mondo, cl, uberon, chebi),
     *(drug_targets, gene_disease, pathway_disease),
@@ -48,4 +47,4 @@ _MODULES = (
 )
 
 # In load order: of a property that two sources give, the first one's value stays.
-LOADERS: dict[str, ModuleType] = {m.SOURCE.key: m for m in _MODULES}
+LOADERS: dict[str, Loader] = {m.SOURCE.key: m for m in _MODULES}

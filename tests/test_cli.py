@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from tosg_graph import cli
+from tosg_graph.cli import options
 
 BIN = Path(sys.executable).parent
 
@@ -121,7 +122,7 @@ def test_a_server_that_is_down_is_one_line() -> None:
 def test_parameters_are_read_as_json_where_they_are_json() -> None:
     pairs = ("a=1", "b=true", 'c=["x", "y"]', "d=plain text", "e=1.5", "f=")
     expected = {"a": 1, "b": True, "c": ["x", "y"], "d": "plain text", "e": 1.5, "f": ""}
-    assert cli._parameters(pairs) == expected
+    assert options.parse_parameters(pairs) == expected
 
 
 def test_the_list_of_sources_shows_version_licence_and_size() -> None:
@@ -140,7 +141,7 @@ def test_ctrl_c_that_lands_in_a_finalizer_still_ends_the_command(capsys: pytest.
         def __del__(self) -> None:
             signal.raise_signal(signal.SIGINT)  # Python prints what a finalizer raises and goes on
 
-    @cli._errors(debug=False)
+    @options.errors(debug=False)
     def command() -> None:
         Connection()
         time.sleep(30)
@@ -153,6 +154,6 @@ def test_ctrl_c_that_lands_in_a_finalizer_still_ends_the_command(capsys: pytest.
             command()
     finally:
         signal.signal(signal.SIGINT, outer)
-    assert ended.value.code == cli.INTERRUPTED
+    assert ended.value.code == options.INTERRUPTED
     assert time.monotonic() - began < 10
     assert "the same command goes on" in capsys.readouterr().err

@@ -18,7 +18,7 @@ from tosg_graph.errors import DownloadError
 from tosg_graph.progress import Progress, silent
 from tosg_graph.resources import facts_path
 from tosg_graph.settings import Settings
-from tosg_graph.types import FactsFile, InstalledFile, PackageFile, Source, SourceFile, UserFile
+from tosg_graph.types import FactsFile, InstalledFile, PackageFile, Source, SourceFile, UserFile, WebFile
 
 _CHUNK = 1 << 20
 _PIP_SECONDS = 900
@@ -54,7 +54,7 @@ def _check_path(source: Source, path: Path | None) -> None:
             f"{source.key}: {path} does not exist; give a file, or a folder that holds the files."
         )
     archives = {file.archive for file in source.files.values() if isinstance(file, PackageFile)}
-    given = [file.pattern for file in source.files.values() if isinstance(file, UserFile)]
+    given = [file.pattern for file in source.files.values() if isinstance(file, UserFile | WebFile)]
     if not archives and not given:
         raise DownloadError(f"{source.key} is part of the installation and takes no PATH; leave it out.")
     if path.is_file() and path.name not in archives and len(given) != 1:
@@ -243,10 +243,10 @@ def _facts(source: Source, file: FactsFile) -> Path:
     return path
 
 
-def _from_user(source: Source, file: UserFile, path: Path | None) -> Path:
+def _from_user(source: Source, file: UserFile | WebFile, path: Path | None) -> Path:
     if path is None:
         raise DownloadError(
-            f"{source.key} is not downloaded for you: get {file.pattern} from {file.homepage} "
+            f"{source.key} is not downloaded for you: get {file.pattern} from {_address(file)} "
             f"and run tosg load {source.key} PATH."
         )
     if path.is_file():
@@ -257,3 +257,7 @@ def _from_user(source: Source, file: UserFile, path: Path | None) -> Path:
             f"{source.key}: {path} holds {len(found)} files like {file.pattern}; give the file itself."
         )
     return found[0]
+
+
+def _address(file: UserFile | WebFile) -> str:
+    return file.url if isinstance(file, WebFile) else file.homepage

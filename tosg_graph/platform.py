@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tosg_graph.cells import ObsMapping
     from tosg_graph.embeddings import EmbedReport
     from tosg_graph.graph import Graph
-    from tosg_graph.types import CellsLedger, LedgerLine, Selection
+    from tosg_graph.types import CellsLedger, LedgerLine, Selection, Source
 
 DEMO = "demo"  # the name that stands for every source of the demo graph
 
@@ -88,13 +88,22 @@ class Platform:
 
     # ----------------------------------------------------------------- knowledge
 
-    def load(self, *keys: str, path: Path | None = None) -> list[LedgerLine]:
+    def load(
+        self, *keys: str, path: Path | None = None, options: Mapping[str, str] | None = None
+    ) -> list[LedgerLine]:
         """Load knowledge sources by key (``demo`` for all of the demo graph) and return the ledger.
+
+        Parameters
+        ----------
+        path
+            File or folder to read instead of fetching.
+        options
+            Choices that the sources ask for, such as ``{"min_score": "700"}``.
 
         Raises
         ------
         LoadError
-            If a key is unknown, or ``path`` is given for more than one source.
+            If a key or an option is unknown, or ``path`` is given for more than one source.
         """
         from loaders import LOADERS
         from tosg_graph.downloads import fetch
@@ -104,12 +113,13 @@ class Platform:
         wanted = _source_keys(keys)
         if path is not None and len(wanted) > 1:
             raise LoadError(f"PATH belongs to one source, {len(wanted)} were named. Load them one by one.")
+        chosen = _options({key: LOADERS[key].SOURCE for key in wanted}, options or {})
         parsed = []
         for done, key in enumerate(wanted):
             self.progress("Reading sources", done, len(wanted))
             source = LOADERS[key].SOURCE
             files = fetch(source, self.settings, path=path, progress=self.progress)
-            parsed.append((source, LOADERS[key].parse(files)))
+            parsed.append((source, LOADERS[key].parse(files, **chosen[key])))
         self.progress("Reading sources", len(wanted), len(wanted))
         return load(self.graph, parsed, progress=self.progress)
 
@@ -285,6 +295,28 @@ def _source_keys(keys: Sequence[str]) -> list[str]:
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise LoadError(f"No source is called {key!r}.{hint} `tosg load --list` shows all.")
     return [name for name in LOADERS if name in wanted]
+
+
+def _options(sources: Mapping[str, Source], given: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Options of each source, with defaults; one that no source has, or that is missing, is an error."""
+    from tosg_graph.errors import LoadError
+
+    known = {option.name for source in sources.values() for option in source.options}
+    for name in given:
+        if name not in known:
+            takes = f"they take {', '.join(sorted(known))}" if known else "there are none"
+            raise LoadError(f"No option of {', '.join(sources)} is called {name!r}; {takes}.")
+    found: dict[str, dict[str, str]] = {}
+    for key, source in sources.items():
+        found[key] = {}
+        for option in source.options:
+            value = given.get(option.name, option.default)
+            if value is None:
+                raise LoadError(
+                    f"{key} needs {option.name}: {option.meaning}. Add --option {option.name}=VALUE."
+                )
+            found[key][option.name] = value
+    return found
 
 
 def source_table() -> list[dict[str, Any]]:

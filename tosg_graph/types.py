@@ -5,9 +5,10 @@ Arrow tables carry rows; the classes here say which columns they have. Nothing h
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Protocol, Union
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,7 +56,27 @@ class UserFile:
     homepage: str  # where a person gets it
 
 
-SourceFile = PackageFile | InstalledFile | FactsFile | UserFile
+@dataclass(frozen=True)
+class WebFile:
+    """One file at the source's own address; taken from PATH or the mirror folder instead, where these are given."""
+
+    url: str
+    pattern: str  # how it may be called in a folder, e.g. "hgnc_complete_set*.txt*"
+    sha256: str | None = (
+        None  # None where the address always has the newest release: then what came is recorded
+    )
+
+
+SourceFile = PackageFile | InstalledFile | FactsFile | UserFile | WebFile
+
+
+@dataclass(frozen=True)
+class SourceOption:
+    """A choice that a source asks for: ``tosg load string --option min_score=700``."""
+
+    name: str
+    meaning: str
+    default: str | None = None  # None: the user must choose
 
 
 @dataclass(frozen=True)
@@ -71,7 +92,9 @@ class Source:
     files: dict[str, SourceFile]  # name used by parse() -> where it comes from
     in_demo: bool = True
     knowledge_level: str = "knowledge_assertion"  # Biolink's terms
-    note: str = ""  # terms, caveats; one sentence
+    note: str = ""  # caveats; one sentence
+    terms: str = ""  # what a user must accept or register for; one sentence, shown before the files are read
+    options: tuple[SourceOption, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,6 +155,16 @@ class Parsed:
 
     nodes: tuple[NodeTable, ...] = ()
     edges: tuple[EdgeTable, ...] = ()
+
+
+class Loader(Protocol):
+    """A knowledge source: what is true of it, and how its files become tables."""
+
+    SOURCE: Source
+
+    @property
+    def parse(self) -> Callable[..., Parsed]:
+        """Take the paths of the files by name, and the source's options as keywords."""
 
 
 @dataclass(frozen=True)

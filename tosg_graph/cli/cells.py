@@ -1,0 +1,112 @@
+"""Commands of the abundance store: cells and cohorts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tosg_graph.cli.options import (
+    errors,
+    parse_pairs,
+    platform,
+    server_options,
+    settings,
+)
+
+
+@click.group()
+def cells() -> None:
+    """Add cells to the abundance store and look at what is there."""
+
+
+@cells.command("add")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--dataset", help="Name of the dataset [default: the file's stem].")
+@click.option("--layer", help="Matrix with the raw counts: X, raw, or a layer's name [default: X].")
+@click.option(
+    "--map", "map_file", type=click.Path(path_type=Path), help="YAML that maps obs columns and terms."
+)
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="NAME=OBS",
+    help="Take core column NAME (cell_type, donor, disease ...) from obs column OBS. Repeatable.",
+)
+@click.option(
+    "--set",
+    "constants",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="The same value for every cell. Repeatable.",
+)
+@click.option(
+    "--allow-unmapped", is_flag=True, help="Add a file of which hardly any feature is a known gene."
+)
+@server_options
+def cells_add(
+    paths: tuple[Path, ...],
+    dataset: str | None,
+    layer: str | None,
+    map_file: Path | None,
+    columns: tuple[str, ...],
+    constants: tuple[str, ...],
+    allow_unmapped: bool,
+    uri: str | None,
+    user: str | None,
+    password: str | None,
+    debug: bool,
+) -> None:
+    """Add .h5ad files with raw counts.
+
+    Example: tosg cells add pbmc.h5ad --column cell_type=cell_type --column donor=patient
+    """
+    from tosg_graph import show
+    from tosg_graph.cells import read_mapping
+
+    if dataset and len(paths) > 1:
+        raise click.UsageError("--dataset names one file; add the files one by one.")
+    with platform(uri, user, password, debug) as p:
+        mapping = read_mapping(
+            map_file, columns=parse_pairs("--column", columns), constants=parse_pairs("--set", constants)
+        )
+        for path in paths:
+            ledger = p.add_cells(
+                path, mapping=mapping, layer=layer, dataset=dataset, allow_unmapped=allow_unmapped
+            )
+            show.cells_ledger([ledger])
+
+
+@cells.command("list")
+@click.option("--debug", is_flag=True, help="Show the whole trace of an error.")
+def cells_list(debug: bool) -> None:
+    """List the datasets in the store."""
+    from tosg_graph import show
+    from tosg_graph.platform import Platform
+
+    with errors(debug):
+        show.arrow(Platform(settings(None, None, None)).store.datasets())
+
+
+@click.command()
+@click.argument("expression", default="true")
+@click.option("--by", multiple=True, help="Count the values of this column. Repeatable.")
+@server_options
+def cohort(
+    expression: str,
+    by: tuple[str, ...],
+    uri: str | None,
+    user: str | None,
+    password: str | None,
+    debug: bool,
+) -> None:
+    """Show what a cohort expression selects, before you export it.
+
+    Example: tosg cohort "cell_type = 'T cell' AND n_counts > 500"
+    """
+    from tosg_graph import show
+
+    with platform(uri, user, password, debug) as p:
+        for facet in p.cohort(expression, by):
+            show.arrow(facet)

@@ -1,0 +1,114 @@
+"""Commands of the knowledge graph: load, search, embed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tosg_graph.cli.options import (
+    format_option,
+    parse_pairs,
+    platform,
+    server_options,
+    write_rows,
+)
+
+
+@click.command()
+@click.argument("source", nargs=-1)
+@click.option("--path", type=click.Path(path_type=Path), help="File or folder to read instead of fetching.")
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A choice that a source asks for. Repeatable.",
+)
+@click.option("--list", "list_", is_flag=True, help="Show source, version, licence and size of each.")
+@server_options
+def load(
+    source: tuple[str, ...],
+    path: Path | None,
+    options: tuple[str, ...],
+    list_: bool,
+    uri: str | None,
+    user: str | None,
+    password: str | None,
+    debug: bool,
+) -> None:
+    """Load knowledge into the graph: one SOURCE or several, or `demo` for all of the demo graph.
+
+    Example: tosg load hgnc wikipathways
+    """
+    from tosg_graph import show
+    from tosg_graph.platform import source_table
+
+    if list_:
+        rows = source_table()
+        show.table(list(rows[0]), (list(row.values()) for row in rows))
+        return
+    if not source:
+        raise click.UsageError("Name a source, or `demo`. `tosg load --list` shows all.")
+    with platform(uri, user, password, debug) as p:
+        show.load_ledger(p.load(*source, path=path, options=parse_pairs("--option", options)))
+
+
+@click.command()
+@click.argument("text")
+@click.option("--type", "type_", metavar="LABEL", help="Only this kind, such as Pathway.")
+@click.option("--limit", default=10, show_default=True, type=click.IntRange(1, 1000))
+@click.option(
+    "--hops", type=click.IntRange(1, 3), help="Show what is this many steps around the hits instead."
+)
+@click.option(
+    "--cap",
+    default=10,
+    show_default=True,
+    type=click.IntRange(1, 1000),
+    help="Of --hops, per entity and step.",
+)
+@format_option
+@click.option("--out", type=click.Path(path_type=Path), help="Write to this file.")
+@server_options
+def search(
+    text: str,
+    type_: str | None,
+    limit: int,
+    hops: int | None,
+    cap: int,
+    format_: str,
+    out: Path | None,
+    uri: str | None,
+    user: str | None,
+    password: str | None,
+    debug: bool,
+) -> None:
+    """Find genes, pathways, diseases ... by words and by meaning.
+
+    Examples: tosg search "interferon response"; tosg search STAT1 --limit 1 --hops 1
+    """
+    with platform(uri, user, password, debug) as p:
+        found = p.search(text, limit=limit, type=type_)
+        if hops:
+            found = p.neighbourhood(found["id"].to_pylist(), hops=hops, cap=cap)
+        write_rows(found, format_, out)
+
+
+@click.command()
+@click.option("--query", help="Cypher that returns the entities to embed; all without it.")
+@click.option("--limit", type=click.IntRange(1), help="At most this many.")
+@server_options
+def embed(
+    query: str | None, limit: int | None, uri: str | None, user: str | None, password: str | None, debug: bool
+) -> None:
+    """Embed the text of entities; can be interrupted and goes on where it was.
+
+    Example: tosg embed --query "MATCH (p:Pathway) RETURN p"
+    """
+    from dataclasses import asdict
+
+    from tosg_graph import show
+
+    with platform(uri, user, password, debug) as p:
+        show.facts(asdict(p.embed(query=query, limit=limit)))

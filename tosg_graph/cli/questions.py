@@ -1,0 +1,117 @@
+"""Commands that ask: query and export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tosg_graph.cli.options import (
+    errors,
+    format_option,
+    parameter_option,
+    parse_parameters,
+    platform,
+    server_options,
+    write_rows,
+)
+
+
+@click.command()
+@click.argument("cypher", required=False)
+@click.option("--list", "list_", is_flag=True, help="Show the canned questions and their parameters.")
+@parameter_option
+@click.option(
+    "--abundance", metavar="mean,pct", help="Join returned genes with their abundance in the cells."
+)
+@click.option("--by", metavar="COLUMN", help="Group the cells by this column.")
+@click.option("--cells", metavar="EXPR", help="Only the cells of this cohort.")
+@click.option("--limit", default=10_000, show_default=True, type=click.IntRange(1), help="Row cap.")
+@click.option("--timeout", default=60.0, show_default=True, help="Seconds.")
+@format_option
+@click.option("--out", type=click.Path(path_type=Path), help="Write to this file.")
+@server_options
+def query(
+    cypher: str | None,
+    list_: bool,
+    parameters: tuple[str, ...],
+    abundance: str | None,
+    by: str | None,
+    cells: str | None,
+    limit: int,
+    timeout: float,
+    format_: str,
+    out: Path | None,
+    uri: str | None,
+    user: str | None,
+    password: str | None,
+    debug: bool,
+) -> None:
+    """Answer a Cypher question, or a canned one by name. Reads only.
+
+    Example: tosg query pathway_genes --param pathway="interferon" --abundance mean,pct --by cell_type
+    """
+    from tosg_graph import show
+
+    if list_:
+        from tosg_graph.query import list_canned
+
+        with errors(debug):
+            show.table(
+                ("name", "asks", "parameters"), ((q.name, q.title, q.signature) for q in list_canned())
+            )
+        return
+    if not cypher:
+        raise click.UsageError(
+            "Write a Cypher query or the name of a canned one. `tosg query --list` shows these."
+        )
+    with platform(uri, user, password, debug) as p:
+        rows = p.query(
+            cypher,
+            parse_parameters(parameters),
+            abundance=abundance.split(",") if abundance else None,
+            by=by,
+            cells=cells,
+            limit=limit,
+            timeout=timeout,
+        )
+        write_rows(rows, format_, out)
+
+
+@click.command()
+@click.option("--query", "cypher", required=True, metavar="CYPHER", help="What it returns is the subgraph.")
+@parameter_option
+@click.option("--induce", is_flag=True, help="Add every relationship among the picked nodes.")
+@click.option("--cells", "expression", default="true", show_default=True, metavar="EXPR", help="The cohort.")
+@click.option("--label", required=True, metavar="COLUMN", help="Column of the cells that becomes the label.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Folder to write; must not exist."
+)
+@click.option("--seed", default=0, show_default=True, help="Split and order of the cells.")
+@click.option("--strict", is_flag=True, help="Refuse cells without the label instead of leaving them out.")
+@server_options
+def export(
+    cypher: str,
+    parameters: tuple[str, ...],
+    induce: bool,
+    expression: str,
+    label: str,
+    out: Path,
+    seed: int,
+    strict: bool,
+    uri: str | None,
+    user: str | None,
+    password: str | None,
+    debug: bool,
+) -> None:
+    """Write a Cypher-selected subgraph and a cohort as a bundle of tensors for PyTorch Geometric.
+
+    Example: tosg-export --query "MATCH (g:Gene)-[r:PARTICIPATES_IN]->(p:Pathway) RETURN g, r, p"
+    --label cell_type --out bundle
+    """
+    from tosg_graph import show
+
+    with platform(uri, user, password, debug) as p:
+        picked = p.select(cypher, parse_parameters(parameters), cells=expression, induce=induce)
+        manifest = picked.export(out, label=label, seed=seed, strict=strict)
+        show.facts(manifest.as_facts())
