@@ -23,6 +23,7 @@ STATS = ("mean", "pct")
 _CANNED_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _GENE_ID = re.compile(r"HGNC:\d+")
 _FETCH_ROWS = 1_000
+_SOURCES = "sources"  # $sources of a canned question: whose statements count; null for everybody's
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def _statement(cypher_or_name: str, parameters: Mapping[str, Any]) -> tuple[str,
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise QueryError(f"No canned question is called {name!r}.{hint} `tosg query --list` shows all.")
     canned = _canned(name)
-    return canned.statement, _completed(canned, parameters)
+    return canned.statement, {**_completed(canned, parameters), _SOURCES: None}
 
 
 def _completed(canned: CannedQuery, given: Mapping[str, Any]) -> dict[str, Any]:
