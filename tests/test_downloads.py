@@ -17,7 +17,7 @@ from loaders import LOADERS
 from tosg_graph.downloads import fetch, is_safe_member, sha256_of
 from tosg_graph.errors import DownloadError
 from tosg_graph.settings import Settings, read_settings
-from tosg_graph.types import FactsFile, InstalledFile, PackageFile, Source, SourceFile, UserFile
+from tosg_graph.types import FactsFile, InstalledFile, PackageFile, Source, SourceFile, UserFile, WebFile
 
 ARCHIVE = "toy_facts-1.0-py3-none-any.whl"
 MEMBER = "toy/facts.tsv"
@@ -269,3 +269,41 @@ def test_a_path_that_leads_nowhere_is_refused(own: Settings, tmp_path: Path) -> 
     stray.write_bytes(b"")
     with pytest.raises(DownloadError, match=r"does not read stray\.txt; give a folder that holds a\*, b\*"):
         fetch(source(user, UserFile("b*", "https://example.org")), own, path=stray)
+
+
+def test_a_given_file_stands_in_for_the_installed_one(own: Settings, tmp_path: Path) -> None:
+    newer = WebFile("https://example.org/new.gaf", "new*.gaf*")
+    wanted = replace(source(FactsFile("signaling.tsv")), instead={"file0": newer})
+    assert fetch(wanted, own)["file0"].name == "signaling.tsv"
+    given = tmp_path / "new_2026.gaf.gz"
+    with pytest.raises(DownloadError, match=r"holds no file like new\*\.gaf\*; give one, or no PATH"):
+        fetch(wanted, own, path=tmp_path)
+    given.write_bytes(b"")
+    assert fetch(wanted, own, path=given)["file0"] == given
+    assert fetch(wanted, own, path=tmp_path)["file0"] == given
+    stray = tmp_path / "stray.txt"
+    stray.write_bytes(b"")
+    with pytest.raises(DownloadError, match=r"does not read stray\.txt; give a folder that holds new"):
+        fetch(wanted, own, path=stray)
+
+
+def test_a_given_file_stands_in_for_a_pinned_one(own: Settings, mirror: Path) -> None:
+    newer = WebFile("https://example.org/new.tsv", "new*.tsv")
+    wanted = replace(source(pinned(mirror / "wheels" / ARCHIVE)), instead={"file0": newer})
+    assert fetch(wanted, own, path=mirror)["file0"].name == "facts.tsv"
+    given = mirror / "new_1.tsv"
+    given.write_bytes(b"")
+    assert fetch(wanted, own, path=mirror)["file0"] == given
+
+
+def test_an_optional_file_may_be_missing(own: Settings, tmp_path: Path) -> None:
+    home = "https://example.org"
+    wanted = source(UserFile("a*", home), UserFile("b*", home, optional=True))
+    (tmp_path / "a.txt").write_bytes(b"")
+    assert list(fetch(wanted, own, path=tmp_path)) == ["file0"]
+    assert fetch(wanted, own, path=tmp_path / "a.txt") == {"file0": tmp_path / "a.txt"}
+    (tmp_path / "b.txt").write_bytes(b"")
+    assert list(fetch(wanted, own, path=tmp_path)) == ["file0", "file1"]
+    assert fetch(source(UserFile("b*", home, optional=True)), own) == {}
+    with pytest.raises(DownloadError, match=r"holds no file like c\*; give the file itself, or get it from"):
+        fetch(source(UserFile("c*", home)), own, path=tmp_path)

@@ -33,7 +33,8 @@ def fetch(
     ----------
     path
         A file (for a source that is one file), or a folder that holds the source's files or their package
-        archives; looked at before anything is downloaded.
+        archives; looked at before anything is downloaded. What stands in `Source.instead` is taken from there
+        where it is there. Optional files that are not there are left out.
 
     Raises
     ------
@@ -42,7 +43,8 @@ def fetch(
     """
     _check_path(source, path)
     show = progress or silent
-    return {name: _locate(source, file, settings, path, show) for name, file in source.files.items()}
+    found = {name: _locate(source, name, file, settings, path, show) for name, file in source.files.items()}
+    return {name: file for name, file in found.items() if file is not None}
 
 
 def _check_path(source: Source, path: Path | None) -> None:
@@ -54,15 +56,28 @@ def _check_path(source: Source, path: Path | None) -> None:
             f"{source.key}: {path} does not exist; give a file, or a folder that holds the files."
         )
     archives = {file.archive for file in source.files.values() if isinstance(file, PackageFile)}
-    given = [file.pattern for file in source.files.values() if isinstance(file, UserFile | WebFile)]
-    if not archives and not given:
+    files = [file for file in source.files.values() if isinstance(file, UserFile | WebFile)]
+    others = [file.pattern for file in source.instead.values()]
+    if not archives and not files and not others:
         raise DownloadError(f"{source.key} is part of the installation and takes no PATH; leave it out.")
-    if path.is_file() and path.name not in archives and len(given) != 1:
+    accepted = path.name in archives or any(path.match(pattern) for pattern in others)
+    if path.is_file() and not accepted and sum(not file.optional for file in files) != 1:
+        given = [*(file.pattern for file in files if not file.optional), *others]
         wanted = ", ".join(given) or ", ".join(sorted(archives))
         raise DownloadError(f"{source.key} does not read {path.name}; give a folder that holds {wanted}.")
 
 
-def _locate(source: Source, file: SourceFile, settings: Settings, path: Path | None, show: Progress) -> Path:
+def _locate(
+    source: Source, name: str, file: SourceFile, settings: Settings, path: Path | None, show: Progress
+) -> Path | None:
+    other = source.instead.get(name)
+    if other is not None and path is not None:
+        if given := _given(source, other, path):
+            return given
+        if isinstance(file, FactsFile):
+            raise DownloadError(
+                f"{source.key}: {path} holds no file like {other.pattern}; give one, or no PATH for the installed one."
+            )
     if isinstance(file, PackageFile):
         return _package_member(source, file, settings, path, show)
     if isinstance(file, InstalledFile):
@@ -243,20 +258,36 @@ def _facts(source: Source, file: FactsFile) -> Path:
     return path
 
 
-def _from_user(source: Source, file: UserFile | WebFile, path: Path | None) -> Path:
+def _from_user(source: Source, file: UserFile | WebFile, path: Path | None) -> Path | None:
     if path is None:
+        if file.optional:
+            return None
         raise DownloadError(
             f"{source.key} is not downloaded for you: get {file.pattern} from {_address(file)} "
             f"and run tosg load {source.key} PATH."
         )
-    if path.is_file():
+    if path.is_file() and not file.optional:
         return path
-    found = sorted(p for p in path.rglob(file.pattern) if p.is_file())
-    if len(found) != 1:
+    found = _given(source, file, path)
+    if found is None and not file.optional:
         raise DownloadError(
-            f"{source.key}: {path} holds {len(found)} files like {file.pattern}; give the file itself."
+            f"{source.key}: {path} holds no file like {file.pattern}; give the file itself, or get it from "
+            f"{_address(file)}."
         )
-    return found[0]
+    return found
+
+
+def _given(source: Source, file: UserFile | WebFile, path: Path) -> Path | None:
+    """Return the one file at PATH that may be ``file``."""
+    if path.is_file():
+        return path if path.match(file.pattern) else None
+    found = sorted(p for p in path.rglob(file.pattern) if p.is_file())
+    if len(found) > 1:
+        raise DownloadError(
+            f"{source.key}: {path} holds {len(found)} files like {file.pattern} ({found[0].name}, "
+            f"{found[1].name}); give a folder with one of them."
+        )
+    return found[0] if found else None
 
 
 def _address(file: UserFile | WebFile) -> str:

@@ -54,6 +54,7 @@ class UserFile:
 
     pattern: str  # e.g. "*_knowledge_full.tsv*"
     homepage: str  # where a person gets it
+    optional: bool = False  # read where it is there
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class WebFile:
     sha256: str | None = (
         None  # None where the address always has the newest release: then what came is recorded
     )
+    optional: bool = False  # a folder given as PATH may lack it
 
 
 SourceFile = PackageFile | InstalledFile | FactsFile | UserFile | WebFile
@@ -95,6 +97,7 @@ class Source:
     note: str = ""  # caveats; one sentence
     terms: str = ""  # what a user must accept or register for; one sentence, shown before the files are read
     options: tuple[SourceOption, ...] = ()
+    instead: dict[str, WebFile] = field(default_factory=dict)  # what PATH may hold in place of one of `files`
 
 
 @dataclass(frozen=True)
