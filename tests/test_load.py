@@ -23,6 +23,7 @@ from tosg_graph.errors import ContractError, LedgerError, LoadError
 from tosg_graph.graph import Graph
 from tosg_graph.ids import edge_key, fulltext_term
 from tosg_graph.load import graph_release, load
+from tosg_graph.release import releases
 from tosg_graph.settings import Settings
 from tosg_graph.types import EdgeTable, LedgerLine, NodeTable, Parsed, Reject, Source
 
@@ -318,7 +319,13 @@ def test_the_same_tables_make_the_same_release_and_others_another(upserting: Gra
     load(upserting, chunked)
     assert graph_release(upserting) == first
     load(upserting, [(source("hgnc", "2"), small()[0][1])])
-    assert graph_release(upserting) != first
+    second = graph_release(upserting)
+    assert second != first
+    listed = releases(upserting)
+    assert listed["number"].to_pylist() == [2, 1]
+    assert listed["id"].to_pylist() == [second, first]
+    assert listed["previous"].to_pylist() == [first, ""]
+    assert listed["sources"].to_pylist()[0] == ["chebi 1", "drugs 1", "hgnc 2", "indra 1", "ppi 1"]
     assert upserting.rows("MATCH (s:Source {key: 'hgnc'}) RETURN s.version AS v") == [{"v": "2"}]
 
 

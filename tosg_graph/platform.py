@@ -123,6 +123,12 @@ class Platform:
         self.progress("Reading sources", len(wanted), len(wanted))
         return load(self.graph, parsed, progress=self.progress)
 
+    def releases(self) -> pa.Table:
+        """List the releases of the graph, newest first: ``number``, ``id``, ``previous``, ``sources``."""
+        from tosg_graph.release import releases
+
+        return releases(self.graph)
+
     def embed(
         self,
         ids: Sequence[str] | None = None,

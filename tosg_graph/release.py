@@ -33,6 +33,11 @@ def stored_release(graph: Graph) -> dict[str, Any] | None:
     return found[0] if found else None
 
 
+def releases(graph: Graph) -> pa.Table:
+    """Return ``number``, ``id``, ``previous`` and ``sources`` of every release, newest first."""
+    return graph.columns(cypher("release_list"))
+
+
 def release_id(previous: str, contents: Sequence[str]) -> str:
     """Return the release that a load makes of the previous one: 16 hex digits of a sha256.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tosg_graph.cli import cells, db, knowledge, questions
+from tosg_graph.cli import cells, db, kg, knowledge, questions
 from tosg_graph.cli.options import platform, server_options
 
 
@@ -29,6 +29,7 @@ def demo(uri: str | None, user: str | None, password: str | None, debug: bool) -
 
 for command in (
     db.db,
+    kg.kg,
     knowledge.load,
     knowledge.search,
     knowledge.embed,
