@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from loaders.hgnc import HGNC_FILE, entries
-from loaders.tables import Row, edge_table, read_rows, split_list
+from loaders.tables import Row, edge_table, read_rows
 from tosg_graph.errors import LoadError
 from tosg_graph.types import Parsed, Reject, Source, UserFile
 
@@ -79,7 +79,7 @@ def _genes(path: Path) -> dict[str, str]:
     approved = [row for _, row in entries(path) if row["status"] == "Approved"]
     found: dict[str, set[str]] = {}
     for row in approved:
-        for symbol in split_list(row["previous_symbols"], ","):
+        for symbol in row["previous_symbols"]:
             found.setdefault(symbol, set()).add(row["id"])
     single = {symbol: min(ids) for symbol, ids in found.items() if len(ids) == 1}
     return {**single, **{row["symbol"]: row["id"] for row in approved}}

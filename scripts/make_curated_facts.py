@@ -11,6 +11,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from loaders import chebi, hgnc, mondo, wikipathways
 from loaders.ontology import Terms, guide_file, live_terms, read_terms
@@ -60,7 +61,7 @@ def main() -> None:
     )
 
 
-def _drug_targets(paths: dict[str, Path], genes: dict[str, dict[str, str]]) -> Iterator[tuple[str, ...]]:
+def _drug_targets(paths: dict[str, Path], genes: dict[str, dict[str, Any]]) -> Iterator[tuple[str, ...]]:
     compounds = _by_label(read_terms(paths["chebi"]))
     drugbank: dict[str, list[str]] = defaultdict(list)
     for _, row in read_rows(paths["drugbank"], ["DRUGBANK_ID", "ID", "SOURCE"]):
@@ -74,7 +75,7 @@ def _drug_targets(paths: dict[str, Path], genes: dict[str, dict[str, str]]) -> I
             yield compound, drug, mapped, genes[symbol]["id"], symbol, action, reference
 
 
-def _gene_disease(paths: dict[str, Path], genes: dict[str, dict[str, str]]) -> Iterator[tuple[str, ...]]:
+def _gene_disease(paths: dict[str, Path], genes: dict[str, dict[str, Any]]) -> Iterator[tuple[str, ...]]:
     terms = live_terms(read_terms(paths["mondo"]))
     by_mim: dict[str, list[str]] = defaultdict(list)
     for disease, curies in mondo.disease_xrefs(read_json(paths["mondo_xrefs"])).items():
@@ -85,7 +86,7 @@ def _gene_disease(paths: dict[str, Path], genes: dict[str, dict[str, str]]) -> I
         yield genes[symbol]["id"], symbol, disease, terms[disease]["label"], "Mendelian cause", f"OMIM:{mim}"
 
 
-def _signaling(paths: dict[str, Path], genes: dict[str, dict[str, str]]) -> Iterator[tuple[str, ...]]:
+def _signaling(paths: dict[str, Path], genes: dict[str, dict[str, Any]]) -> Iterator[tuple[str, ...]]:
     drawn: dict[str, set[str]] = {}
     for _, line in read_text(paths["gmt"]):
         name, _, *members = line.split("\t")

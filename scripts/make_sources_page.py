@@ -29,6 +29,7 @@ def sources_table() -> str:
 def _row(source: Source, doc: str) -> str:
     gives = doc.split("\n", 1)[0]
     where = ", ".join(dict.fromkeys(_where(file) for file in source.files.values()))
+    where += "".join(f", or your file `{file.pattern}`" for file in source.instead.values())
     demo = "" if source.in_demo else " *(not in the demo)*"
     cells = [
         f"`{source.key}`{demo}",

@@ -158,10 +158,13 @@ def test_hgnc(parsed: Any) -> None:
     assert stat1["alias_symbols"] == ["ISGF-3", "STAT91"]
     assert node(given, "proteins", "UniProtKB:P42224")["symbol"] == "STAT1"
     has_edge(given, "encodes", "HGNC:11362", "UniProtKB:P42224")
-    assert reasons(given, "genes") == {
-        "withdrawn: Symbol Withdrawn": 3381,
-        "withdrawn: Entry Withdrawn": 1795,
-    }
+    assert "HGNC:6" in node(given, "genes", "HGNC:12469")["xrefs"]  # A1S9T, withdrawn
+    genes, listed = table(given, "genes"), reasons(given, "genes")
+    assert (genes.read, len(genes.data), genes.merged) == (49013, 43837, 3326)
+    assert listed.pop("withdrawn: Entry Withdrawn") == 1795
+    assert listed.pop("withdrawn: merged into an id that is not approved") == 39
+    assert sum(listed.values()) == 16
+    assert all(reason.startswith("withdrawn: split into HGNC:") for reason in listed)
 
 
 def test_a_protein_of_several_genes_claims_no_symbol(parsed: Any) -> None:
