@@ -37,6 +37,7 @@ COMMANDS = [
     ("embed",),
     ("cells", "add"),
     ("cells", "list"),
+    ("cells", "summarize"),
     ("cohort",),
     ("query",),
     ("export",),

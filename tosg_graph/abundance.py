@@ -119,6 +119,18 @@ class AbundanceReader:
                 tables.append(pa.table({name: list(values), "cells": list(counts), "pct": pct}))
         return tables
 
+    def groups(self, cohort: Cohort | str | None, expand_term: ExpandTerm, by: Sequence[str]) -> pa.Table:
+        """Count a cohort's cells by the values of several columns together, sorted: ``<by>...``, ``cells``."""
+        known = self.cell_columns()
+        names = ", ".join(identifier(column, known) for column in by)
+        checked, where, parameters = self._where(cohort, known, expand_term)
+        # The text holds checked column names and ? marks only.
+        text = f"SELECT {names}, count(*) AS cells FROM cells WHERE {where} GROUP BY ALL ORDER BY ALL"  # noqa: S608
+        found = self._connection.sql(text, params=parameters).to_arrow_table()
+        if not len(found):
+            raise CohortError(self._nothing(checked))
+        return found
+
     def nearest(self, column: str, value: str) -> list[str]:
         """Return up to five values of a text column that look most like ``value``; the first five where none does."""
         name = identifier(column, self.cell_columns())

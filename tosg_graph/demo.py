@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,13 +49,14 @@ def run(platform: Platform) -> None:
     ledger = _knowledge(platform)
     _say("2/5 Cells: scanpy's bundled blood cells")
     cells = _cells(platform)
+    expression = platform.summarize(CELLS)
     _say("3/5 A question that needs both")
     answer = _answer(platform)
     _say("4/5 Text embeddings and export")
     bundle, manifest = _bundle(platform)
     _say("5/5 A small graph network on the export")
     fit = _fit(platform, bundle)
-    _summary(platform, ledger, cells, answer, bundle, manifest, fit)
+    _summary(platform, [*ledger, expression.ledger], cells, answer, bundle, manifest, fit)
     print(f"\nDone in {time.monotonic() - started:.0f} s.")
 
 
@@ -63,19 +65,31 @@ def _say(step: str) -> None:
 
 
 def _knowledge(platform: Platform) -> list[LedgerLine]:
-    """Load the demo graph, or read the ledger of the load that is there."""
+    """Load the demo graph, or read the ledgers of the loads that are there."""
     from loaders import LOADERS
-    from tosg_graph.ledger import from_json
     from tosg_graph.release import stored_release
 
     release = stored_release(platform.graph)
     if release:
         held = {line.rsplit(" ", 1)[0] for line in release["contents"]}
-        wanted = {f"{k} {m.SOURCE.version}" for k, m in LOADERS.items() if m.SOURCE.in_demo}
-        kept = platform.settings.ledgers / f"{release['id']}.json"
-        if wanted <= held and kept.is_file():
-            return from_json(kept.read_text(encoding="utf-8"))
+        wanted = {k: m.SOURCE.version for k, m in LOADERS.items() if m.SOURCE.in_demo}
+        kept = _newest_lines(platform.settings.ledgers, release["releases"])
+        if {f"{k} {v}" for k, v in wanted.items()} <= held and wanted.keys() <= kept.keys():
+            return [line for key in wanted for line in kept[key]]
     return platform.load("demo")
+
+
+def _newest_lines(folder: Path, releases: Sequence[str]) -> dict[str, list[LedgerLine]]:
+    """Ledger lines of each source from the newest release that loaded it; ``releases`` are newest first."""
+    from tosg_graph.ledger import from_json
+
+    found: dict[str, list[LedgerLine]] = {}
+    for release in releases:
+        path = folder / f"{release}.json"
+        lines = from_json(path.read_text(encoding="utf-8")) if path.is_file() else []
+        for source in {line.source for line in lines} - found.keys():
+            found[source] = [line for line in lines if line.source == source]
+    return found
 
 
 def _cells(platform: Platform) -> CellsLedger:

@@ -108,10 +108,10 @@ def load(
             _apply_schema(graph, list(work.edges), show)  # upsert needs the indexes
             known = {}
             for source, _ in parsed:
-                if before and untouched:
+                if before:
                     known[source.key] = stated.read(graph.settings.stated, source.key, before["releases"])
                 stated.forget(graph.settings.stated, source.key)
-            expected = _upsert(graph, work, parsed, known, release, show)
+            expected = _upsert(graph, work, parsed, known, untouched, release, show)
         found = _counts(graph)
         ledger.check_counts(expected, found)
         lines = [account.line() for account in work.in_order]
@@ -215,6 +215,7 @@ def _upsert(
     work: _Work,
     parsed: Sequence[tuple[Source, Parsed]],
     known: dict[str, stated.Stated | None],
+    untouched: bool,
     release: str,
     show: Progress,
 ) -> Counter[str]:
@@ -222,7 +223,8 @@ def _upsert(
 
     expected = _counts(graph)
     keys = frozenset(source.key for source, _ in parsed)
-    there = [found for found in known.values() if found]
+    # In a graph that somebody changed, hashes still say what to retire, but not what is stored.
+    there = [found for found in known.values() if found] if untouched else []
     work.node_hashes = work.nodes.hashes()
     nodes_there = pa.concat_tables([s.nodes() for s in there]) if there else None
     same = stated.unchanged(nodes_there, "id", work.nodes.ids, work.node_hashes)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tosg_graph.cells import ObsMapping
     from tosg_graph.embeddings import EmbedReport
     from tosg_graph.graph import Graph
+    from tosg_graph.summarize import Summary
     from tosg_graph.types import CellsLedger, LedgerLine, Selection, Source
 
 DEMO = "demo"  # the name that stands for every source of the demo graph
@@ -190,6 +191,22 @@ class Platform:
             return reader.facets(expression, term_expander(self.graph), by)
         finally:
             reader.close()
+
+    def summarize(
+        self, cells: str = "true", *, by: str = "cell_type", min_fraction: float | None = None
+    ) -> Summary:
+        """Write EXPRESSED_IN into the graph, from the newest version of the store; see `tosg_graph.summarize`."""
+        from tosg_graph.summarize import MIN_FRACTION, summarize
+
+        with self.reader() as reader:
+            return summarize(
+                self.graph,
+                reader,
+                cells=cells,
+                by=by,
+                min_fraction=MIN_FRACTION if min_fraction is None else min_fraction,
+                progress=self.progress,
+            )
 
     # ----------------------------------------------------------------- questions
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from tosg_graph.summarize import Summary
     from tosg_graph.types import CellsLedger, LedgerLine
 
 
@@ -81,6 +82,27 @@ def cells_ledger(ledgers: Sequence[CellsLedger]) -> None:
             for x in ledgers
         ),
     )
+
+
+def expression(summary: Summary) -> None:
+    """Print what was summarised into the graph, and what was left out."""
+    load_ledger([summary.ledger])
+    types = len(summary.cell_types)
+    facts(
+        {
+            "cells": f"{summary.cells:,} of {types} cell types, store version {summary.store_version}",
+            "cells left out": _left_out(summary.unmapped),
+            "pairs left out": f"{summary.below:,} of gene and cell type, in too small a fraction of the cells",
+            "features left out": f"{summary.features_without_gene:,} that are no gene of the graph",
+        }
+    )
+
+
+def _left_out(cells: Mapping[str, int]) -> str:
+    if not cells:
+        return "none"
+    named = ", ".join(f"{name!r} {count:,}" for name, count in cells.items())
+    return f"{sum(cells.values()):,} of no known type: {named}"
 
 
 def facts(pairs: Mapping[str, Any]) -> None:

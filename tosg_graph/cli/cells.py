@@ -89,6 +89,40 @@ def cells_list(debug: bool) -> None:
         show.arrow(Platform(settings(None, None, None)).store.datasets())
 
 
+@cells.command("summarize")
+@click.option("--cells", "expression", default="true", show_default=True, metavar="EXPR", help="The cohort.")
+@click.option(
+    "--by",
+    default="cell_type",
+    show_default=True,
+    metavar="COLUMN",
+    help="Column that names the cell type: an ontology column, or one with ids of cell types.",
+)
+@click.option(
+    "--min-fraction",
+    type=click.FloatRange(0, 1),
+    help="Smallest fraction of cells with a count that makes a relationship [default: 0.05].",
+)
+@server_options
+def cells_summarize(
+    expression: str,
+    by: str,
+    min_fraction: float | None,
+    uri: str | None,
+    user: str | None,
+    password: str | None,
+    debug: bool,
+) -> None:
+    """Write EXPRESSED_IN (gene to cell type) into the graph, in place of what the last run wrote.
+
+    Example: tosg cells summarize --cells "dataset = 'pbmc'" --min-fraction 0.1
+    """
+    from tosg_graph import show
+
+    with platform(uri, user, password, debug) as p:
+        show.expression(p.summarize(expression, by=by, min_fraction=min_fraction))
+
+
 @click.command()
 @click.argument("expression", default="true")
 @click.option("--by", multiple=True, help="Count the values of this column. Repeatable.")
