@@ -8,7 +8,7 @@ from pathlib import Path
 from loaders.drugbank import FILES, compounds_by_drug, drug_row, human_genes
 from loaders.tables import Row, edge_table, node_table, read_rows, split_list
 from tosg_graph.errors import LoadError
-from tosg_graph.types import Parsed, Reject, Source, UserFile
+from tosg_graph.types import Parsed, Reject, Source, WebFile
 
 _HOME = "https://github.com/dhimmel/bindingdb"
 
@@ -18,8 +18,16 @@ SOURCE = Source(
     version="2015 (dhimmel/bindingdb 28dc702)",
     licence="CC-BY-3.0; rows from ChEMBL CC-BY-SA-3.0",
     homepage=_HOME,
-    size_mb=0.3,
-    files={"bindings": UserFile("bindings-drugbank-gene.tsv*", f"{_HOME}/tree/master/data"), **FILES},
+    size_mb=1.8,
+    files={
+        "bindings": WebFile(
+            url="https://raw.githubusercontent.com/dhimmel/bindingdb/28dc70275103a233a2f02024082adcea45102a96/"
+            "data/bindings-drugbank-gene.tsv",
+            pattern="bindings-drugbank-gene.tsv*",
+            sha256="a7e5e3c8f383f2a02c36449d418c309d99ab3045ebea6e975f54661ae2936ac3",
+        ),
+        **FILES,
+    },
     in_demo=False,
     note="A table of measurements, not of binders: values above 10 uM are rejected.",
 )

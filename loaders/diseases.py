@@ -7,19 +7,24 @@ from pathlib import Path
 from loaders.hgnc import HGNC_FILE, entries
 from loaders.tables import Row, edge_table, read_rows
 from tosg_graph.errors import LoadError
-from tosg_graph.types import Parsed, Reject, Source, UserFile
+from tosg_graph.types import Parsed, Reject, Source, WebFile
 
 _HOME = "https://diseases.jensenlab.org"
 
 SOURCE = Source(
     key="diseases",
     title="DISEASES, knowledge channel",
-    version="2016 or as given",
+    version="2016 (dhimmel/diseases 60f9551), or as given",
     licence="CC-BY-4.0",
     homepage=_HOME,
     size_mb=0.3,
     files={
-        "knowledge": UserFile("human_disease_knowledge_full.tsv*", f"{_HOME}/Downloads"),
+        "knowledge": WebFile(
+            url="https://raw.githubusercontent.com/dhimmel/diseases/60f955165e297caaba86d2f3d370fba71d3b26bc/"
+            "download/human_disease_knowledge_full.tsv.gz",
+            pattern="human_disease_knowledge_full.tsv*",
+            sha256="abfb6060c13de38cf2e2743b09ce659d1aee7133f6af5d7336423d5327a72f38",
+        ),
         "hgnc": HGNC_FILE,
     },
     in_demo=False,

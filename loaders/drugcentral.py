@@ -6,9 +6,12 @@ from pathlib import Path
 
 from loaders.drugbank import FILES, compounds_by_drug, drug_row, human_genes
 from loaders.tables import Row, edge_table, node_table, read_rows, split_list
-from tosg_graph.types import EdgeTable, NodeTable, Parsed, Reject, Source, UserFile
+from tosg_graph.types import EdgeTable, NodeTable, Parsed, Reject, Source, WebFile
 
 _HOME = "https://github.com/dhimmel/drugcentral"
+_AT = (
+    "https://raw.githubusercontent.com/dhimmel/drugcentral/0e085ddb6aa42be367c85eba424edea716bebd94/rephetio"
+)
 
 SOURCE = Source(
     key="drugcentral",
@@ -16,10 +19,18 @@ SOURCE = Source(
     version="2016 (dhimmel/drugcentral 0e085dd)",
     licence="CC-BY-4.0",
     homepage=_HOME,
-    size_mb=0.04,
+    size_mb=0.4,
     files={
-        "targets": UserFile("targets.tsv*", f"{_HOME}/tree/master/rephetio"),
-        "indications": UserFile("indications.tsv*", f"{_HOME}/tree/master/rephetio"),
+        "targets": WebFile(
+            url=f"{_AT}/targets.tsv",
+            pattern="targets.tsv*",
+            sha256="e431b9a57648b7f5cca0b03d1f4867dd6e9c5dcda48638dec8096debac919eb0",
+        ),
+        "indications": WebFile(
+            url=f"{_AT}/indications.tsv",
+            pattern="indications.tsv*",
+            sha256="dc33620bc460b1bc26c905d2eb4acb44075d962db626973e251f69d551a66a4d",
+        ),
         **FILES,
     },
     in_demo=False,

@@ -10,7 +10,7 @@ from typing import Any
 from loaders.statements import Statements
 from loaders.tables import Row, read_json
 from tosg_graph.errors import LoadError
-from tosg_graph.types import Parsed, Source, UserFile
+from tosg_graph.types import Parsed, Source, WebFile
 
 _HOME = "https://github.com/hetio/hetionet"
 
@@ -21,7 +21,13 @@ SOURCE = Source(
     licence="CC0-1.0 (original content); each node and edge names its own",
     homepage=_HOME,
     size_mb=16.1,
-    files={"graph": UserFile("hetionet*.json*", _HOME)},
+    files={
+        "graph": WebFile(  # in Git LFS: the address leads on to the real file
+            url=f"{_HOME}/raw/8a6cc0c5604d0e2908786e4de38af67b8e46ee4a/hetnet/json/hetionet-v1.0.json.bz2",
+            pattern="hetionet*.json*",
+            sha256="a342ab57e9073e6c02bb5e109d1f16917e6f933be4e5c77ebbaebfa26b984c19",
+        )
+    },
     in_demo=False,
     note="`source` is hetionet for every edge; kinds without a verb of ours stay as `relation`.",
 )

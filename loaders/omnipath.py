@@ -7,19 +7,25 @@ from pathlib import Path
 
 from loaders.tables import Row, edge_table, read_rows, read_text, split_list
 from tosg_graph.errors import LoadError
-from tosg_graph.types import Parsed, Reject, Source, UserFile
+from tosg_graph.types import Parsed, Reject, Source, WebFile
 
 _HOME = "https://omnipathdb.org"
 
 SOURCE = Source(
     key="omnipath",
     title="OmniPath interactions",
-    version="as given",
+    version="the web service's newest, or as given",
     licence="mixed: each resource keeps its own terms; some are for academic use only",
     homepage=_HOME,
     size_mb=0.0,
-    files={"interactions": UserFile("*omnipath*interactions*", _HOME)},
+    files={
+        "interactions": WebFile(
+            url=f"{_HOME}/interactions?genesymbols=yes&organisms=9606&fields=sources,references,type",
+            pattern="*omnipath*interactions*",
+        )
+    },
     in_demo=False,
+    terms="Some of its resources are for academic use only; ask the service for `license=commercial` and use --path.",
     note="Rows without a consensus on the sign have sign 0; complexes are linked by their members.",
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from loaders import LOADERS
-from tosg_graph.types import FactsFile, InstalledFile, PackageFile, Source, SourceFile
+from tosg_graph.types import FactsFile, InstalledFile, PackageFile, Source, SourceFile, WebFile
 
 PAGE = Path(__file__).parents[1] / "docs" / "sources.md"
 BEGIN, END = "<!-- table: made by scripts/make_sources_page.py -->", "<!-- end of table -->"
@@ -39,7 +39,7 @@ def _row(source: Source, doc: str) -> str:
         f"{source.size_mb:g}",
         gives.rstrip("."),
         where,
-        source.note,
+        " ".join(filter(None, (source.terms, source.note))),
     ]
     return "| " + " | ".join(cells) + " |"
 
@@ -49,6 +49,9 @@ def _where(file: SourceFile) -> str:
         return f"`{file.package}` {file.version}"
     if isinstance(file, FactsFile):
         return f"`loaders/facts/{file.name}`"
+    if isinstance(file, WebFile):
+        pinned = "pinned" if file.sha256 else "newest"
+        return f"[the web]({file.url}) ({pinned})"
     return f"your file `{file.pattern}`"
 
 

@@ -21,7 +21,7 @@ hypothesis_settings.load_profile("untimed")
 ROOT = Path(__file__).parent.parent
 SERVER_FIXTURES = {"settings", "server_graph", "graph", "demo_graph"}
 STARTS_SERVERS = {"test_server"}  # of their own
-NAMED_SERVER = ("TOSG_NEO4J_URI", "TOSG_NEO4J_USER", "TOSG_NEO4J_PASSWORD")
+NAMED_SERVER = ("TOSG_NEO4J_URI", "TOSG_NEO4J_USER", "TOSG_NEO4J_PASSWORD", "TOSG_MIRROR")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from loaders import LOADERS
-from tosg_graph.downloads import fetch, is_safe_member, sha256_of
+from tosg_graph.archives import is_safe_member
+from tosg_graph.downloads import fetch, sha256_of
 from tosg_graph.errors import DownloadError
 from tosg_graph.settings import Settings, read_settings
 from tosg_graph.types import FactsFile, InstalledFile, PackageFile, Source, SourceFile, UserFile, WebFile

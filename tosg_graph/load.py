@@ -397,6 +397,9 @@ def _source_properties(source: Source) -> dict[str, Any]:
         "homepage": source.homepage,
         "knowledge_level": source.knowledge_level,
         "note": source.note,
+        "terms": source.terms,
+        "size_mb": source.size_mb,
+        "files": list(source.files_read),
     }
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +90,12 @@ class Platform:
     # ----------------------------------------------------------------- knowledge
 
     def load(
-        self, *keys: str, path: Path | None = None, options: Mapping[str, str] | None = None
+        self,
+        *keys: str,
+        path: Path | None = None,
+        options: Mapping[str, str] | None = None,
+        newest: bool = False,
+        announce: Callable[[str], None] | None = None,
     ) -> list[LedgerLine]:
         """Load knowledge sources by key (``demo`` for all of the demo graph) and return the ledger.
 
@@ -100,6 +105,10 @@ class Platform:
             File or folder to read instead of fetching.
         options
             Choices that the sources ask for, such as ``{"min_score": "700"}``.
+        newest
+            Download again what lies at an address that always holds the newest release.
+        announce
+            Called with one line per source, before its files are read: version, licence, size and terms.
 
         Raises
         ------
@@ -107,7 +116,7 @@ class Platform:
             If a key or an option is unknown, or ``path`` is given for more than one source.
         """
         from loaders import LOADERS
-        from tosg_graph.downloads import fetch
+        from tosg_graph.downloads import describe, fetch
         from tosg_graph.errors import LoadError
         from tosg_graph.load import load
 
@@ -119,8 +128,11 @@ class Platform:
         for done, key in enumerate(wanted):
             self.progress("Reading sources", done, len(wanted))
             source = LOADERS[key].SOURCE
-            files = fetch(source, self.settings, path=path, progress=self.progress)
-            parsed.append((source, LOADERS[key].parse(files, **chosen[key])))
+            if announce is not None:
+                announce(terms_line(source))
+            files = fetch(source, self.settings, path=path, progress=self.progress, newest=newest)
+            tables = LOADERS[key].parse(files, **chosen[key])
+            parsed.append((replace(source, files_read=describe(files)), tables))
         self.progress("Reading sources", len(wanted), len(wanted))
         return load(self.graph, parsed, progress=self.progress)
 
@@ -340,6 +352,13 @@ def _options(sources: Mapping[str, Source], given: Mapping[str, str]) -> dict[st
                 )
             found[key][option.name] = value
     return found
+
+
+def terms_line(source: Source) -> str:
+    """What a person should know of a source before its files are read, in one line."""
+    size = f", {source.size_mb:g} MB" if source.size_mb else ""
+    terms = f" {source.terms}" if source.terms else ""
+    return f"{source.key}: {source.title}, version {source.version}, licence {source.licence}{size}.{terms}"
 
 
 def source_table() -> list[dict[str, Any]]:

@@ -26,6 +26,8 @@ class Settings:
         Downloads that can be fetched again; shared by all homes.
     uri, user, password
         A named server; ``uri`` is None for the local one.
+    mirror
+        Folder that files of the knowledge sources are taken from, instead of any download.
     heap, page_cache
         Memory of the local server, as Neo4j writes sizes (``2g``, ``512m``).
     """
@@ -37,6 +39,7 @@ class Settings:
     password: str | None = None
     heap: str = "2g"
     page_cache: str = "1g"
+    mirror: Path | None = None
 
     @property
     def neo4j_home(self) -> Path:
@@ -76,7 +79,7 @@ def _size(name: str, default: str) -> str:
 def read_settings(uri: str | None = None, user: str | None = None, password: str | None = None) -> Settings:
     """Read the settings from the environment; arguments win over it.
 
-    Environment: ``TOSG_HOME``, ``TOSG_CACHE``, ``TOSG_NEO4J_URI``, ``TOSG_NEO4J_USER``,
+    Environment: ``TOSG_HOME``, ``TOSG_CACHE``, ``TOSG_MIRROR``, ``TOSG_NEO4J_URI``, ``TOSG_NEO4J_USER``,
     ``TOSG_NEO4J_PASSWORD``, ``TOSG_NEO4J_HEAP``, ``TOSG_NEO4J_PAGECACHE``.
 
     Raises
@@ -96,4 +99,5 @@ def read_settings(uri: str | None = None, user: str | None = None, password: str
         password=password or env.get("TOSG_NEO4J_PASSWORD") or None,
         heap=_size("TOSG_NEO4J_HEAP", "2g"),
         page_cache=_size("TOSG_NEO4J_PAGECACHE", "1g"),
+        mirror=Path(env["TOSG_MIRROR"]).expanduser().absolute() if env.get("TOSG_MIRROR") else None,
     )

@@ -98,6 +98,7 @@ class Source:
     terms: str = ""  # what a user must accept or register for; one sentence, shown before the files are read
     options: tuple[SourceOption, ...] = ()
     instead: dict[str, WebFile] = field(default_factory=dict)  # what PATH may hold in place of one of `files`
+    files_read: tuple[str, ...] = ()  # what was read, one line per file with its sha256; filled in by a load
 
 
 @dataclass(frozen=True)

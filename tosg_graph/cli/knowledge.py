@@ -17,7 +17,9 @@ from tosg_graph.cli.options import (
 
 @click.command()
 @click.argument("source", nargs=-1)
-@click.option("--path", type=click.Path(path_type=Path), help="File or folder to read instead of fetching.")
+@click.option(
+    "--path", type=click.Path(path_type=Path), help="File, folder or archive to read instead of fetching."
+)
 @click.option(
     "--option",
     "options",
@@ -25,12 +27,14 @@ from tosg_graph.cli.options import (
     metavar="NAME=VALUE",
     help="A choice that a source asks for. Repeatable.",
 )
+@click.option("--newest", is_flag=True, help="Fetch again what an address without a fixed version holds.")
 @click.option("--list", "list_", is_flag=True, help="Show source, version, licence and size of each.")
 @server_options
 def load(
     source: tuple[str, ...],
     path: Path | None,
     options: tuple[str, ...],
+    newest: bool,
     list_: bool,
     uri: str | None,
     user: str | None,
@@ -51,7 +55,14 @@ def load(
     if not source:
         raise click.UsageError("Name a source, or `demo`. `tosg load --list` shows all.")
     with platform(uri, user, password, debug) as p:
-        show.load_ledger(p.load(*source, path=path, options=parse_pairs("--option", options)))
+        lines = p.load(
+            *source,
+            path=path,
+            options=parse_pairs("--option", options),
+            newest=newest,
+            announce=lambda line: click.echo(line, err=True),
+        )
+        show.load_ledger(lines)
 
 
 @click.command()
