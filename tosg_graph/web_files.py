@@ -256,5 +256,5 @@ def _starts_elsewhere(answer: Response, have: int) -> bool:
 def _reason(error: Exception) -> str:
     """Last words of a chain of network errors, in one short line."""
     text = str(error.args[0] if error.args else error)
-    text = re.sub(r"^: |<[^>]*>:? ?|\(Caused by |HTTP\w+Pool\([^)]*\): ", "", text)
-    return " ".join(text.split())[-120:].strip("'\") ") or type(error).__name__
+    text = re.sub(r"<[^>]*>:? ?|\(Caused by |HTTPS?Connection(Pool)?\([^)]*\): |Max retries[^(]*", "", text)
+    return " ".join(text.split())[-120:].strip("'\"(): ") or type(error).__name__
