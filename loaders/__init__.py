@@ -24,6 +24,7 @@ from loaders import (
     mondo,
     omnipath,
     pathway_disease,
+    primekg,
     signaling,
     uberon,
     uniprot,
@@ -43,6 +44,7 @@ _MODULES: tuple[Loader, ...] = (
         kgx,
         hetionet,
         omnipath,
+        primekg,
     ),  # from files that the user gives
 )
 

@@ -10,10 +10,10 @@ from tosg_graph.contract import allows, edge_columns, id_prefixes
 from tosg_graph.types import EdgeTable, NodeTable, Parsed, Reject
 
 # A statement whose verb is not allowed between its ends keeps its own predicate as `relation`.
-_NEUTRAL = "ASSOCIATED_WITH"
+NEUTRAL = "ASSOCIATED_WITH"
 # What `schema/edges.yaml` requires of a verb, where the source does not give it.
-_DEFAULTS: dict[str, Row] = {"SIGNALS_TO": {"sign": 0}}
-_DEFAULTS |= {verb: {"evidence": ["not_provided"]} for verb in ("INVOLVED_IN", "ENABLES", "LOCATED_IN")}
+DEFAULTS: dict[str, Row] = {"SIGNALS_TO": {"sign": 0}}
+DEFAULTS |= {verb: {"evidence": ["not_provided"]} for verb in ("INVOLVED_IN", "ENABLES", "LOCATED_IN")}
 
 
 def label_for(curie: str, candidates: Sequence[str]) -> str | None:
@@ -61,8 +61,8 @@ class Statements:
                 return
         left, right = self.label_of[row["subject"]], self.label_of[row["object"]]
         if not allows(verb, left, right):
-            verb = _NEUTRAL
-        given = {**_DEFAULTS.get(verb, {}), **row} | ({"relation": predicate} if verb == _NEUTRAL else {})
+            verb = NEUTRAL
+        given = {**DEFAULTS.get(verb, {}), **row} | ({"relation": predicate} if verb == NEUTRAL else {})
         given = {name: value for name, value in given.items() if name in edge_columns(verb)}
         self._edges.setdefault((left, verb, right), []).append(given)
 
@@ -81,5 +81,5 @@ class Statements:
             name = "-".join(ends).lower()
             yield edge_table(self.source, name, ends, rows, read=len(rows), apart=["source", "relation"])
         if bad := self._bad_edges:
-            ends = ("Gene", _NEUTRAL, "Gene")
+            ends = ("Gene", NEUTRAL, "Gene")
             yield edge_table(self.source, "statements not loaded", ends, [], read=len(bad), rejects=bad)

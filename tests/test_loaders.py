@@ -30,6 +30,7 @@ GIVEN = {
     "kgx",
     "hetionet",
     "omnipath",
+    "primekg",
 }  # any version of somebody's files; tests of their own
 FULL = [key for key in LOADERS if key not in DEMO and key not in GIVEN]
 _CACHE: dict[str, Parsed] = {}

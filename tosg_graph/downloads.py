@@ -105,7 +105,8 @@ def _check_path(source: Source, path: Path | None) -> None:
     others = [file.pattern for file in source.instead.values()]
     if not named and not files and not others:
         raise DownloadError(f"{source.key} is part of the installation and takes no PATH; leave it out.")
-    accepted = path.name in named or any(path.match(pattern) for pattern in others)
+    patterns = [*others, *(file.pattern for file in files if file.optional)]
+    accepted = path.name in named or any(path.match(pattern) for pattern in patterns)
     if path.is_file() and not accepted and sum(not file.optional for file in files) != 1:
         given = [*(file.pattern for file in files if not file.optional), *others]
         wanted = ", ".join(given) or ", ".join(sorted(named))
