@@ -11,6 +11,7 @@ from loaders import (
     chebi,
     cl,
     diseases,
+    drkg,
     drug_targets,
     drugcentral,
     famplex,
@@ -23,6 +24,7 @@ from loaders import (
     liana,
     mondo,
     omnipath,
+    optimuskg,
     pathway_disease,
     primekg,
     signaling,
@@ -45,6 +47,8 @@ _MODULES: tuple[Loader, ...] = (
         hetionet,
         omnipath,
         primekg,
+        optimuskg,
+        drkg,
     ),  # from files that the user gives
 )
 

@@ -58,6 +58,7 @@ def csv_blocks(
     separator: str = ",",
     optional: Sequence[str] = (),
     codes: Sequence[str] = (),
+    header: bool = True,
 ) -> Iterator[tuple[int, pa.Table]]:
     """Yield (0-based number of its first row, some rows) of a delimited file; see `read_csv`.
 
@@ -65,11 +66,13 @@ def csv_blocks(
     ----------
     codes
         Columns with few distinct values, which come as dictionary codes.
+    header
+        Whether line 1 names the columns; ``columns`` are the names of all, in order, where it does not.
     """
     import pyarrow as pa
     import pyarrow.csv as pcsv
 
-    names = _header(path, separator)
+    names = _header(path, separator) if header else list(columns)
     found = {name: _found(path, name, (also or {}).get(name), names) for name in columns}
     found |= {name: name for name in optional if name in names}
     ragged: list[str] = []
@@ -89,9 +92,10 @@ def csv_blocks(
         newlines_in_values=separator == ",",
         invalid_row_handler=refuse,
     )
+    read = pcsv.ReadOptions(block_size=_BLOCK, column_names=None if header else names)
     first = 0
     try:
-        with pcsv.open_csv(path, pcsv.ReadOptions(block_size=_BLOCK), parse, convert) as reader:
+        with pcsv.open_csv(path, read, parse, convert) as reader:
             for batch in reader:
                 yield first, pa.Table.from_batches([batch]).rename_columns(list(found))
                 first += len(batch)

@@ -31,6 +31,8 @@ GIVEN = {
     "hetionet",
     "omnipath",
     "primekg",
+    "optimuskg",
+    "drkg",
 }  # any version of somebody's files; tests of their own
 FULL = [key for key in LOADERS if key not in DEMO and key not in GIVEN]
 _CACHE: dict[str, Parsed] = {}
