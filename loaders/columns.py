@@ -27,6 +27,8 @@ def read_csv(
     also: Mapping[str, str] | None = None,
     separator: str = ",",
     optional: Sequence[str] = (),
+    names: Sequence[str] = (),
+    quoted: bool | None = None,
 ) -> pa.Table:
     """Read columns of a delimited file as text; an empty cell is an empty text.
 
@@ -38,6 +40,10 @@ def read_csv(
         Other names that some of them go by.
     optional
         Columns that are read where they are there.
+    names
+        Names of all columns, where the file has no header.
+    quoted
+        Whether `"` quotes a field; by default only where commas separate.
 
     Raises
     ------
@@ -46,7 +52,10 @@ def read_csv(
     """
     import pyarrow as pa
 
-    blocks = [block for _, block in csv_blocks(path, columns, also, separator=separator, optional=optional)]
+    read = csv_blocks(
+        path, columns, also, separator=separator, optional=optional, names=names, quoted=quoted
+    )
+    blocks = [block for _, block in read]
     return pa.concat_tables(blocks)
 
 
@@ -59,6 +68,8 @@ def csv_blocks(
     optional: Sequence[str] = (),
     codes: Sequence[str] = (),
     header: bool = True,
+    names: Sequence[str] = (),
+    quoted: bool | None = None,
 ) -> Iterator[tuple[int, pa.Table]]:
     """Yield (0-based number of its first row, some rows) of a delimited file; see `read_csv`.
 
@@ -68,13 +79,19 @@ def csv_blocks(
         Columns with few distinct values, which come as dictionary codes.
     header
         Whether line 1 names the columns; ``columns`` are the names of all, in order, where it does not.
+    names
+        Names of all columns of a file without a header of which only some are read.
+    quoted
+        Whether `"` quotes a field; by default only where commas separate.
     """
     import pyarrow as pa
     import pyarrow.csv as pcsv
 
-    names = _header(path, separator) if header else list(columns)
-    found = {name: _found(path, name, (also or {}).get(name), names) for name in columns}
-    found |= {name: name for name in optional if name in names}
+    all_names = list(names) or (_header(path, separator) if header else list(columns))
+    has_header = header and not names
+    quotes = separator == "," if quoted is None else quoted
+    found = {name: _found(path, name, (also or {}).get(name), all_names) for name in columns}
+    found |= {name: name for name in optional if name in all_names}
     ragged: list[str] = []
 
     def refuse(row: Any) -> str:
@@ -88,11 +105,11 @@ def csv_blocks(
     )
     parse = pcsv.ParseOptions(
         delimiter=separator,
-        quote_char='"' if separator == "," else False,
-        newlines_in_values=separator == ",",
+        quote_char='"' if quotes else False,
+        newlines_in_values=quotes,
         invalid_row_handler=refuse,
     )
-    read = pcsv.ReadOptions(block_size=_BLOCK, column_names=None if header else names)
+    read = pcsv.ReadOptions(block_size=_BLOCK, column_names=None if has_header else all_names)
     first = 0
     try:
         with pcsv.open_csv(path, read, parse, convert) as reader:

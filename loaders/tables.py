@@ -20,6 +20,7 @@ Row = dict[str, Any]
 # Arrow types of the columns that are not text.
 _LISTS = frozenset(
     {"synonyms", "xrefs", "alias_symbols", "previous_symbols", "publications", "evidence", "complex"}
+    | {"subsets", "roles"}
 )
 _NUMBERS = {
     "sign": "int64",

@@ -84,6 +84,21 @@ def stored_edge_columns(verb: str) -> dict[str, str]:
     return {**schema("edges")["edge"]["computed"], **given}
 
 
+def node_required(label: str) -> list[str]:
+    """Columns that a node table of ``label`` must have."""
+    return [*schema("nodes")["entity"]["required"], *schema("nodes")["labels"][label].get("required", [])]
+
+
+def edge_required(verb: str) -> list[str]:
+    """Columns that an edge table of ``verb`` must have."""
+    return ["subject", "object", *schema("edges")["verbs"][verb].get("required", [])]
+
+
+def allowed_values(name: str) -> list[Any]:
+    """Values that a property of relationships may have; none listed: any of its type."""
+    return list(schema("edges")["edge"]["values"].get(name, []))
+
+
 def id_prefixes(label: str) -> list[str]:
     """Return the prefixes that ids of ``label`` may have."""
     return [*schema("nodes")["labels"][label]["prefixes"], *schema("nodes")["entity"]["cluster_prefixes"]]
@@ -125,8 +140,7 @@ def _check_nodes(table: NodeTable) -> None:
             f"{where}: label {table.label!r} is not allowed; schema/nodes.yaml has {', '.join(known)}."
         )
     rule = known[table.label]
-    required = [*schema("nodes")["entity"]["required"], *rule.get("required", [])]
-    _check_columns(where, table.data, node_columns(table.label), required, {})
+    _check_columns(where, table.data, node_columns(table.label), node_required(table.label), {})
     prefixes = "|".join(re.escape(p) for p in id_prefixes(table.label))
     allowed = f"an id of {table.label} starts with {' or '.join(p + ':' for p in rule['prefixes'])}"
     _check_pattern(where, table.data, "id", rf"^({prefixes}):\S+$", allowed)
@@ -151,8 +165,7 @@ def _check_edges(table: EdgeTable) -> None:
             f"{where}: {table.verb} from {pair[0]} to {pair[1]} is not allowed; allowed are {pairs}."
         )
     edge = schema("edges")["edge"]
-    required = ["subject", "object", *rule.get("required", [])]
-    _check_columns(where, table.data, edge_columns(table.verb), required, edge["values"])
+    _check_columns(where, table.data, edge_columns(table.verb), edge_required(table.verb), edge["values"])
     for end in ("subject", "object"):
         _check_pattern(where, table.data, end, _CURIE, "an id is a CURIE such as HGNC:3236")
 

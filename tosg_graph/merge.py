@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _IN_ORDER = ("labels", "sources")  # lists whose order says something: not sorted when united
+_NAMES = ("name", "symbol")  # of nodes; one that is only the id gives way
 _BATCH = 50_000  # nodes that are wide, with their texts, at a time
 
 SAME_ID = "same id as an earlier row"
@@ -412,8 +413,10 @@ def unite(kept: dict[str, Any], row: Mapping[str, Any], kinds: Mapping[str, str]
         ours, theirs = kept[name], row[name]
         if theirs is None or ours == theirs:
             continue
-        if ours is None:
+        if ours is None or (name in _NAMES and ours == kept["id"]):
             kept[name] = theirs
+        elif name in _NAMES and theirs == kept["id"]:
+            continue
         elif kind == "list":
             union = dict.fromkeys([*ours, *theirs])
             kept[name] = list(union) if name in _IN_ORDER else sorted(union)

