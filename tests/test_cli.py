@@ -31,6 +31,7 @@ COMMANDS = [
     ("db", "stop"),
     ("db", "status"),
     ("db", "console"),
+    ("kg", "counts"),
     ("kg", "releases"),
     ("load",),
     ("search",),

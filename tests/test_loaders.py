@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from loaders import LOADERS
+from loaders.mapping import Mapping
 from loaders.ontology import clean, final_replacement, read_terms, term_nodes
 from loaders.tables import arrow, edge_table, node_table, read_json, read_rows, read_text, split_list
 from tosg_graph.contract import check
@@ -34,7 +35,8 @@ GIVEN = {
     "optimuskg",
     "drkg",
 }  # any version of somebody's files; tests of their own
-FULL = [key for key in LOADERS if key not in DEMO and key not in GIVEN]
+MAPPED = [key for key, loader in LOADERS.items() if isinstance(loader, Mapping)]  # see test_shared_tables.py
+FULL = [key for key in LOADERS if key not in DEMO and key not in GIVEN and key not in MAPPED]
 _CACHE: dict[str, Parsed] = {}
 
 

@@ -103,6 +103,7 @@ def _check_path(source: Source, path: Path | None) -> None:
     named = {file.archive for file in source.files.values() if isinstance(file, PackageFile)}
     files = [file for file in source.files.values() if isinstance(file, UserFile | WebFile)]
     others = [file.pattern for file in source.instead.values()]
+    others += [pattern for file in source.files.values() if (pattern := _in_folder(file))]
     if not named and not files and not others:
         raise DownloadError(f"{source.key} is part of the installation and takes no PATH; leave it out.")
     patterns = [*others, *(file.pattern for file in files if file.optional)]
@@ -125,12 +126,14 @@ def _locate(
 ) -> Path | None:
     other = source.instead.get(name)
     if other is not None and path is not None:
-        if given := _given(source, other, path):
+        if given := _given(source, other.pattern, path):
             return given
         if isinstance(file, FactsFile):
             raise DownloadError(
                 f"{source.key}: {path} holds no file like {other.pattern}; give one, or no PATH for the installed one."
             )
+    if path is not None and (pattern := _in_folder(file)) and (given := _given(source, pattern, path)):
+        return given
     if isinstance(file, PackageFile):
         return _package_member(source, name, file, settings, path, show)
     if isinstance(file, InstalledFile):
@@ -307,7 +310,7 @@ def _facts(source: Source, file: FactsFile) -> Path:
 def _from_path(source: Source, file: UserFile | WebFile, path: Path) -> Path | None:
     if path.is_file() and not file.optional:
         return path
-    found = _given(source, file, path)
+    found = _given(source, file.pattern, path)
     if found is None and not file.optional:
         where = file.url if isinstance(file, WebFile) else file.homepage
         raise DownloadError(
@@ -316,14 +319,46 @@ def _from_path(source: Source, file: UserFile | WebFile, path: Path) -> Path | N
     return found
 
 
-def _given(source: Source, file: UserFile | WebFile, path: Path) -> Path | None:
-    """Return the one file at PATH that may be ``file``."""
+def _given(source: Source, pattern: str, path: Path) -> Path | None:
+    """Return the one file at PATH that is called like ``pattern``."""
     if path.is_file():
-        return path if path.match(file.pattern) else None
-    found = sorted(p for p in path.rglob(file.pattern) if p.is_file())
+        return path if path.match(pattern) else None
+    found = _lying(source, pattern, path)
     if len(found) > 1:
         raise DownloadError(
-            f"{source.key}: {path} holds {len(found)} files like {file.pattern} ({found[0].name}, "
+            f"{source.key}: {path} holds {len(found)} files like {pattern} ({found[0].name}, "
             f"{found[1].name}); give a folder with one of them."
         )
     return found[0] if found else None
+
+
+def _lying(source: Source, pattern: str, folder: Path) -> list[Path]:
+    """Files called like ``pattern``: the one of just that path, else those in a folder called like the source."""
+    direct = folder / pattern
+    if direct.is_file():
+        return [direct]
+    found = sorted(p for p in folder.rglob(pattern) if p.is_file())
+    return [p for p in found if source.key in p.relative_to(folder).parts[:-1]] or found
+
+
+def _in_folder(file: SourceFile) -> str | None:
+    return file.in_folder if isinstance(file, PackageFile | InstalledFile) else None
+
+
+def lies_in(source: Source, folder: Path) -> bool:
+    """Whether a folder holds every file of a source that is looked for in a folder, and there is one."""
+    patterns = [
+        [*((other.pattern,) if (other := source.instead.get(name)) else ()), *((own,) if own else ())]
+        for name, file in source.files.items()
+        if (own := _pattern(file)) or name in source.instead
+    ]
+    return bool(patterns) and all(any(_lying(source, p, folder) for p in either) for either in patterns)
+
+
+def _pattern(file: SourceFile) -> str | None:
+    """How a file may be called in a folder; None for optional files and those that only packages hold."""
+    if isinstance(file, UserFile | WebFile):
+        return None if file.optional else file.pattern
+    if isinstance(file, PackageFile) and file.in_folder is None:
+        return file.archive
+    return _in_folder(file)

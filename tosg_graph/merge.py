@@ -413,9 +413,9 @@ def unite(kept: dict[str, Any], row: Mapping[str, Any], kinds: Mapping[str, str]
         ours, theirs = kept[name], row[name]
         if theirs is None or ours == theirs:
             continue
-        if ours is None or (name in _NAMES and ours == kept["id"]):
+        if ours is None or (name in _NAMES and _is_only_id(ours, kept["id"])):
             kept[name] = theirs
-        elif name in _NAMES and theirs == kept["id"]:
+        elif name in _NAMES and _is_only_id(theirs, kept["id"]):
             continue
         elif kind == "list":
             union = dict.fromkeys([*ours, *theirs])
@@ -423,6 +423,10 @@ def unite(kept: dict[str, Any], row: Mapping[str, Any], kinds: Mapping[str, str]
         else:
             conflicts.append(name)
     return conflicts
+
+
+def _is_only_id(name: str, id_: str) -> bool:
+    return name == id_ or name == id_.partition(":")[2]
 
 
 def _count(

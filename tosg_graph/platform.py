@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from tosg_graph.summarize import Summary
     from tosg_graph.types import CellsLedger, LedgerLine, Selection, Source
 
-DEMO = "demo"  # the name that stands for every source of the demo graph
-
 
 def open(
     uri: str | None = None,
@@ -97,12 +95,15 @@ class Platform:
         newest: bool = False,
         announce: Callable[[str], None] | None = None,
     ) -> list[LedgerLine]:
-        """Load knowledge sources by key (``demo`` for all of the demo graph) and return the ledger.
+        """Load knowledge sources and return the ledger.
 
         Parameters
         ----------
+        keys
+            Keys; ``demo`` for all of the demo graph; ``all`` for every source whose files ``path`` holds; or the
+            path of a mapping YAML, see ``docs/your-own-table.md``.
         path
-            File or folder to read instead of fetching.
+            File or folder to read instead of fetching; several sources need a folder.
         options
             Choices that the sources ask for, such as ``{"min_score": "700"}``.
         newest
@@ -113,28 +114,38 @@ class Platform:
         Raises
         ------
         LoadError
-            If a key or an option is unknown, or ``path`` is given for more than one source.
+            If a key or an option is unknown, or ``path`` is one file and more than one source is named.
         """
-        from loaders import LOADERS
+        from tosg_graph import sources
         from tosg_graph.downloads import describe, fetch
         from tosg_graph.errors import LoadError
         from tosg_graph.load import load
 
-        wanted = _source_keys(keys)
-        if path is not None and len(wanted) > 1:
-            raise LoadError(f"PATH belongs to one source, {len(wanted)} were named. Load them one by one.")
-        chosen = _options({key: LOADERS[key].SOURCE for key in wanted}, options or {})
+        wanted = sources.named(keys, path)
+        if path is not None and path.is_file() and len(wanted) > 1:
+            raise LoadError(
+                f"{path.name} belongs to one source, {len(wanted)} were named. Give a folder, or load them one by one."
+            )
+        chosen = _options({key: loader.SOURCE for key, loader in wanted.items()}, options or {})
         parsed = []
-        for done, key in enumerate(wanted):
+        for done, (key, loader) in enumerate(wanted.items()):
             self.progress("Reading sources", done, len(wanted))
-            source = LOADERS[key].SOURCE
+            source, place = loader.SOURCE, sources.folder_of(loader, path)
             if announce is not None:
                 announce(terms_line(source))
-            files = fetch(source, self.settings, path=path, progress=self.progress, newest=newest)
-            tables = LOADERS[key].parse(files, **chosen[key])
-            parsed.append((replace(source, files_read=describe(files)), tables))
+            files = fetch(source, self.settings, path=place, progress=self.progress, newest=newest)
+            parsed.append((replace(source, files_read=describe(files)), loader.parse(files, **chosen[key])))
         self.progress("Reading sources", len(wanted), len(wanted))
         return load(self.graph, parsed, progress=self.progress)
+
+    def counts(self) -> list[pa.Table]:
+        """Count what the graph holds: entities by label, relationships by verb, genes that are connected.
+
+        A gene is connected if it has any relationship; an entity with two labels counts for both.
+        """
+        from tosg_graph.graph_counts import by_label, by_verb, connected_genes
+
+        return [by_label(self.graph), by_verb(self.graph), connected_genes(self.graph)]
 
     def releases(self) -> pa.Table:
         """List the releases of the graph, newest first: ``number``, ``id``, ``previous``, ``sources``."""
@@ -310,26 +321,6 @@ class Picked:
             strict=strict,
             progress=p.progress,
         )
-
-
-def _source_keys(keys: Sequence[str]) -> list[str]:
-    """Expand ``demo`` and check the others, in the order of ``LOADERS``."""
-    import difflib
-
-    from loaders import LOADERS
-    from tosg_graph.errors import LoadError
-
-    wanted: set[str] = set()
-    for key in keys:
-        if key == DEMO:
-            wanted |= {name for name, loader in LOADERS.items() if loader.SOURCE.in_demo}
-        elif key in LOADERS:
-            wanted.add(key)
-        else:
-            near = difflib.get_close_matches(key, [DEMO, *LOADERS], n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise LoadError(f"No source is called {key!r}.{hint} `tosg load --list` shows all.")
-    return [name for name in LOADERS if name in wanted]
 
 
 def _options(sources: Mapping[str, Source], given: Mapping[str, str]) -> dict[str, dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Commands that look at the knowledge graph as a whole: its releases and what changed between them."""
+"""Commands that look at the knowledge graph as a whole: its releases, what changed between them, its size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tosg_graph.cli.options import format_option, platform, server_options, writ
 
 @click.group()
 def kg() -> None:
-    """Look at the releases of the knowledge graph."""
+    """Look at the knowledge graph as a whole."""
 
 
 @kg.command("releases")
@@ -27,3 +27,17 @@ def releases(
     """
     with platform(uri, user, password, debug) as p:
         write_rows(p.releases(), format_, out)
+
+
+@kg.command("counts")
+@server_options
+def counts(uri: str | None, user: str | None, password: str | None, debug: bool) -> None:
+    """Count entities by label, relationships by verb, and the genes that have any relationship.
+
+    Example: tosg kg counts
+    """
+    from tosg_graph import show
+
+    with platform(uri, user, password, debug) as p:
+        for table in p.counts():
+            show.arrow(table)

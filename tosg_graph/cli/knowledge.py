@@ -41,9 +41,12 @@ def load(
     password: str | None,
     debug: bool,
 ) -> None:
-    """Load knowledge into the graph: one SOURCE or several, or `demo` for all of the demo graph.
+    """Load knowledge into the graph: SOURCE is a key, `demo`, `all`, or a mapping YAML of your own.
 
-    Example: tosg load hgnc wikipathways
+    `all` needs --path FOLDER and loads every source whose files the folder holds. After several sources, what the
+    graph holds is counted.
+
+    Examples: tosg load hgnc wikipathways; tosg load all --path my_folder; tosg load my_table.yaml
     """
     from tosg_graph import show
     from tosg_graph.platform import source_table
@@ -53,7 +56,7 @@ def load(
         show.table(list(rows[0]), (list(row.values()) for row in rows))
         return
     if not source:
-        raise click.UsageError("Name a source, or `demo`. `tosg load --list` shows all.")
+        raise click.UsageError("Name a source, `demo`, or a mapping YAML. `tosg load --list` shows all.")
     with platform(uri, user, password, debug) as p:
         lines = p.load(
             *source,
@@ -63,6 +66,8 @@ def load(
             announce=lambda line: click.echo(line, err=True),
         )
         show.load_ledger(lines)
+        for table in p.counts() if len({line.source for line in lines}) > 1 else ():
+            show.arrow(table)
 
 
 @click.command()

@@ -1,0 +1,3 @@
+// How many genes there are, and how many of them have any relationship.
+MATCH (g:Gene)
+RETURN count(g) AS genes, sum(CASE WHEN EXISTS { (g)--() } THEN 1 ELSE 0 END) AS connected

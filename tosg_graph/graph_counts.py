@@ -1,0 +1,45 @@
+"""How much the graph holds: entities by label, relationships by verb, genes that anything is said of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tosg_graph.contract import labels, verbs
+from tosg_graph.resources import cypher
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tosg_graph.graph import Graph
+
+
+def by_label(graph: Graph) -> pa.Table:
+    """Columns ``label`` and ``entities``, most first; an entity with two labels counts for both."""
+    import pyarrow as pa
+
+    rows = graph.rows(cypher("load_count_labels"))
+    found = sorted((-row["nodes"], row["label"]) for row in rows if row["label"] in labels())
+    return pa.table(
+        {
+            "label": pa.array([label for _, label in found], pa.string()),
+            "entities": pa.array([-count for count, _ in found], pa.int64()),
+        }
+    )
+
+
+def by_verb(graph: Graph) -> pa.Table:
+    """Columns ``verb`` and ``relationships``, most first."""
+    import pyarrow as pa
+
+    rows = graph.rows(cypher("count_verbs"), verbs=verbs())
+    return pa.table(
+        {
+            "verb": pa.array([row["verb"] for row in rows], pa.string()),
+            "relationships": pa.array([row["relationships"] for row in rows], pa.int64()),
+        }
+    )
+
+
+def connected_genes(graph: Graph) -> pa.Table:
+    """One row: ``genes``, and of them ``connected``, which have any relationship."""
+    return graph.columns(cypher("count_connected_genes"))

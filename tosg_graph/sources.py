@@ -1,0 +1,79 @@
+"""Which sources a load means: by key, by the names `demo` and `all`, or by a mapping YAML of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tosg_graph.errors import LoadError
+
+if TYPE_CHECKING:
+    from tosg_graph.types import Loader
+
+DEMO = "demo"  # every source of the demo graph
+ALL = "all"  # every source whose files PATH holds
+
+
+def named(names: Sequence[str], path: Path | None) -> dict[str, Loader]:
+    """Loaders in load order, the user's own last.
+
+    Parameters
+    ----------
+    names
+        Keys, `DEMO`, `ALL`, or paths of mapping YAMLs.
+    path
+        What the user gave as PATH; `ALL` needs a folder.
+
+    Raises
+    ------
+    LoadError
+        If a name is unknown, a key is taken, or no source has its files in the folder.
+    """
+    from loaders import LOADERS
+    from loaders.mapping import Mapping
+
+    wanted: set[str] = set()
+    own: dict[str, Loader] = {}
+    for name in names:
+        if name.endswith((".yaml", ".yml")):
+            mapping = Mapping(Path(name))
+            key = mapping.SOURCE.key
+            if key in LOADERS or key in own or key in (DEMO, ALL):
+                raise LoadError(f"{name}: key {key!r} is taken by another source; choose another.")
+            own[key] = mapping
+        elif name == DEMO:
+            wanted |= {key for key, loader in LOADERS.items() if loader.SOURCE.in_demo}
+        elif name == ALL:
+            wanted |= _lying_in(path)
+        elif name in LOADERS:
+            wanted.add(name)
+        else:
+            near = get_close_matches(name, [DEMO, ALL, *LOADERS], n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise LoadError(f"No source is called {name!r}.{hint} `tosg load --list` shows all.")
+    return {key: loader for key, loader in LOADERS.items() if key in wanted} | own
+
+
+def folder_of(loader: Loader, path: Path | None) -> Path | None:
+    """Where to look for a source's files: PATH, or beside the user's own mapping."""
+    from loaders import LOADERS
+    from loaders.mapping import Mapping
+
+    if path is None and isinstance(loader, Mapping) and loader.SOURCE.key not in LOADERS:
+        return loader.path.parent
+    return path
+
+
+def _lying_in(path: Path | None) -> set[str]:
+    """Keys of the sources of which a folder holds every file that a folder can hold."""
+    from loaders import LOADERS
+    from tosg_graph.downloads import lies_in
+
+    if path is None or not path.is_dir():
+        raise LoadError("`all` needs --path FOLDER: it loads every source whose files the folder holds.")
+    found = {key for key, loader in LOADERS.items() if lies_in(loader.SOURCE, path)}
+    if not found:
+        raise LoadError(f"{path} holds the files of no source; `docs/sources.md` says what they are called.")
+    return found
