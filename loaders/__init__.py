@@ -33,6 +33,7 @@ from loaders import (
     pathway_disease,
     primekg,
     signaling,
+    string,
     term_lists,
     uberon,
     uniprot,
@@ -57,6 +58,7 @@ _MODULES: tuple[Loader, ...] = (
         primekg,
         optimuskg,
         drkg,
+        string,
     ),  # from files that the user gives
 )
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 EXAMPLES_PER_REASON = 3
+_REJECTS_AT_A_TIME = 1 << 20
 
 
 @dataclass
@@ -146,24 +147,29 @@ def write_rejects(folder: Path, release: str, accounts: Sequence[TableAccount]) 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    parts = []
-    for account in accounts:
-        for rejects in account.rejects:
-            named = {name: pa.repeat(getattr(account, name), len(rejects)) for name in ("source", "table")}
-            parts.append(
-                pa.table(named | {name: rejects[name].cast(kind) for name, kind in _kinds().items()})
-            )
-    if not parts:
+    if not any(account.rejects for account in accounts):
         return None
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{release}.rejects.parquet"
     part = folder / f".{release}.{os.getpid()}.rejects.part"
+    schema = pa.schema({"source": pa.string(), "table": pa.string(), **_kinds()})
     try:
-        pq.write_table(pa.concat_tables(parts), part, compression="zstd")
+        with pq.ParquetWriter(part, schema, compression="zstd") as file:
+            for account in accounts:
+                for rejects in account.rejects:
+                    for batch in rejects.to_batches(max_chunksize=_REJECTS_AT_A_TIME):
+                        file.write_table(_named(account, batch))
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
     return path
+
+
+def _named(account: TableAccount, rejects: pa.RecordBatch) -> pa.Table:
+    import pyarrow as pa
+
+    named = {name: pa.repeat(getattr(account, name), len(rejects)) for name in ("source", "table")}
+    return pa.table(named | {name: rejects.column(name).cast(kind) for name, kind in _kinds().items()})
 
 
 def check_counts(expected: Mapping[str, int], found: Mapping[str, int]) -> None:
