@@ -28,6 +28,7 @@ from loaders import (
     kgx,
     liana,
     mondo,
+    omnicelltosg,
     omnipath,
     optimuskg,
     pathway_disease,
@@ -59,6 +60,7 @@ _MODULES: tuple[Loader, ...] = (
         optimuskg,
         drkg,
         string,
+        omnicelltosg,
     ),  # from files that the user gives
 )
 

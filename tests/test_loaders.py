@@ -35,6 +35,7 @@ GIVEN = {
     "optimuskg",
     "drkg",
     "string",
+    "omnicelltosg",
 }  # any version of somebody's files; tests of their own
 MAPPED = [key for key, loader in LOADERS.items() if isinstance(loader, Mapping)]  # see test_shared_tables.py
 FULL = [key for key in LOADERS if key not in DEMO and key not in GIVEN and key not in MAPPED]
