@@ -33,6 +33,7 @@ from loaders import (
     optimuskg,
     pathway_disease,
     primekg,
+    reactome,
     signaling,
     string,
     term_lists,
@@ -61,6 +62,7 @@ _MODULES: tuple[Loader, ...] = (
         drkg,
         string,
         omnicelltosg,
+        reactome,
     ),  # from files that the user gives
 )
 

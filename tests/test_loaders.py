@@ -36,6 +36,7 @@ GIVEN = {
     "drkg",
     "string",
     "omnicelltosg",
+    "reactome",
 }  # any version of somebody's files; tests of their own
 MAPPED = [key for key, loader in LOADERS.items() if isinstance(loader, Mapping)]  # see test_shared_tables.py
 FULL = [key for key in LOADERS if key not in DEMO and key not in GIVEN and key not in MAPPED]
