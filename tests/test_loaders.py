@@ -519,6 +519,29 @@ def test_other_species_repeated_members_and_trailing_tabs_in_a_gmt(tmp_path: Pat
     assert members.rejects == (Reject(3, "member", "TP53", "not an NCBI Gene id"),)
 
 
+def test_the_real_sets_of_many_species(shared_data: Path, tmp_path: Path) -> None:
+    path = shared_data / "kg/pathways/wikipathways.gmt.gz"
+    given = LOADERS["wikipathways"].parse({"gmt": path})
+    check(given)
+    pathways, members = table(given, "pathways"), table(given, "members")
+    assert (pathways.read, len(pathways.data), len(pathways.rejects)) == (1317, 299, 1018)
+    assert {r.reason for r in pathways.rejects} == {"not human"}
+    assert node(given, "pathways", "WIKIPATHWAYS:WP100")["revision"].startswith("r")
+    with gzip.open(path, "rt") as lines:
+        human = [x.rstrip("\n").split("\t") for x in lines if "%Homo sapiens\t" in x]
+    pairs = {(f"NCBIGene:{g}", f"WIKIPATHWAYS:{x[0].split('%')[2]}") for x in human for g in x[2:] if g}
+    stored = zip(members.data["subject"].to_pylist(), members.data["object"].to_pylist(), strict=True)
+    assert set(stored) == pairs
+
+
+def test_a_set_of_the_current_release_has_no_revision(tmp_path: Path) -> None:
+    gmt = tmp_path / "wikipathways-20260910-gmt-Homo_sapiens.gmt"
+    first = "A%WikiPathways_20260910%WP1%Homo sapiens\thttps://www.wikipathways.org/instance/WP1\t10\n"
+    gmt.write_text(first, encoding="utf-8")
+    found = node(LOADERS["wikipathways"].parse({"gmt": gmt}), "pathways", "WIKIPATHWAYS:WP1")
+    assert (found["revision"], found["url"]) == (None, "https://www.wikipathways.org/instance/WP1")
+
+
 @pytest.mark.parametrize("value", ["", "nan", "-3", "inf"])
 def test_an_impossible_affinity_is_refused(
     settings: Settings, shared_data: Path, tmp_path: Path, value: str
