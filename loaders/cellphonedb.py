@@ -11,7 +11,12 @@ from loaders.tables import Row, edge_table, node_table, read_rows, split_list
 from tosg_graph.types import EdgeTable, NodeTable, Parsed, Reject, Source, WebFile
 
 _HOME = "https://github.com/ventolab/cellphonedb-data"
-_DATA = "https://raw.githubusercontent.com/ventolab/cellphonedb-data/71ffa8a16338/data"
+_DATA = "https://raw.githubusercontent.com/ventolab/cellphonedb-data/71ffa8a163389913907d40993bec2821a111f64d/data"
+
+
+def _file(path: str, sha256: str) -> WebFile:
+    return WebFile(f"{_DATA}/{path}", f"{path.rpartition('/')[2]}*", sha256)
+
 
 SOURCE = Source(
     key="cellphonedb",
@@ -21,12 +26,23 @@ SOURCE = Source(
     homepage=_HOME,
     size_mb=1.0,
     files={
-        "genes": WebFile(f"{_DATA}/gene_input.csv", "gene_input.csv*"),
-        "proteins": WebFile(f"{_DATA}/protein_input.csv", "protein_input.csv*"),
-        "complexes": WebFile(f"{_DATA}/complex_input.csv", "complex_input.csv*"),
-        "interactions": WebFile(f"{_DATA}/interaction_input.csv", "interaction_input.csv*"),
-        "factors": WebFile(f"{_DATA}/transcription_factor_input.csv", "transcription_factor_input.csv*"),
-        "uniprot": WebFile(f"{_DATA}/sources/uniprot.tab", "uniprot.tab*"),
+        "genes": _file("gene_input.csv", "538fff62a77d9077e0307337552bed087817632da015c620f17666d088066623"),
+        "proteins": _file(
+            "protein_input.csv", "322f277963ca2fc879c97660eb1409478603a3d2d7442c6606bce79a45f14ae2"
+        ),
+        "complexes": _file(
+            "complex_input.csv", "c761b75f5438d5b23f9fefa5ddaac84acb127fe5dd72fe931d5c07d8a557b362"
+        ),
+        "interactions": _file(
+            "interaction_input.csv", "3cf0ceace45dcb42478f0e6a7be9a50104794eac68d731f7c82d4c13325175ab"
+        ),
+        "factors": _file(
+            "transcription_factor_input.csv",
+            "f91c295cdaf46ccef376ea524a8e5c8157ebf830cc2012f31059ab831ccf1ada",
+        ),
+        "uniprot": _file(
+            "sources/uniprot.tab", "29cb01d5f5cea889d0ca1722edc3f149d681ff83d73316beab706a1da9cf7904"
+        ),
     },
     in_demo=False,
     note="A small-molecule ligand is coded as a complex of the enzymes that make it, so its pairs name those.",

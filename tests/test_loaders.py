@@ -29,6 +29,8 @@ DEMO = [key for key, loader in LOADERS.items() if loader.SOURCE.in_demo]
 GIVEN = {
     "biomedgraphica",
     "kgx",
+    "obo",
+    "obograph",
     "hetionet",
     "omnipath",
     "primekg",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 DEMO = "demo"  # every source of the demo graph
 ALL = "all"  # every source whose files PATH holds
+_FORMATS = {"kgx", "obo", "obograph"}  # read anybody's files, so `ALL` never means them
 
 
 def named(names: Sequence[str], path: Path | None) -> dict[str, Loader]:
@@ -73,7 +74,7 @@ def _lying_in(path: Path | None) -> set[str]:
 
     if path is None or not path.is_dir():
         raise LoadError("`all` needs --path FOLDER: it loads every source whose files the folder holds.")
-    found = {key for key, loader in LOADERS.items() if lies_in(loader.SOURCE, path)}
+    found = {key for key, loader in LOADERS.items() if key not in _FORMATS and lies_in(loader.SOURCE, path)}
     if not found:
         raise LoadError(f"{path} holds the files of no source; `docs/sources.md` says what they are called.")
     return found
