@@ -72,7 +72,7 @@ class _Files:
         found = [c for rule in rules if rule.file == name for c in rule.columns()]
         for part in (p for rule in rules for value in rule.values() for p in value.parts):
             if part.lookup and part.lookup.file == name:
-                found += [part.lookup.key, part.lookup.value]
+                found += [part.lookup.key, part.lookup.value, *(name for name, _ in part.lookup.where)]
         return list(dict.fromkeys(found))
 
     def beside(self, lookup: Lookup) -> tuple[pa.Array, pa.Array]:
@@ -81,6 +81,8 @@ class _Files:
 
         if lookup not in self._lookups:
             rows = self.table(lookup.file)
+            for name, text in lookup.where:
+                rows = rows.filter(pa.compute.equal(column(rows, name), text))
             keys, values = column(rows, lookup.key), column(rows, lookup.value)
             pairs = pa.table({"key": keys, "value": values}).group_by(["key", "value"]).aggregate([])
             firsts = pairs.group_by("key").aggregate([("value", "min"), ("value", "count")])
@@ -245,7 +247,7 @@ def _select(rows: _Rows, files: _Files) -> None:
     """Reject rows that fail a condition; those on columns of the file first, for they say it better."""
     rule = rows.rule
     for condition in rule.where:
-        if condition.column not in rule.let:
+        if not {*condition.columns} & {*rule.let}:
             rows.drop(~_holds(condition, rows), condition.column, condition.reason)
     for name, value in rule.let.items():
         if name in rows.made_of:
@@ -256,7 +258,7 @@ def _select(rows: _Rows, files: _Files) -> None:
         rows.add(name, _texts(value, rows, files))
         rows.made_of[name] = _first_column(value)
     for condition in rule.where:
-        if condition.column in rule.let:
+        if {*condition.columns} & {*rule.let}:
             rows.drop(~_holds(condition, rows), condition.column, condition.reason)
 
 
@@ -268,9 +270,8 @@ def _holds(condition: Condition, rows: _Rows) -> Bools:
     allowed = condition.allowed
     if condition.test in ("is", "is_not"):
         among = pc.is_in(cells, value_set=pa.array(allowed, pa.string()))
-        for text in allowed:
-            if text.startswith("{") and text[1:-1] in rows.cells.column_names:  # another cell of the row
-                among = pc.or_(among, pc.equal(cells, column(rows.cells, text[1:-1])))
+        for other in condition.columns[1:]:
+            among = pc.or_(among, pc.equal(cells, column(rows.cells, other)))
         found: Bools = among.to_numpy(False)
         return found if condition.test == "is" else ~found
     if condition.test == "matches":

@@ -37,6 +37,7 @@ class Lookup:
     file: str
     key: str
     value: str
+    where: tuple[tuple[str, str], ...] = ()  # columns of that file, and what stands in them
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,13 @@ class Condition:
     test: str  # one of `_TESTS`
     allowed: tuple[str, ...]
     reason: str
+
+    @property
+    def columns(self) -> list[str]:
+        """The column, and those that it is compared with."""
+        if self.test not in ("is", "is_not"):
+            return [self.column]
+        return [self.column, *(m[1] for text in self.allowed if (m := COLUMN.fullmatch(text)))]
 
 
 @dataclass(frozen=True)
@@ -122,7 +130,7 @@ class TableRule:
     def columns(self) -> list[str]:
         """Columns of the file that are read."""
         found = [c for value in self.values() for part in value.parts for c in part.columns]
-        found += [condition.column for rule in self._rules() for condition in rule.where]
+        found += [c for rule in self._rules() for condition in rule.where for c in condition.columns]
         made = {name for rule in self._rules() for name in rule.let}
         return [c for c in dict.fromkeys(found) if c not in made]
 
@@ -412,8 +420,10 @@ class _Reader:
         self._dict(where, given, _VALUE, ("from",))
         lookup = None
         if "lookup" in given:
-            names = ("file", "key", "value")
-            lookup = Lookup(**self._dict(f"{where}, lookup", given["lookup"], names, names))
+            names, at = ("file", "key", "value"), f"{where}, lookup"
+            box = self._dict(at, given["lookup"], (*names, "where"), names)
+            only = self._dict(f"{at}, where", box.get("where", {}))
+            lookup = Lookup(box["file"], box["key"], box["value"], tuple(only.items()))
             self._known(where, "file", lookup.file, list(self.files))
         pattern = given.get("pattern")
         part = Part(

@@ -195,6 +195,25 @@ def test_a_lookup_finds_one_value_or_none(tmp_path: Path) -> None:
     assert rejects(genes) == [(2, "symbol", "B", reason), (4, "symbol", "D", reason)]
 
 
+def test_a_lookup_among_some_rows_and_a_comparison_with_what_it_found(tmp_path: Path) -> None:
+    (tmp_path / "names.tsv").write_text(
+        "id\tsymbol\tstatus\n1\tA\told\n1\tB\tlive\n2\tC\tlive\n", encoding="utf-8"
+    )
+    lookup = {"file": "names", "key": "id", "value": "symbol", "where": {"status": "live"}}
+    node = {
+        **GENES,
+        "let": {"symbol": {"from": "{id}", "lookup": lookup}},
+        "properties": {"name": "{symbol}"},
+    }
+    node["where"] = {"column": "alias", "is_not": "{symbol}", "reason": "the symbol itself"}
+    node["properties"] = {"name": "{symbol}", "alias_symbols": "{alias}"}
+    files = {"t": "t.tsv", "names": "names.tsv"}
+    (genes,) = parse(tmp_path, "id\talias\n1\tX\n1\tB\n2\tA\n", files=files, nodes=[node]).nodes
+    columns = ["name", "alias_symbols"]
+    assert [tuple(r.values()) for r in genes.data.select(columns).to_pylist()] == [("B", ["X"]), ("C", ["A"])]
+    assert rejects(genes) == [(2, "alias", "B", "the symbol itself")]
+
+
 def test_a_map_with_and_without_else(tmp_path: Path) -> None:
     rows = "id\tdisease\teffect\n1\tMONDO:1\tup\n2\tMONDO:1\tdown\n3\tMONDO:1\t?\n4\tMONDO:1\t\n"
     for otherwise, signs in ((None, [1, -1, None]), ("0", [1, -1, 0, None])):
