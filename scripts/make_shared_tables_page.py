@@ -35,7 +35,7 @@ def main(folder: Path) -> None:
         took = time.monotonic() - started
         counts = platform.counts()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # Linux says kilobytes
-    figures = f"{took:.0f} s from files to online with constraints and indexes; peak memory of the process {peak:.1f} GB."
+    figures = f"{took:.0f} s from files to online with constraints and indexes; the process took {peak:.1f} GB at most."
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     parts = [BEGIN, figures, sources(lines), rejects(lines), *map(of_arrow, counts), END]
