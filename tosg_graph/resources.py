@@ -45,3 +45,8 @@ def lock_text(name: str) -> str:
 def grammar(name: str) -> str:
     """Text of a grammar beside the program, e.g. ``cohort.lark``."""
     return (files("tosg_graph") / f"{name}.lark").read_text(encoding="utf-8")
+
+
+def web(name: str) -> str:
+    """Text of a file in ``web``, what Neo4j Browser is given."""
+    return (files("tosg_graph.web") / name).read_text(encoding="utf-8")

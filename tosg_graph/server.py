@@ -200,9 +200,10 @@ def browser_login(settings: Settings, address: ServerAddress) -> dict[str, str]:
     if settings.uri is None:
         password = str(Folders(settings.neo4j_home).password)
         return {
-            "browser": f"{address.http}?connectURL={address.uri.replace('//', f'//{USER}@')}",
+            "browser": f"{address.http}tosg/open.html?connectURL={address.uri.replace('//', f'//{USER}@')}",
             "user": address.user,
             "password in": password,
+            "guide": f"{address.http}tosg/guide.html",
         }
     host = urlsplit(address.uri).hostname or "localhost"
     secure = "+s" in urlsplit(address.uri).scheme

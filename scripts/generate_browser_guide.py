@@ -1,0 +1,13 @@
+"""Write the queries of Neo4j Browser's guide anew from ``cypher/queries``; tests compare the file with what this writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tosg_graph.browser import guide
+
+GUIDE = Path(__file__).parent.parent / "tosg_graph" / "web" / "guide.html"
+
+if __name__ == "__main__":
+    GUIDE.write_text(guide(), encoding="utf-8")
+    print(f"{GUIDE} written")
