@@ -1,4 +1,4 @@
-"""Write the queries of Neo4j Browser's guide anew from ``cypher/queries``; tests compare the file with what this writes."""
+"""Write the queries of Browser's guide anew from ``cypher/queries``; a test compares the file with what this writes."""
 
 from __future__ import annotations
 

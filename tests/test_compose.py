@@ -8,6 +8,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from tosg_graph import browser
 from tosg_graph.jars import locked_versions
 from tosg_graph.server_config import BOLT_PORT, HTTP_PORT, SAFETY
 
@@ -49,7 +50,9 @@ def test_there_is_an_import_folder_on_a_volume(service: dict[str, Any]) -> None:
 
 
 def test_no_other_setting_is_loosened(service: dict[str, Any]) -> None:
-    told = {k for k in service["environment"] if k.startswith("NEO4J_")}
+    told = {k for k in service["environment"] if k.startswith("NEO4J_")} - {
+        *map(setting, browser.settings(0))
+    }
     memory = {setting(f"server.memory.{n}") for n in ("heap.initial_size", "heap.max_size", "pagecache.size")}
     plain = {"NEO4J_AUTH", "NEO4J_PLUGINS", setting("server.jvm.additional")}
     assert told == {setting(name) for name in SAFETY} | memory | plain
@@ -57,6 +60,20 @@ def test_no_other_setting_is_loosened(service: dict[str, Any]) -> None:
 
 def test_ports_are_bound_to_loopback(service: dict[str, Any]) -> None:
     assert service["ports"] == [f"127.0.0.1:{port}:{port}" for port in (BOLT_PORT, HTTP_PORT)]
+
+
+def test_browser_gets_the_style_and_the_guide_of_the_local_server(
+    compose: dict[str, Any], service: dict[str, Any]
+) -> None:
+    files = compose["services"]["browser-files"]
+    address = files["ports"][0].removesuffix(":80")
+    told = {name: service["environment"][setting(name)] for name in browser.settings(0)}
+    assert told == {**browser.settings(0), "browser.post_connect_cmd": browser.commands(f"http://{address}")}
+    assert address.startswith("127.0.0.1:")
+    mounted = {v.split(":")[0] for v in files["volumes"]}
+    assert {f"./tosg_graph/web/{name}" for name in ("style.grass", "guide.html", "nginx.conf")} == mounted
+    assert all((ROOT / path).is_file() for path in mounted)
+    assert all(v.endswith(":ro") for v in files["volumes"])
 
 
 def test_a_password_is_required_and_none_is_written_down(service: dict[str, Any]) -> None:

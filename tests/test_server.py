@@ -220,7 +220,9 @@ def test_browser_is_served(own: Settings) -> None:
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address.http) as page:
         assert b"Neo4j Browser" in page.read()
     login = server.browser_login(own, address)
-    assert login["browser"] == f"{address.http}?connectURL={address.uri.replace('//', '//neo4j@')}"
+    assert (
+        login["browser"] == f"{address.http}tosg/open.html?connectURL={address.uri.replace('//', '//neo4j@')}"
+    )
     assert address.password not in str(login)
 
 

@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from tosg_graph.errors import QueryError
+from tosg_graph.errors import QueryError, TosgError
 from tosg_graph.query import CannedQuery, list_canned
 from tosg_graph.resources import cypher, schema, web
 
@@ -32,7 +32,7 @@ def settings(http: int) -> dict[str, str]:
 
 def commands(address: str) -> str:
     """What Browser does after a login, with the files at ``address``."""
-    return f"style {address}/style.grass; play {address}/guide.html"
+    return f"play {address}/guide.html; style {address}/style.grass"
 
 
 def pages() -> dict[str, bytes]:
@@ -102,6 +102,20 @@ def saved_queries() -> bytes:
             entry = zipfile.ZipInfo(f"tosg/{name}.cypher", (1980, 1, 1, 0, 0, 0))
             archive.writestr(entry, text)
     return content.getvalue()
+
+
+def write_saved_queries(path: Path) -> None:
+    """Write `saved_queries` to ``path``.
+
+    Raises
+    ------
+    TosgError
+        If it cannot be written.
+    """
+    try:
+        path.write_bytes(saved_queries())
+    except OSError as error:
+        raise TosgError(f"{path} cannot be written: {error.strerror}. Choose another file.") from error
 
 
 def guide() -> str:

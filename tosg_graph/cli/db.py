@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from tosg_graph.cli.options import (
@@ -56,14 +58,31 @@ def db_status(uri: str | None, user: str | None, password: str | None, debug: bo
 @db.command("console")
 @server_options
 @click.option("--no-open", is_flag=True, help="Only print the address.")
-def db_console(uri: str | None, user: str | None, password: str | None, debug: bool, no_open: bool) -> None:
-    """Open Neo4j Browser, and say how to log in."""
+@click.option(
+    "--save-queries",
+    "queries",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.zip",
+    help="Also write the saved queries, to drop onto the editor of any Browser.",
+)
+def db_console(
+    uri: str | None,
+    user: str | None,
+    password: str | None,
+    debug: bool,
+    no_open: bool,
+    queries: Path | None,
+) -> None:
+    """Open Neo4j Browser with our style, guide and saved queries, and say how to log in."""
     from tosg_graph import show
+    from tosg_graph.browser import write_saved_queries
     from tosg_graph.progress import progress
     from tosg_graph.server import browser_login, ensure_running
 
     with errors(debug):
         chosen = settings(uri, user, password)
+        if queries is not None:
+            write_saved_queries(queries)
         with progress() as bar:
             address = ensure_running(chosen, progress=bar)
         login = browser_login(chosen, address)
