@@ -28,6 +28,7 @@ NODES = "nodes.parquet"
 GENES = "genes.parquet"
 TOPOLOGY = "topology.safetensors"
 TEXT = "text.safetensors"
+FEATURES = "features.safetensors"  # only where features were asked for
 CELLS = "cells.parquet"
 DIAGNOSTICS = "diagnostics.json"
 SPLITS = ("train", "val", "test")

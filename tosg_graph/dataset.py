@@ -199,6 +199,34 @@ class TosgDataset(Dataset[Any]):
         return torch.from_numpy(np.array(self._text["mask"]))
 
     @cached_property
+    def features(self) -> dict[str, Tensor]:
+        """Name -> float32 ``(N, D)``: what was exported with ``--features``; zeros where `feature_masks` is False."""
+        return {name: torch.from_numpy(np.array(self._features[name])) for name in self._feature_names}
+
+    @cached_property
+    def feature_masks(self) -> dict[str, Tensor]:
+        """Name -> bool ``(N,)``: whether the node has a value."""
+        return {
+            name: torch.from_numpy(np.array(self._features[f"{name}.mask"])) for name in self._feature_names
+        }
+
+    @property
+    def _feature_names(self) -> list[str]:
+        return sorted(self.manifest.get("features", {}))
+
+    @cached_property
+    def _features(self) -> dict[str, NDArray[Any]]:
+        if not self._feature_names:
+            return {}
+        path = self._path(bundle.FEATURES)
+        found = bundle.map_tensors(path)
+        for name in self._feature_names:
+            if not {name, f"{name}.mask"} <= set(found):
+                raise BundleError(f"{path} lacks {name!r}. Export the bundle again.")
+            bundle.check_length(path, f"rows of {name}", len(found[name]), self.num_nodes)
+        return found
+
+    @cached_property
     def _text(self) -> dict[str, NDArray[Any]]:
         found = bundle.map_tensors(self._path(bundle.TEXT))
         bundle.check_length(self.folder / bundle.TEXT, "rows", len(found["embedding"]), self.num_nodes)

@@ -15,6 +15,7 @@
     ├── QueryError             Cypher is refused, wrong, or has no graph elements
     ├── ExportError            a bundle cannot be written
     ├── BundleError            a bundle cannot be read
+    ├── GdsError               an algorithm cannot be run on the graph
     └── EmbeddingError         text cannot be embedded
 
 A message names the thing, the value, the bound and the next step, in one line.
@@ -75,3 +76,7 @@ class BundleError(TosgError):
 
 class EmbeddingError(TosgError):
     """Text cannot be embedded with the chosen encoder."""
+
+
+class GdsError(TosgError):
+    """An algorithm cannot be run on the graph."""

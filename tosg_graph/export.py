@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from tosg_graph.abundance import AbundanceReader
     from tosg_graph.abundance_store import AbundanceStore
+    from tosg_graph.features import Feature
     from tosg_graph.graph import Graph
 
 SHARD_CELLS = 8192  # cells per file: bounds memory, and the number of scans of the store
@@ -53,6 +54,8 @@ class Measured:
         Float32 ``(N, D)`` vectors of the nodes, bool ``(N,)``, and the encoder's name.
     release
         Release of the graph.
+    features
+        Name -> values of the nodes, where asked for.
     """
 
     cells: pa.Table
@@ -63,6 +66,7 @@ class Measured:
     text_mask: NDArray[np.bool_]
     encoder: str
     release: str
+    features: Mapping[str, Feature] = field(default_factory=dict)
 
 
 def export(
@@ -75,6 +79,7 @@ def export(
     out: Path,
     seed: int = 0,
     strict: bool = False,
+    features: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Manifest:
     """Write the bundle of ``selection`` and the cohort ``cells`` to ``out``.
@@ -91,6 +96,8 @@ def export(
         Decides the split and the order of the cells, nothing else.
     strict
         Refuse cells without a label instead of leaving them out.
+    features
+        Numeric properties of the nodes, or runs of graph algorithms, to write along.
 
     Raises
     ------
@@ -109,7 +116,7 @@ def export(
     try:
         known = reader.cell_columns()
         _check_label_column(label, known)
-        measured = _measure(selection, graph, store, reader, version, cells)
+        measured = _measure(selection, graph, store, reader, version, cells, features)
         return write_bundle(
             selection,
             measured,
@@ -131,9 +138,11 @@ def _measure(
     reader: AbundanceReader,
     version: StoreVersion,
     expression: str,
+    features: Sequence[str],
 ) -> Measured:
     from tosg_graph.cohort import parse
     from tosg_graph.embeddings import DEFAULT_ENCODER, EmbeddingCache
+    from tosg_graph.features import node_features
     from tosg_graph.harmonise import term_expander
     from tosg_graph.release import graph_release
 
@@ -150,6 +159,7 @@ def _measure(
         text_mask=mask,
         encoder=DEFAULT_ENCODER,
         release=graph_release(graph),
+        features=node_features(graph, selection.nodes["id"].to_pylist(), features),
     )
 
 
@@ -180,6 +190,7 @@ def write_bundle(
         _write_graph(selection, genes, folder)
         text = {"embedding": measured.text.astype("float32", copy=False), "mask": measured.text_mask}
         bundle.write_tensors(text, folder / bundle.TEXT)
+        _write_features(measured.features, folder)
         bundle.write_table(cells, folder / bundle.CELLS)
         bundle.write_json(diagnostics, folder / bundle.DIAGNOSTICS)
         shards, total = _write_shards(cells, genes, measured.counts, folder, progress)
@@ -213,6 +224,8 @@ def write_bundle(
             "software": _software(),
             "files": bundle.checksums(folder),
         }
+        if measured.features:
+            content["features"] = {name: f.values.shape[1] for name, f in measured.features.items()}
         bundle.write_json(content, folder / bundle.MANIFEST)
     return Manifest(out, bundle.read_manifest(out))
 
@@ -343,6 +356,15 @@ def _write_graph(selection: Selection, genes: pa.Table, folder: Path) -> None:
             tensors[f"{name}.{attribute}"] = values.astype(np.float32)  # null is NaN
         bundle.write_table(table, folder / bundle.edge_file(key))
     bundle.write_tensors(tensors, folder / bundle.TOPOLOGY)
+
+
+def _write_features(features: Mapping[str, Feature], folder: Path) -> None:
+    tensors: dict[str, NDArray[Any]] = {}
+    for name, feature in features.items():
+        tensors[name] = feature.values
+        tensors[f"{name}.mask"] = feature.mask
+    if tensors:
+        bundle.write_tensors(tensors, folder / bundle.FEATURES)
 
 
 def _numeric(table: pa.Table) -> list[str]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tosg_graph.bundle import Manifest
     from tosg_graph.cells import ObsMapping
     from tosg_graph.embeddings import EmbedReport
+    from tosg_graph.gds import Run
     from tosg_graph.graph import Graph
     from tosg_graph.summarize import Summary
     from tosg_graph.types import CellsLedger, LedgerLine, Selection, Source
@@ -177,6 +178,22 @@ class Platform:
 
         return neighbourhood(self.graph, ids, hops=hops, cap=cap)
 
+    def gds(
+        self,
+        algorithm: str,
+        projection: str,
+        *,
+        name: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        top: int = 10,
+    ) -> Run:
+        """Run a graph algorithm and write its values to the nodes; see `tosg_graph.gds.run`."""
+        from tosg_graph.gds import run
+
+        return run(
+            self.graph, algorithm, projection, name=name, options=options, top=top, progress=self.progress
+        )
+
     # ----------------------------------------------------------------- cells
 
     def add_cells(
@@ -305,7 +322,15 @@ class Picked:
     selection: Selection
     cells: str
 
-    def export(self, out: str | Path, *, label: str, seed: int = 0, strict: bool = False) -> Manifest:
+    def export(
+        self,
+        out: str | Path,
+        *,
+        label: str,
+        seed: int = 0,
+        strict: bool = False,
+        features: Sequence[str] = (),
+    ) -> Manifest:
         """Write the bundle and return its manifest; see `tosg_graph.export.export`."""
         from tosg_graph.export import export
 
@@ -319,6 +344,7 @@ class Picked:
             out=Path(out),
             seed=seed,
             strict=strict,
+            features=features,
             progress=p.progress,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tosg_graph.cli import cells, db, kg, knowledge, questions
+from tosg_graph.cli import cells, db, gds, knowledge, questions
 from tosg_graph.cli.options import platform, server_options
 
 
@@ -37,6 +38,7 @@ for command in (
     cells.cohort,
     questions.query,
     questions.export,
+    gds.gds,
     demo,
 ):
     main.add_command(command)

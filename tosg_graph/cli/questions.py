@@ -89,6 +89,11 @@ def query(
 )
 @click.option("--seed", default=0, show_default=True, help="Split and order of the cells.")
 @click.option("--strict", is_flag=True, help="Refuse cells without the label instead of leaving them out.")
+@click.option(
+    "--features",
+    metavar="NAME[,NAME]",
+    help="Numeric node properties, or runs of `tosg gds`, to write along as tensors.",
+)
 @server_options
 def export(
     cypher: str,
@@ -99,6 +104,7 @@ def export(
     out: Path,
     seed: int,
     strict: bool,
+    features: str | None,
     uri: str | None,
     user: str | None,
     password: str | None,
@@ -113,5 +119,7 @@ def export(
 
     with platform(uri, user, password, debug) as p:
         picked = p.select(cypher, parse_parameters(parameters), cells=expression, induce=induce)
-        manifest = picked.export(out, label=label, seed=seed, strict=strict)
+        manifest = picked.export(
+            out, label=label, seed=seed, strict=strict, features=features.split(",") if features else ()
+        )
         show.facts(manifest.as_facts())

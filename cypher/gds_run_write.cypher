@@ -1,0 +1,2 @@
+MERGE (r:Run {id: $run.id})
+SET r = $run
