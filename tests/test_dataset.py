@@ -20,6 +20,7 @@ from tosg_graph import bundle
 from tosg_graph.dataset import TosgDataset
 from tosg_graph.errors import BundleError
 from tosg_graph.export import write_bundle
+from tosg_graph.features import Feature
 from tosg_graph.resources import schema
 
 with warnings.catch_warnings():
@@ -186,6 +187,35 @@ def test_data_objects_work_in_a_loader_of_pyg(folder: Path) -> None:
 
 
 # --------------------------------------------------------------------------- damage
+
+
+def test_features_come_back_as_they_were_given(tmp_path: Path) -> None:
+    # The value of node i in column d is 10 * i + d; node 2 has none.
+    grid = np.add.outer(10 * np.arange(7), np.arange(3)).astype(np.float32)
+    mask = np.arange(7) != 2
+    grid[2] = 0
+    one = Feature(np.full((7, 1), 0.5, np.float32), np.ones(7, np.bool_))
+    given = toy.measured(features={"fastrp": Feature(grid, mask), "pagerank": one})
+    out = tmp_path / "b"
+    write_bundle(toy.selection(), given, cohort="true", label="cell_type", out=out, seed=7)
+    found = TosgDataset(out)
+    assert found.manifest["features"] == {"fastrp": 3, "pagerank": 1}
+    assert set(found.manifest["files"]) - set(TosgDataset(GOLDEN).manifest["files"]) >= {
+        "features.safetensors"
+    }
+    assert found.features["fastrp"].numpy().tolist() == grid.tolist()
+    assert found.feature_masks["fastrp"].tolist() == mask.tolist()
+    assert found.features["pagerank"].dtype == torch.float32
+    assert (out / "nodes.parquet").read_bytes() == (GOLDEN / "nodes.parquet").read_bytes()
+    (out / "features.safetensors").unlink()
+    with pytest.raises(BundleError, match=r"features\.safetensors is missing"):
+        TosgDataset(out)
+
+
+def test_a_bundle_without_features_says_so_with_an_empty_dict(folder: Path) -> None:
+    assert TosgDataset(folder).features == {}
+    assert TosgDataset(folder).feature_masks == {}
+    assert not (folder / "features.safetensors").exists()
 
 
 def test_the_golden_bundle_of_version_1_can_be_read() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from tosg_graph.errors import QueryError, TosgError
 from tosg_graph.query import CannedQuery, list_canned
-from tosg_graph.resources import cypher, schema, web
+from tosg_graph.resources import cypher, web
 
 FOLDER = "browser/tosg"  # in the jar of Neo4j Browser, hence of its web address too
 HOSTS = "127.0.0.1,localhost"  # whence Browser may fetch a style or a guide; its own default names others
@@ -82,10 +82,9 @@ def _comment(path: Path) -> bytes:
 def drawn(canned: CannedQuery) -> str:
     """Canned question with its example filled in, as Cypher that Browser draws: no parameters, no vectors."""
     question = _filled(_body(canned.statement), _example(canned)).rstrip().replace("\n", "\n  ")
-    hidden = [schema("nodes")["text_vector"]["property"]]
     columns = "[" + ", ".join(_columns(canned)) + "]"
     drawing = _body(cypher("browser_draw")).replace("$columns", columns)
-    return f"CALL () {{\n  {question}\n}}\n{_filled(drawing, {'hidden': hidden})}"
+    return f"CALL () {{\n  {question}\n}}\n{drawing}"
 
 
 def table(canned: CannedQuery) -> str:
