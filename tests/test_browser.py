@@ -45,7 +45,10 @@ def luminance(colour: str) -> float:
 
 def test_every_label_and_verb_has_a_style_and_the_main_label_of_a_node_decides() -> None:
     # Later rules win in Browser; in the schema earlier labels do.
-    assert list(COLOURS) == ["Entity", *reversed(schema("nodes")["labels"]), "Source", "Release"]
+    expected = ["Entity", *reversed(schema("nodes")["labels"]), "Source", "Release"]
+    assert list(COLOURS) == expected, (
+        "give each label of schema/nodes.yaml a rule in tosg_graph/web/style.grass"
+    )
     assert {name for kind, name in STYLE if kind == "relationship"} == {"", *schema("edges")["verbs"]}
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tosg_graph.cli import cells, db, kg, knowledge, questions
-from tosg_graph.cli import cells, db, gds, knowledge, questions
+from tosg_graph.cli import cells, db, gds, kg, knowledge, questions
 from tosg_graph.cli.options import platform, server_options
 
 
