@@ -368,8 +368,10 @@ def _relations(path: Path, index: Mapping[str, _Index]) -> Iterator[EdgeTable]:
     resources = _Resources()
     good: dict[str, list[_Statements]] = {}
     bad: dict[str, list[pa.Table]] = {}
-    columns = ["From_ID", "To_ID", "Source", "Type"]
-    for first, rows in csv_blocks(path, columns, also, codes=("Source", "Type")):
+    columns, codes = ["From_ID", "To_ID", "Type"], ("Source", "Type")
+    for first, rows in csv_blocks(path, columns, also, optional=["Source"], codes=codes):
+        if "Source" not in rows.column_names:  # some builds of Conn leave it out
+            rows = rows.append_column("Source", pa.array([""] * len(rows)).dictionary_encode())
         kinds = rows["Type"].combine_chunks()
         for code, kind in enumerate(kinds.dictionary.to_pylist()):
             at = np.flatnonzero(kinds.indices.to_numpy() == code)

@@ -97,7 +97,7 @@ def csv_blocks(
         return "error"
 
     kinds = {found[name]: pa.string() for name in found}
-    kinds |= {found[name]: pa.dictionary(pa.int32(), pa.string()) for name in codes}
+    kinds |= {found[name]: pa.dictionary(pa.int32(), pa.string()) for name in codes if name in found}
     convert = pcsv.ConvertOptions(
         include_columns=list(found.values()), column_types=kinds, null_values=[], strings_can_be_null=False
     )

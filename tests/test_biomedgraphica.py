@@ -176,6 +176,43 @@ def test_conn_has_ids_of_its_own(tmp_path: Path) -> None:
     assert edges.rejects["reason"].to_pylist() == ["From_ID is not a Gene"]
 
 
+def test_conn_without_sources_is_stated_by_itself(tmp_path: Path) -> None:
+    relations = "BMGC_From_ID,BMGC_To_ID,Type\nBMGC_GN0001,BMGC_TS0001,Gene-Transcript\n"
+    write(tmp_path, "BioMedGraphica_Conn", {"Relation/BioMedGraphica_Conn_Relation.csv": relations})
+    edges = table(parse(tmp_path, "BioMedGraphica_Conn"), "gene-transcript")
+    assert edges.data["source"].to_pylist() == ["biomedgraphica"]
+
+
+def test_conn_of_the_generator_is_the_full_graph_under_its_own_numbers(
+    made: tuple[Path, bmg_files.Written], tmp_path: Path
+) -> None:
+    folder, _ = made
+    for path in folder.rglob("*.csv"):
+        renamed = tmp_path / str(path.relative_to(folder)).replace("BioMedGraphica_", "BioMedGraphica_Conn_")
+        renamed.parent.mkdir(parents=True, exist_ok=True)
+        text = path.read_text(encoding="utf-8").replace("BMG_", "BMGC_")
+        text = text.replace("BioMedGraphica_ID", "BioMedGraphica_Conn_ID").replace("From_ID", "BMGC_From_ID")
+        text = text.replace("To_ID", "BMGC_To_ID")
+        for kind in biomedgraphica.KINDS:
+            text = text.replace(f"BMGC_{kind}_Name", f"BMG_{kind}_Name")
+        renamed.write_text(text, encoding="utf-8")
+    full, conn = parse(folder), parse(tmp_path, "BioMedGraphica_Conn")
+    contract.check(conn)
+    assert [t.name for t in (*conn.nodes, *conn.edges)] == [t.name for t in (*full.nodes, *full.edges)]
+    for mine, theirs in zip((*conn.nodes, *conn.edges), (*full.nodes, *full.edges), strict=True):
+        assert (mine.read, mine.merged, len(mine.rejects)) == (
+            theirs.read,
+            theirs.merged,
+            len(theirs.rejects),
+        )
+        assert len(mine.data) == len(theirs.data)
+    for mine, theirs in zip(conn.nodes, full.nodes, strict=True):
+        own = [id_.replace("BMGC:", "BMG:") for id_ in mine.data["id"].to_pylist()]
+        assert own == theirs.data["id"].to_pylist()
+        assert all(i.startswith("BMGC:") for ids in mine.data["bmg_ids"].to_pylist() for i in ids)
+        assert mine.data["xrefs"].equals(theirs.data["xrefs"])
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
