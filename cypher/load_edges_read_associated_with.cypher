@@ -2,4 +2,4 @@
 // Stored properties of the ASSOCIATED_WITH relationships in $keys, one list per relationship.
 UNWIND $keys AS key
 MATCH (s)-[r:ASSOCIATED_WITH {edge_key: key}]->(o)
-RETURN collect([key, s.id, o.id, r.source, r.score, r.sign, r.publications, r.relation, r.negated, r.reference, r.evidence]) AS rows
+RETURN collect([key, s.id, o.id, r.source, r.score, r.sign, r.publications, r.relation, r.negated, r.licence, r.reference, r.evidence]) AS rows

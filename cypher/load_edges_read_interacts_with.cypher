@@ -2,4 +2,4 @@
 // Stored properties of the INTERACTS_WITH relationships in $keys, one list per relationship.
 UNWIND $keys AS key
 MATCH (s)-[r:INTERACTS_WITH {edge_key: key}]->(o)
-RETURN collect([key, s.id, o.id, r.source, r.score, r.sign, r.publications, r.relation, r.negated, r.method]) AS rows
+RETURN collect([key, s.id, o.id, r.source, r.score, r.sign, r.publications, r.relation, r.negated, r.licence, r.method]) AS rows

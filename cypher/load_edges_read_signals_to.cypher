@@ -2,4 +2,4 @@
 // Stored properties of the SIGNALS_TO relationships in $keys, one list per relationship.
 UNWIND $keys AS key
 MATCH (s)-[r:SIGNALS_TO {edge_key: key}]->(o)
-RETURN collect([key, s.id, o.id, r.source, r.score, r.sign, r.publications, r.relation, r.negated, r.resource]) AS rows
+RETURN collect([key, s.id, o.id, r.source, r.score, r.sign, r.publications, r.relation, r.negated, r.licence, r.resource]) AS rows

@@ -2,4 +2,4 @@
 // Stored properties of the TARGETS relationships in $keys, one list per relationship.
 UNWIND $keys AS key
 MATCH (s)-[r:TARGETS {edge_key: key}]->(o)
-RETURN collect([key, s.id, o.id, r.source, r.score, r.sign, r.publications, r.relation, r.negated, r.action, r.affinity_nm, r.reference]) AS rows
+RETURN collect([key, s.id, o.id, r.source, r.score, r.sign, r.publications, r.relation, r.negated, r.licence, r.action, r.affinity_nm, r.reference]) AS rows

@@ -2,4 +2,4 @@
 // Stored properties of the TRANSLATED_TO relationships in $keys, one list per relationship.
 UNWIND $keys AS key
 MATCH (s)-[r:TRANSLATED_TO {edge_key: key}]->(o)
-RETURN collect([key, s.id, o.id, r.source, r.score, r.sign, r.publications, r.relation, r.negated]) AS rows
+RETURN collect([key, s.id, o.id, r.source, r.score, r.sign, r.publications, r.relation, r.negated, r.licence]) AS rows

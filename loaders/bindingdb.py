@@ -16,7 +16,8 @@ SOURCE = Source(
     key="bindingdb",
     title="BindingDB affinities of drugs",
     version="2015 (dhimmel/bindingdb 28dc702)",
-    licence="CC-BY-3.0; rows from ChEMBL CC-BY-SA-3.0",
+    licence="CC-BY-3.0",
+    terms="Rows from ChEMBL are CC-BY-SA-3.0.",
     homepage=_HOME,
     size_mb=1.8,
     files={
@@ -29,6 +30,7 @@ SOURCE = Source(
         **FILES,
     },
     in_demo=False,
+    own_licences=True,
     note="A table of measurements, not of binders: values above 10 uM are rejected.",
 )
 
@@ -80,6 +82,7 @@ def parse(paths: dict[str, Path]) -> Parsed:
                     "subject": drug["id"],
                     "object": f"NCBIGene:{row['entrez_gene']}",
                     "affinity_nm": affinity,
+                    "licence": "CC-BY-SA-3.0" if "ChEMBL" in row["sources"] else None,
                     "reference": "; ".join(split_list(row["sources"], ",")),
                     "publications": [f"PMID:{p}" for p in split_list(row["pubmeds"], ",") if p.isdigit()],
                 }

@@ -29,8 +29,11 @@ SOURCE = Source(
         )
     },
     in_demo=False,
+    own_licences=True,
     note="`source` is hetionet for every edge; kinds without a verb of ours stay as `relation`.",
 )
+
+_NO_LICENCE = "NOASSERTION"  # the file leaves out the licence of what comes from a resource without one
 
 # Kind -> labels it may become, and how an identifier becomes an id.
 _KINDS: dict[str, tuple[list[str], str]] = {
@@ -81,6 +84,7 @@ def parse(paths: dict[str, Path]) -> Parsed:
         labels, _ = _KINDS.get(node["kind"], (["Pathway"] if node["kind"] == "Pathway" else [], ""))
         row: Row = {"id": _id(node["kind"], node["identifier"]), "name": node["name"]}
         row["description"] = node.get("data", {}).get("description", "")
+        row["licence"] = node.get("data", {}).get("license") or _NO_LICENCE
         found.node(number, labels, row, node["kind"])
     for number, edge in enumerate(content["edges"], start=1):
         (left, subject), (right, object_) = edge["source_id"], edge["target_id"]
@@ -88,6 +92,7 @@ def parse(paths: dict[str, Path]) -> Parsed:
         data = edge.get("data", {})
         row = {"subject": _id(left, subject), "object": _id(right, object_), **properties}
         row["publications"] = sorted(f"PMID:{p}" for p in data.get("pubmed_ids", ()))
+        row["licence"] = data.get("license") or _NO_LICENCE
         found.edge(number, verb, row, edge["kind"])
     return found.parsed()
 

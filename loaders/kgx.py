@@ -23,6 +23,7 @@ SOURCE = Source(
     size_mb=0.0,
     files={"nodes": UserFile("*nodes.*", _HOME), "edges": UserFile("*edges.*", _HOME)},
     in_demo=False,
+    own_licences=True,
     note="`source` of an edge is its primary knowledge source; predicates without a verb of ours stay as `relation`.",
 )
 
@@ -108,6 +109,8 @@ def parse(paths: dict[str, Path]) -> Parsed:
         node["xrefs"] = sorted({x for x in _list(row.get("xref")) if _is_curie(x)})
         if symbol := _text(row.get("symbol")):
             node["symbol"] = symbol
+        if licence := _text(row.get("license") or row.get("licence")):
+            node["licence"] = licence
         labels = _LABELS[best] if best else []
         if labels not in (["Gene"], ["Protein"], ["Gene", "Protein"]):
             node.pop("symbol", None)
@@ -118,6 +121,8 @@ def parse(paths: dict[str, Path]) -> Parsed:
         edge: Row = {"subject": _text(row["subject"]), "object": _text(row["object"]), **properties}
         edge["source"] = _stated_by(row)
         edge["publications"] = sorted(set(_list(row.get("publications"))))
+        if licence := _text(row.get("license") or row.get("licence")):
+            edge["licence"] = licence
         if _text(row.get("negated")).lower() == "true":
             edge["negated"] = True
         found.edge(number, verb, edge, predicate, turned=turned)

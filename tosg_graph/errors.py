@@ -9,6 +9,7 @@
     ├── ContractError          a table breaks schema/*.yaml
     ├── LedgerError            a load does not add up
     ├── LoadError              a source cannot be loaded
+    ├── LicenceError           a filter by source or licence cannot be used, or leaves nothing
     ├── CellsError             a cell file cannot be added
     ├── StoreError             the abundance store is damaged, locked or of another format
     ├── CohortError            a cohort expression is not in the grammar, or selects nothing
@@ -48,6 +49,10 @@ class LedgerError(TosgError):
 
 class LoadError(TosgError):
     """A knowledge source cannot be loaded."""
+
+
+class LicenceError(TosgError):
+    """A filter by source or licence cannot be used, or leaves nothing."""
 
 
 class CellsError(TosgError):

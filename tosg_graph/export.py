@@ -219,7 +219,7 @@ def write_bundle(
             "split_unit": diagnostics["split_unit"],
             "verdict": diagnostics["verdict"],
             "total_counts": total,
-            "dropped": [*unlabelled, *axis_dropped, *node_dropped],
+            "dropped": [*selection.left_out, *unlabelled, *axis_dropped, *node_dropped],
             "shards": shards,
             "software": _software(),
             "files": bundle.checksums(folder),

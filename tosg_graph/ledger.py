@@ -53,7 +53,7 @@ class TableAccount:
         """Count rows that are not loaded, and keep them for the file of rejects."""
         if not len(rejects):
             return
-        table = rejects if not isinstance(rejects, Sequence) else _as_table(rejects)
+        table = rejects if not isinstance(rejects, Sequence) else reject_table(rejects)
         self.rejected += len(table)
         self.rejects.append(table)
         for reason, count in _by_reason(table).items():
@@ -111,7 +111,8 @@ def open_account(table: NodeTable | EdgeTable) -> TableAccount:
     return account
 
 
-def _as_table(rejects: Sequence[Reject]) -> pa.Table:
+def reject_table(rejects: Sequence[Reject]) -> pa.Table:
+    """Rejects as an Arrow table, as `Rejects` allows."""
     import pyarrow as pa
 
     rows = [asdict(reject) for reject in rejects]

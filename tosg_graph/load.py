@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tosg_graph import contract, ledger, stated
+from tosg_graph import contract, ledger, licences, stated
 from tosg_graph.bulk_csv import write_edges, write_nodes
 from tosg_graph.errors import LoadError
 from tosg_graph.ids import IdResolver, fulltext_term
@@ -58,7 +58,11 @@ class _Work:
 
 
 def load(
-    graph: Graph, parsed: Sequence[tuple[Source, Parsed]], progress: Progress | None = None
+    graph: Graph,
+    parsed: Sequence[tuple[Source, Parsed]],
+    progress: Progress | None = None,
+    *,
+    skipped: Sequence[LedgerLine] = (),
 ) -> list[LedgerLine]:
     """Load sources into the graph.
 
@@ -73,6 +77,8 @@ def load(
         A connected graph.
     parsed
         Sources and their tables; where two state the same thing, the first in this order wins.
+    skipped
+        Lines of sources that were not read; they are kept at the end of the ledger.
 
     Returns
     -------
@@ -91,13 +97,14 @@ def load(
     show = progress or silent
     for _, tables in parsed:
         contract.check(tables)
+    parsed = [(source, licences.settled(source, tables)) for source, tables in parsed]
     with _only_one(graph.settings):
         is_empty = graph.rows(cypher("load_is_empty"))[0]["nodes"] == 0
         before = stored_release(graph)
         contents = [content_line(source, tables) for source, tables in parsed]
         # Somebody may have written in Browser since the last load; then every row is compared.
         untouched = before is not None and before["counts"] == _as_text(_counts(graph))
-        if before and untouched and (lines := _lines_of_same_load(parsed, contents, before)):
+        if before and untouched and (lines := _lines_of_same_load(parsed, contents, before, skipped)):
             return lines
         release = release_id(before["id"] if before else "", contents)
         work = _merge(graph, parsed, is_empty, show)
@@ -114,19 +121,23 @@ def load(
             expected = _upsert(graph, work, parsed, known, untouched, release, show)
         found = _counts(graph)
         ledger.check_counts(expected, found)
-        lines = [account.line() for account in work.in_order]
+        lines = [*(account.line() for account in work.in_order), *skipped]
         _record(graph, parsed, work, release, before, contents, lines, found)
         _keep_stated(graph, work, parsed, before, lines, release)
     return lines
 
 
 def _lines_of_same_load(
-    parsed: Sequence[tuple[Source, Parsed]], contents: Sequence[str], before: dict[str, Any]
+    parsed: Sequence[tuple[Source, Parsed]],
+    contents: Sequence[str],
+    before: dict[str, Any],
+    skipped: Sequence[LedgerLine],
 ) -> list[LedgerLine]:
     """Ledger of the newest release where it loaded just this; nothing has changed since."""
     tables = []
     for source, given in parsed:
         tables += [(source.key, t.name) for t in given.nodes] + [(source.key, t.name) for t in given.edges]
+    tables += [(line.source, line.table) for line in skipped]
     lines = ledger.from_json(before["ledger"])
     if not set(contents) <= set(before["contents"]) or [(x.source, x.table) for x in lines] != tables:
         return []
@@ -374,7 +385,7 @@ def _record(
     ledger.write(graph.settings.ledgers, release, lines)
     graph.write(
         cypher("load_release_write"),
-        sources=[_source_properties(source) for source, _ in parsed],
+        sources=[_source_properties(source, tables) for source, tables in parsed],
         resources=_resources(parsed, work),
         release={
             "id": release,
@@ -388,12 +399,13 @@ def _record(
     )
 
 
-def _source_properties(source: Source) -> dict[str, Any]:
+def _source_properties(source: Source, tables: Parsed) -> dict[str, Any]:
     return {
         "key": source.key,
         "title": source.title,
         "version": source.version,
         "licence": source.licence,
+        "licences": licences.own_licences(tables),
         "homepage": source.homepage,
         "knowledge_level": source.knowledge_level,
         "note": source.note,

@@ -94,6 +94,8 @@ class Platform:
         path: Path | None = None,
         options: Mapping[str, str] | None = None,
         newest: bool = False,
+        sources: Sequence[str] | None = None,
+        license_allow: Sequence[str] | None = None,
         announce: Callable[[str], None] | None = None,
     ) -> list[LedgerLine]:
         """Load knowledge sources and return the ledger.
@@ -109,6 +111,9 @@ class Platform:
             Choices that the sources ask for, such as ``{"min_score": "700"}``.
         newest
             Download again what lies at an address that always holds the newest release.
+        sources, license_allow
+            Load only what these sources (or resources that they carry) state, and what is under these licences; see
+            `tosg_graph.licences.Filter`. Other rows are rejected; a source without any is not read.
         announce
             Called with one line per source, before its files are read: version, licence, size and terms.
 
@@ -116,28 +121,40 @@ class Platform:
         ------
         LoadError
             If a key or an option is unknown, or ``path`` is one file and more than one source is named.
+        LicenceError
+            If the filter cannot be used, or nothing is allowed.
         """
-        from tosg_graph import sources
+        from loaders import LOADERS
+        from tosg_graph import sources as known
         from tosg_graph.downloads import describe, fetch
-        from tosg_graph.errors import LoadError
+        from tosg_graph.errors import LicenceError, LoadError
+        from tosg_graph.licences import filtered, make_filter, skipped
         from tosg_graph.load import load
 
-        wanted = sources.named(keys, path)
+        wanted = known.named(keys, path)
+        allowed = make_filter(sources, license_allow)
         if path is not None and path.is_file() and len(wanted) > 1:
             raise LoadError(
                 f"{path.name} belongs to one source, {len(wanted)} were named. Give a folder, or load them one by one."
             )
         chosen = _options({key: loader.SOURCE for key, loader in wanted.items()}, options or {})
-        parsed = []
+        tell = announce or (lambda _: None)
+        parsed, left_out = [], []
         for done, (key, loader) in enumerate(wanted.items()):
             self.progress("Reading sources", done, len(wanted))
-            source, place = loader.SOURCE, sources.folder_of(loader, path)
-            if announce is not None:
-                announce(terms_line(source))
+            source, place = loader.SOURCE, known.folder_of(loader, path)
+            tell(terms_line(source))
+            if line := skipped(allowed, source, {*LOADERS, *wanted}):
+                tell(f"{key}: skipped, {next(iter(line.reasons))}.")
+                left_out.append(line)
+                continue
             files = fetch(source, self.settings, path=place, progress=self.progress, newest=newest)
-            parsed.append((replace(source, files_read=describe(files)), loader.parse(files, **chosen[key])))
+            tables = loader.parse(files, **chosen[key])
+            parsed.append((replace(source, files_read=describe(files)), filtered(allowed, source, tables)))
         self.progress("Reading sources", len(wanted), len(wanted))
-        return load(self.graph, parsed, progress=self.progress)
+        if not parsed:
+            raise LicenceError(f"None of {', '.join(wanted)} is allowed by {allowed}; nothing was loaded.")
+        return load(self.graph, parsed, progress=self.progress, skipped=left_out)
 
     def counts(self) -> list[pa.Table]:
         """Count what the graph holds: entities by label, relationships by verb, genes that are connected.
@@ -260,6 +277,9 @@ class Platform:
         cells: str | None = None,
         limit: int = 10_000,
         timeout: float = 60.0,
+        sources: Sequence[str] | None = None,
+        license_allow: Sequence[str] | None = None,
+        notice: Callable[[str], None] | None = None,
     ) -> pa.Table:
         """Answer a Cypher question, or a canned one by name, as an Arrow table.
 
@@ -272,14 +292,21 @@ class Platform:
             Column of the cells table to group by.
         cells
             Cohort expression; all cells without it.
+        sources, license_allow
+            Keep to these sources and licences; see `tosg_graph.query.run`.
+        notice
+            Called with one line where such a filter left rows out.
 
         Raises
         ------
         QueryError
             If the query writes, is refused or fails.
+        LicenceError
+            If the filter cannot be used.
         CohortError
             If ``cells`` or ``by`` cannot be used.
         """
+        from tosg_graph.licences import make_filter
         from tosg_graph.query import run
 
         stats = list(abundance) if abundance else None
@@ -295,6 +322,8 @@ class Platform:
                 reader=reader,
                 limit=limit,
                 timeout=timeout,
+                allowed=make_filter(sources, license_allow),
+                notice=notice,
             )
         finally:
             if reader is not None:
@@ -307,11 +336,20 @@ class Platform:
         *,
         cells: str = "true",
         induce: bool = False,
+        sources: Sequence[str] | None = None,
+        license_allow: Sequence[str] | None = None,
     ) -> Picked:
-        """Pick a subgraph by Cypher and a cohort by expression; nothing is written until `Picked.export`."""
+        """Pick a subgraph by Cypher and a cohort by expression; nothing is written until `Picked.export`.
+
+        ``sources`` and ``license_allow`` leave out what is not stated by an allowed source or licence.
+        """
+        from tosg_graph.licences import allowed_in, make_filter, restrict
         from tosg_graph.selection import select
 
-        return Picked(self, select(self.graph, query, dict(parameters or {}), induce=induce), cells)
+        wanted = make_filter(sources, license_allow)
+        allowed = allowed_in(self.graph, wanted) if wanted else None
+        picked = select(self.graph, query, dict(parameters or {}), induce=induce)
+        return Picked(self, restrict(picked, allowed) if allowed else picked, cells)
 
 
 @dataclass(frozen=True)

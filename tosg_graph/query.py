@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph.errors import QueryError
-from tosg_graph.read_guard import check_reads_only
+from tosg_graph.licences import Allowed, Filter, allowed_in, allowed_rows
+from tosg_graph.read_guard import check_reads_only, parameter_names
 from tosg_graph.resources import canned_names, cypher, schema
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def run(
     reader: AbundanceReader | None = None,
     limit: int = 10_000,
     timeout: float = 60.0,
+    allowed: Filter | None = None,
+    notice: Callable[[str], None] | None = None,
 ) -> pa.Table:
     """Answer a question as one Arrow table.
 
@@ -86,12 +89,19 @@ def run(
         Most rows that the question itself may return.
     timeout
         Seconds that the server may work on it.
+    allowed
+        Sources and licences to keep to. A query that uses ``$sources`` gets the list of them; of any other, rows
+        with a graph element that is not allowed are left out. ``$sources`` is null without a filter.
+    notice
+        Told what was left out, in one line.
 
     Raises
     ------
     QueryError
         If the query is refused or fails, returns more than ``limit`` rows (nothing is cut off silently), or
         has no genes to join.
+    LicenceError
+        If the filter cannot be used, or the query returns plain values whose sources it cannot tell.
     CohortError
         If ``cells`` or ``by`` cannot be used.
     """
@@ -99,8 +109,14 @@ def run(
         raise QueryError(f"limit {limit} and timeout {timeout} must both be above zero.")
     _check_join(abundance, by, cells, reader)
     statement, given = _statement(cypher_or_name, parameters or {})
+    asks = _SOURCES in parameter_names(statement)
+    known = allowed_in(graph, allowed) if allowed else None
+    if asks:
+        given = _with_sources(given, known)
     check_reads_only(graph, statement, given)
     columns, rows = _read(graph, statement, given, limit, timeout)
+    if known:
+        rows = _kept(known, rows, asks, notice or (lambda _: None))
     answer = _table(graph, columns, rows)
     if not abundance or reader is None:
         return answer
@@ -157,7 +173,33 @@ def _statement(cypher_or_name: str, parameters: Mapping[str, Any]) -> tuple[str,
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise QueryError(f"No canned question is called {name!r}.{hint} `tosg query --list` shows all.")
     canned = _canned(name)
-    return canned.statement, {**_completed(canned, parameters), _SOURCES: None}
+    return canned.statement, _completed(canned, parameters)
+
+
+def _with_sources(given: Mapping[str, Any], known: Allowed | None) -> dict[str, Any]:
+    if known is None:
+        return {_SOURCES: None, **given}
+    if _SOURCES in given:
+        raise QueryError("--param sources and --sources or --license-allow cannot be used together.")
+    return {**given, _SOURCES: list(known.whole)}
+
+
+def _kept(
+    known: Allowed, rows: list[Sequence[Any]], asks: bool, notice: Callable[[str], None]
+) -> list[Sequence[Any]]:
+    """Rows that the filter lets through; a query that asked for ``$sources`` has looked after itself."""
+    if asks:
+        partly = sorted(known.keys - set(known.whole))
+        if partly:
+            notice(
+                f"$sources leaves out {', '.join(partly)}: some of their statements have a licence that is not "
+                "allowed. Return the elements themselves to see the others."
+            )
+        return rows
+    kept = allowed_rows(known, rows)
+    if len(kept) < len(rows):
+        notice(f"{len(rows) - len(kept):,} of {len(rows):,} rows left out: not allowed by {known.filter}.")
+    return kept
 
 
 def _completed(canned: CannedQuery, given: Mapping[str, Any]) -> dict[str, Any]:

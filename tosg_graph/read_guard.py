@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph.errors import QueryError
@@ -164,6 +165,12 @@ def _tokens(query: str) -> Iterator[str]:
             )
         else:
             yield text
+
+
+def parameter_names(query: str) -> set[str]:
+    """Names of the ``$parameters`` in a query; comments and strings hold none."""
+    tokens = list(_tokens(query))
+    return {name for sign, name in pairwise(tokens) if sign == "$"}
 
 
 def _dotted(tokens: Sequence[str], place: int) -> tuple[str, int]:

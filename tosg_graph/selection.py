@@ -38,7 +38,18 @@ READERS = 2  # sessions at a time: one is decoded here while the server prepares
 
 # Properties of relationships that take few different values: sent once per group instead of once per edge.
 GROUPED = frozenset(
-    {"source", "sign", "negated", "relation", "resource", "action", "kind", "method", "store_version"}
+    {
+        "source",
+        "sign",
+        "negated",
+        "relation",
+        "resource",
+        "action",
+        "kind",
+        "method",
+        "store_version",
+        "licence",
+    }
 )
 LISTED = 6  # slots of select_edges.cypher for the other properties
 

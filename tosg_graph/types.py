@@ -100,6 +100,7 @@ class Source:
     terms: str = ""  # what a user must accept or register for; one sentence, shown before the files are read
     options: tuple[SourceOption, ...] = ()
     instead: dict[str, WebFile] = field(default_factory=dict)  # what PATH may hold in place of one of `files`
+    own_licences: bool = False  # some of its rows have a licence of their own: their column `licence`
     files_read: tuple[str, ...] = ()  # what was read, one line per file with its sha256; filled in by a load
 
 
@@ -278,3 +279,4 @@ class Selection:
     query: str
     parameters: dict[str, object]
     induced: bool = False
+    left_out: tuple[dict[str, Any], ...] = ()  # by a filter; entries of the manifest's `dropped`

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from tosg_graph.cli.options import (
+    filter_options,
     format_option,
     parse_pairs,
     platform,
@@ -27,6 +28,7 @@ from tosg_graph.cli.options import (
     metavar="NAME=VALUE",
     help="A choice that a source asks for. Repeatable.",
 )
+@filter_options
 @click.option("--newest", is_flag=True, help="Fetch again what an address without a fixed version holds.")
 @click.option("--list", "list_", is_flag=True, help="Show source, version, licence and size of each.")
 @server_options
@@ -34,6 +36,8 @@ def load(
     source: tuple[str, ...],
     path: Path | None,
     options: tuple[str, ...],
+    sources: tuple[str, ...],
+    license_allow: tuple[str, ...],
     newest: bool,
     list_: bool,
     uri: str | None,
@@ -63,6 +67,8 @@ def load(
             path=path,
             options=parse_pairs("--option", options),
             newest=newest,
+            sources=sources,
+            license_allow=license_allow,
             announce=lambda line: click.echo(line, err=True),
         )
         show.load_ledger(lines)

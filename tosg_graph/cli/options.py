@@ -48,6 +48,20 @@ parameter_option = click.option(
     metavar="NAME=VALUE",
     help="A Cypher $parameter; numbers, true/false and JSON lists are recognised. Repeatable.",
 )
+filter_options = options(
+    click.option(
+        "--sources",
+        multiple=True,
+        metavar="A,B",
+        help="Keep to what these sources, or resources that they carry, state. Repeatable.",
+    ),
+    click.option(
+        "--license-allow",
+        multiple=True,
+        metavar="CC0-1.0,...",
+        help="Keep to these licences; CC-BY-* is any version of CC-BY. Repeatable.",
+    ),
+)
 format_option = click.option(
     "--format",
     "format_",

@@ -8,6 +8,7 @@ import click
 
 from tosg_graph.cli.options import (
     errors,
+    filter_options,
     format_option,
     parameter_option,
     parse_parameters,
@@ -26,6 +27,7 @@ from tosg_graph.cli.options import (
 )
 @click.option("--by", metavar="COLUMN", help="Group the cells by this column.")
 @click.option("--cells", metavar="EXPR", help="Only the cells of this cohort.")
+@filter_options
 @click.option("--limit", default=10_000, show_default=True, type=click.IntRange(1), help="Row cap.")
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds.")
 @format_option
@@ -38,6 +40,8 @@ def query(
     abundance: str | None,
     by: str | None,
     cells: str | None,
+    sources: tuple[str, ...],
+    license_allow: tuple[str, ...],
     limit: int,
     timeout: float,
     format_: str,
@@ -74,6 +78,9 @@ def query(
             cells=cells,
             limit=limit,
             timeout=timeout,
+            sources=sources,
+            license_allow=license_allow,
+            notice=lambda line: click.echo(line, err=True),
         )
         write_rows(rows, format_, out)
 
@@ -81,6 +88,7 @@ def query(
 @click.command()
 @click.option("--query", "cypher", required=True, metavar="CYPHER", help="What it returns is the subgraph.")
 @parameter_option
+@filter_options
 @click.option("--induce", is_flag=True, help="Add every relationship among the picked nodes.")
 @click.option("--cells", "expression", default="true", show_default=True, metavar="EXPR", help="The cohort.")
 @click.option("--label", required=True, metavar="COLUMN", help="Column of the cells that becomes the label.")
@@ -98,6 +106,8 @@ def query(
 def export(
     cypher: str,
     parameters: tuple[str, ...],
+    sources: tuple[str, ...],
+    license_allow: tuple[str, ...],
     induce: bool,
     expression: str,
     label: str,
@@ -118,7 +128,14 @@ def export(
     from tosg_graph import show
 
     with platform(uri, user, password, debug) as p:
-        picked = p.select(cypher, parse_parameters(parameters), cells=expression, induce=induce)
+        picked = p.select(
+            cypher,
+            parse_parameters(parameters),
+            cells=expression,
+            induce=induce,
+            sources=sources,
+            license_allow=license_allow,
+        )
         manifest = picked.export(
             out, label=label, seed=seed, strict=strict, features=features.split(",") if features else ()
         )
