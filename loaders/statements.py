@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from loaders.tables import Row, edge_table, node_table
+from loaders.tables import Row, arrow, edge_table, node_table
 from tosg_graph.contract import allows, edge_columns, id_prefixes
 from tosg_graph.types import EdgeTable, NodeTable, Parsed, Reject
 
@@ -72,7 +72,10 @@ class Statements:
 
     def _node_tables(self) -> Iterable[NodeTable]:
         for label, rows in sorted(self._nodes.items()):
-            yield node_table(self.source, label.lower(), label, rows, read=len(rows))
+            # Rows of one id meet in the load, which counts where their values differ; sorted, so that the order
+            # in the file does not decide which one stays.
+            ordered = sorted(rows, key=lambda row: (row["id"], repr(row)))
+            yield NodeTable(self.source, label.lower(), label, arrow(ordered, ("id", "name")), len(rows))
         if bad := self._bad_nodes:
             yield node_table(self.source, "nodes not loaded", "Disease", [], read=len(bad), rejects=bad)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import zlib
@@ -84,7 +85,10 @@ def read_rows(
             )
     wanted = [(name, names.index(name)) for name in columns]
     for row, (number, line) in enumerate(lines, start=1):
-        fields = split(line)
+        try:
+            fields = split(line)
+        except csv.Error as e:
+            raise LoadError(f"{path.name}: line {number} cannot be split into fields ({e}).") from e
         if len(fields) != len(names):
             raise LoadError(
                 f"{path.name}: line {number} has {len(fields)} fields, not {len(names)}; "
@@ -94,8 +98,6 @@ def read_rows(
 
 
 def _split_csv(line: str) -> list[str]:
-    import csv
-
     return next(csv.reader([line]), [])
 
 

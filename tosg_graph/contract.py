@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 _CURIE = r"^[A-Za-z][A-Za-z0-9_.-]*:\S+$"
 # The importer cannot carry these, and none of them belongs in a name: C0 controls except tab and line ends,
 # and the two non-characters that it takes for the end of a file.
+# Longer text is a fault of the file: the importer reads fields of 4 MiB at most, and an index takes a key of 8 kB
+# and terms of 32 kB.
+MOST_CHARACTERS = 1_000_000
+MOST_INDEXED = 2_000
+_INDEXED = frozenset({"id", "symbol", "xrefs", "subject", "object", "source"})
 _UNPRINTABLE = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x{fffe}\x{ffff}]"
 
 
@@ -236,11 +241,20 @@ def _check_values(where: str, data: pa.Table, name: str, kind: str, required: bo
         _refuse_first(
             where, data, name, pc.invert(pc.is_finite(column)), "a number is finite; leave unknown ones null"
         )
+    most = MOST_INDEXED if name in _INDEXED else MOST_CHARACTERS
+    too_long = f"text has at most {most:,} characters"
     if kind == "string":
+        bad = _where(column, lambda texts: pc.greater(pc.utf8_length(texts), most))
+        _refuse_first(where, data, name, bad, too_long)
         bad = _where(column, lambda texts: pc.match_substring_regex(texts, _UNPRINTABLE))
         _refuse_first(where, data, name, bad, "text has no control characters")
     if kind == "list":
         flat = pc.list_flatten(column)
+        long = pc.greater(pc.utf8_length(flat), most)
+        if pc.any(long).as_py():
+            at = pc.index(long, pa.scalar(True)).as_py()
+            row = pc.list_parent_indices(column)[at].as_py()
+            raise _violation(where, data, name, row, too_long, flat[at].as_py()[:100])
         bad = pc.match_substring_regex(flat, _UNPRINTABLE)
         reason = "text has no control characters"
         if name == "xrefs":
@@ -295,7 +309,8 @@ def _refuse_first(where: str, data: pa.Table, name: str, bad: pa.ChunkedArray, a
 def _violation(
     where: str, data: pa.Table, name: str, row: int, allowed: str, value: object = None
 ) -> ContractError:
-    shown = repr(value if value is not None else data[name][row].as_py())
+    given = value if value is not None else data[name][row].as_py()
+    shown = repr(given[:100] if isinstance(given, str) else given)
     if len(shown) > 80:
         shown = shown[:77] + "..."
     return ContractError(f"{where}: row {row + 1}, column {name!r}, value {shown}: {allowed}.")
