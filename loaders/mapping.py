@@ -272,6 +272,12 @@ class _Reader:
             knowledge_level=said["knowledge_level"],
             note=said["note"],
             terms=said["terms"],
+            own_licences=any(
+                "licence" in (table.get("properties") or {})
+                for kind in ("nodes", "edges")
+                for table in content.get(kind) or []
+                if isinstance(table, dict)
+            ),
         )
 
     def _file(self, where: str, name: str, given: Any, homepage: str) -> SourceFile:

@@ -79,7 +79,7 @@ def normal(text: str | None) -> str:
     only that of a package, is `UNKNOWN`.
     """
     text = text or ""
-    name = re.sub(r"\((?!>=)[^)]*\)", " ", re.split("[;,]", text)[0]).strip()
+    name = re.split("[;,]", re.sub(r"\((?!>=)[^)]*\)", " ", text))[0].strip()
     found = _one(name)
     rest = re.sub(r"package [A-Z]\S*", " ", text.replace(name, " ", 1))
     if re.search(r"\(package\b|own terms", text) or {_one(other) for other in _OTHERS.findall(rest)} - {
