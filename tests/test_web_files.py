@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -344,11 +345,12 @@ def test_a_path_may_be_an_archive(own: Settings, tmp_path: Path) -> None:
     assert fetch(wanted, own, path=given) == paths
 
 
-def test_every_address_is_an_https_address() -> None:
+def test_every_address_at_a_commit_is_pinned() -> None:
     for loader in LOADERS.values():
         for file in loader.SOURCE.files.values():
             if isinstance(file, WebFile):
                 assert file.url.startswith("https://"), file
+                assert file.sha256 or not re.search(r"/[0-9a-f]{10,40}/", file.url), file
 
 
 @pytest.mark.parametrize("key", ["drugcentral", "bindingdb"])

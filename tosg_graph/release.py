@@ -54,7 +54,8 @@ def release_id(previous: str, contents: Sequence[str]) -> str:
 def content_line(source: Source, parsed: Parsed) -> str:
     """Return key, version and the sha256 of what the source states about itself and of all its tables."""
     said = asdict(source)
-    del said["files"], said["size_mb"], said["in_demo"]  # how it was fetched, not what it says
+    for fetched in ("files", "files_read", "size_mb", "in_demo", "own_licences"):
+        del said[fetched]  # how it was read, not what it says
     digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
     for nodes in parsed.nodes:
         digest.update(f"\nnodes {nodes.name} {nodes.label}\n".encode())

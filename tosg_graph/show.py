@@ -49,7 +49,10 @@ def load_ledger(lines: Sequence[LedgerLine]) -> None:
         columns.append("retired")
     table(columns, ([getattr(x, column) for column in columns] for x in lines))
     rejected = [
-        (x.source, x.table, reason, count) for x in lines if x.rejected for reason, count in x.reasons.items()
+        (x.source, x.table, reason, count)
+        for x in lines
+        for reason, count in x.reasons.items()
+        if x.rejected or reason.startswith("conflicting")
     ]
     if rejected:
         table(("source", "table", "reason", "rows"), rejected, "Rows not loaded as they were")
