@@ -1,5 +1,5 @@
 // Which text each entity has now, and which text its vector was made of.
-MATCH (n:Entity)
-WHERE n.id IN $ids
-RETURN n.id AS id, n.text_sha AS text_sha, n.embedding_sha AS embedding_sha, n.embedding_encoder AS encoder
-ORDER BY n.id
+UNWIND $ids AS id
+MATCH (n:Entity {id: id})
+RETURN n.id AS id, n.text_sha AS text_sha, size(n.text) AS chars, n.embedding_sha AS embedding_sha,
+  n.embedding_encoder AS encoder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from tosg_graph.annotate import annotation_statements
 from tosg_graph.contract import load_statements, schema_statements
 
 FOLDER = Path(__file__).parent.parent / "cypher"
@@ -20,6 +21,7 @@ def generated() -> dict[str, str]:
         "schema_constraints": ";\n".join(constraints) + ";",
         "schema_indexes": ";\n".join(indexes) + ";",
         **load_statements(),
+        **annotation_statements(),
     }
     return {f"{name}.cypher": f"{MARK}{text}\n" for name, text in texts.items()}
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from tosg_graph.contract import schema_statements
 from tosg_graph.errors import QueryError
 from tosg_graph.graph import Graph
-from tosg_graph.search import lucene_terms, nearest_names, neighbourhood, search
+from tosg_graph.search import did_you_mean, lucene_terms, nearest_names, neighbourhood, note, search
 
 
 def hits(graph: Graph, text: str, **options: Any) -> list[dict[str, Any]]:
@@ -29,6 +30,17 @@ def hits(graph: Graph, text: str, **options: Any) -> list[dict[str, Any]]:
         ("T-lymphocyte", "CL:0000084"),
         ("alzheimer disease", "MONDO:0004975"),
         ("ibuprofen", "CHEBI:5855"),
+        ("hgnc:11362", "HGNC:11362"),  # prefixes are known in any case
+        ("ENSG00000115415", "HGNC:11362"),  # an accession says whose it is
+        ("P42224", "UniProtKB:P42224"),
+        ("IL-6", "HGNC:6018"),  # the symbol has no hyphen
+        ("TNFα", "HGNC:11892"),  # an alias, in Latin letters
+        ("IFN-γ", "HGNC:5438"),
+        ("TGFβ1", "HGNC:11766"),
+        ("interleukin-1 beta", "UniProtKB:P01584"),
+        ("NF-κB", "FPLX:NFkappaB"),
+        ("OR", "FPLX:OR"),  # an operator of Lucene
+        ("NOT", "HGNC:7981"),
     ],
 )
 def test_what_is_called_exactly_that_comes_first(demo_graph: Graph, text: str, id_: str) -> None:
@@ -82,20 +94,60 @@ def test_a_typo_is_answered_with_the_nearest_names(demo_graph: Graph) -> None:
         search(demo_graph, "ibuprofn", type="Drug")
 
 
+def test_a_typo_is_noticed_also_where_another_word_is_found(demo_graph: Graph) -> None:
+    found = search(demo_graph, "alzhiemer disease", type="Disease")
+    assert len(found) == 10
+    assert did_you_mean(found)[0] == "Alzheimer disease"
+    assert did_you_mean(search(demo_graph, "alzheimer disease")) == []
+    assert did_you_mean(search(demo_graph, "sugar lowering medicine target")) == []
+
+
+def test_symbols_that_are_words_or_operators_are_found(graph: Graph) -> None:
+    for statement in schema_statements():
+        graph.write(statement)
+    names = ["AND", "OR", "NOT", "IT", "WAS", "A", "TO"]
+    graph.write(
+        "CREATE (:Release {id: 'r', number: 1}) WITH 1 AS one UNWIND $names AS name "
+        "CREATE (:Entity:Gene {id: 'HGNC:' + name, name: name, symbol: name, text: 'Gene: ' + name})",
+        names=names,
+    )
+    graph.rows("CALL db.awaitIndexes(60)")
+    graph.write("CALL db.index.fulltext.awaitEventuallyConsistentIndexRefresh()")
+    for name in names:
+        for asked in (name, name.lower()):
+            assert hits(graph, asked)[0]["id"] == f"HGNC:{name}"
+    assert {hit["name"] for hit in hits(graph, "AND OR NOT")} == {"AND", "OR", "NOT"}
+
+
+def test_few_questions_are_asked_of_the_server(demo_graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    rows = Graph.rows
+    monkeypatch.setattr(Graph, "rows", lambda self, s, **given: asked.append(s) or rows(self, s, **given))
+    search(demo_graph, "interferon")
+    assert len(asked) <= 3
+
+
 def test_words_become_quoted_terms() -> None:
     assert lucene_terms("a b") == '"a b"^4 "a" "b"'
-    assert lucene_terms('x"y') == '"x\\"y"'
+    assert lucene_terms('x"y').endswith('"x\\"y"')
+    assert lucene_terms("TNFα") == '"tnf-alpha"^4 "tnf-α"^4 "tnfalpha"^4 "TNFα"'
+    assert lucene_terms("AND") == '"AND"'
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_meaning_counts_where_entities_are_embedded(demo_graph: Graph) -> None:
     from tosg_graph.embeddings import embed
+    from tosg_graph.encoders import DEFAULT_ENCODER
+    from tosg_graph.vector_index import graph_encoder
 
     text = "sugar lowering medicine target"
     query = "MATCH (p:Pathway) RETURN p ORDER BY p.id LIMIT 40"
     report = embed(demo_graph, query=query)
     assert report.entities == 40
+    made_by = graph_encoder(demo_graph)
+    assert made_by is not None
+    assert (made_by.name, made_by.dimension) == (DEFAULT_ENCODER, 384)
     demo_graph.rows("CALL db.awaitIndexes(60)")
     embedded = set(
         demo_graph.rows("MATCH (p:Pathway) WHERE p.text_embedding IS NOT NULL RETURN collect(p.id) AS ids")[
@@ -106,6 +158,11 @@ def test_meaning_counts_where_entities_are_embedded(demo_graph: Graph) -> None:
     # None of them shares a word with the question; the index is approximate, so a few may be missing.
     assert len(found & embedded) > 0.8 * len(embedded)
     assert embed(demo_graph, query=query).written == 0
+    demo_graph.write("MATCH (e:Encoder) SET e.imported = true")
+    try:
+        assert "words only" in note(search(demo_graph, "interferon"))
+    finally:
+        demo_graph.write("MATCH (e:Encoder) SET e.imported = false")
 
 
 def test_an_empty_graph_says_what_to_load(graph: Graph) -> None:

@@ -333,6 +333,7 @@ def _constraints() -> list[str]:
     found += [_unique(f"{_snake(label)}_id", f"(n:{label})", "n.id") for label in labels()]
     found += [_unique("source_key", "(n:Source)", "n.key"), _unique("release_id", "(n:Release)", "n.id")]
     found.append(_unique("retired_id", "(n:Retired)", "n.id"))
+    found.append(_unique("encoder_property", "(n:Encoder)", "n.property"))
     return found
 
 
@@ -346,7 +347,7 @@ def _indexes() -> list[str]:
         for label, rule in schema("nodes")["labels"].items()
         for name in rule.get("indexed", [])
     ]
-    names = "n.name, n.symbol, n.synonyms, n.full_name"
+    names = "n.name, n.symbol, n.synonyms, n.full_name, n.alias_symbols, n.previous_symbols"
     found.append(_fulltext("entity_names", names, "standard-no-stop-words"))
     found.append(_fulltext("entity_text", "n.text, n.description", "standard-no-stop-words"))
     # A range index on a list finds whole lists only; a full-text index whose analyzer keeps each element as
@@ -377,10 +378,10 @@ def load_statements() -> dict[str, str]:
 
     Labels, verbs and property names come from the schema, never from data.
     """
-    columns = [c for c in stored_node_columns() if c not in ("id", "text")]
+    columns = [c for c in stored_node_columns() if c not in ("id", "text", "text_sha")]
     found = {
         "load_nodes_read": (
-            "// Stored properties of the nodes in $ids, one list each; texts are compared by their hash.\n"
+            "// Stored properties of the nodes in $ids, one list each; texts follow from these.\n"
             "UNWIND $ids AS id\nMATCH (n:Entity {id: id})\n"
             f"RETURN collect([n.id, labels(n), {', '.join(f'n.{c}' for c in columns)}]) AS rows"
         )

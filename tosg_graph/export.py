@@ -141,14 +141,18 @@ def _measure(
     features: Sequence[str],
 ) -> Measured:
     from tosg_graph.cohort import parse
-    from tosg_graph.embeddings import DEFAULT_ENCODER, EmbeddingCache
+    from tosg_graph.embedding_cache import EmbeddingCache
+    from tosg_graph.encoders import DEFAULT_ENCODER
     from tosg_graph.features import node_features
     from tosg_graph.harmonise import term_expander
     from tosg_graph.release import graph_release
+    from tosg_graph.vector_index import graph_encoder
 
     cohort = parse(expression, reader.cell_columns())
     cells = reader.cells(cohort, term_expander(graph))
-    cache = EmbeddingCache.open(graph.settings.embeddings, DEFAULT_ENCODER)
+    made_by = graph_encoder(graph)
+    encoder = made_by.name if made_by else DEFAULT_ENCODER
+    cache = EmbeddingCache.open(graph.settings.embeddings, encoder)
     text, mask = cache.lookup([sha or "" for sha in selection.nodes["text_sha"].to_pylist()])
     return Measured(
         cells=cells,
@@ -157,7 +161,7 @@ def _measure(
         version=version,
         text=text,
         text_mask=mask,
-        encoder=DEFAULT_ENCODER,
+        encoder=encoder,
         release=graph_release(graph),
         features=node_features(graph, selection.nodes["id"].to_pylist(), features),
     )

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
     from tosg_graph.abundance import AbundanceReader
     from tosg_graph.abundance_store import AbundanceStore
+    from tosg_graph.annotate import AnnotateReport
     from tosg_graph.bundle import Manifest
     from tosg_graph.cells import ObsMapping
+    from tosg_graph.embedding_import import ImportReport
     from tosg_graph.embeddings import EmbedReport
     from tosg_graph.gds import Run
     from tosg_graph.graph import Graph
@@ -171,20 +173,59 @@ class Platform:
 
         return releases(self.graph)
 
+    def annotate(self, ids: Sequence[str] | None = None, *, query: str | None = None) -> AnnotateReport:
+        """Draw what the graph says around entities into their texts; of all, without ``ids`` and ``query``."""
+        from tosg_graph.annotate import annotate
+
+        if query is not None:
+            ids = self.select(query).selection.nodes["id"].to_pylist()
+        return annotate(self.graph, ids, progress=self.progress)
+
     def embed(
         self,
         ids: Sequence[str] | None = None,
         *,
         query: str | None = None,
         limit: int | None = None,
+        encoder: str | None = None,
+        replace: bool = False,
     ) -> EmbedReport:
-        """Embed the text of the entities named by ``ids`` or picked by ``query``; of all, without either."""
+        """Embed the text of the entities named by ``ids`` or picked by ``query``; of all, without either.
+
+        Parameters
+        ----------
+        encoder
+            Name or folder of a sentence-transformers model; without it the one that the graph's vectors are of.
+        replace
+            Remove the vectors of another encoder first.
+        """
         from tosg_graph.embeddings import embed
 
-        return embed(self.graph, ids=ids, query=query, limit=limit, progress=self.progress)
+        return embed(
+            self.graph,
+            ids=ids,
+            query=query,
+            limit=limit,
+            encoder=encoder,
+            replace=replace,
+            progress=self.progress,
+        )
+
+    def import_embeddings(
+        self, folder: str | Path, *, encoder: str, text: str = "name", replace: bool = False
+    ) -> ImportReport:
+        """Take vectors that were made elsewhere; see `tosg_graph.embedding_import.import_embeddings`."""
+        from tosg_graph.embedding_import import import_embeddings
+
+        return import_embeddings(
+            self.graph, Path(folder), encoder=encoder, text=text, replace=replace, progress=self.progress
+        )
 
     def search(self, text: str, *, limit: int = 10, type: str | None = None) -> pa.Table:
-        """Find entities by words and by meaning: columns ``type``, ``id``, ``name``, ``score``."""
+        """Find entities by words and by meaning: columns ``type``, ``id``, ``name``, ``score``.
+
+        `tosg_graph.search.did_you_mean` tells of a typo, `tosg_graph.search.note` of vectors that did not count.
+        """
         from tosg_graph.search import search
 
         return search(self.graph, text, limit=limit, type=type)

@@ -59,15 +59,15 @@ def entity_text(node: Mapping[str, Any]) -> str:
     """
     given = set(node["labels"])
     kind = ", ".join(label for label in type_labels() if label in given) or "Entity"
-    name = _clean(node.get("name")) or str(node["id"])
+    name = clean(node.get("name")) or str(node["id"])
     lines = [f"{kind}: {name}"]
-    symbol, full_name = _clean(node.get("symbol")), _clean(node.get("full_name"))
+    symbol, full_name = clean(node.get("symbol")), clean(node.get("full_name"))
     if symbol and symbol != name:
         lines.append(f"Symbol: {symbol}")
     if full_name and full_name != name:
         lines.append(f"Full name: {full_name}")
     for column, title in (("locus_type", "Locus type"), ("description", "Description")):
-        value = _clean(node.get(column))
+        value = clean(node.get(column))
         if value:
             lines.append(f"{title}: {value}")
     listed = (node.get(column) for column in ("synonyms", "alias_symbols", "previous_symbols"))
@@ -184,12 +184,13 @@ def text_sha(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def _clean(value: object) -> str:
+def clean(value: object) -> str:
+    """Value as text: NFC, runs of white space as one space; empty for None."""
     return " ".join(unicodedata.normalize("NFC", str(value)).split()) if value is not None else ""
 
 
 def _distinct(lists: Iterable[Iterable[str] | None]) -> set[str]:
-    return {_clean(value) for values in lists for value in values or ()} - {""}
+    return {clean(value) for values in lists for value in values or ()} - {""}
 
 
 def _cut(text: str) -> str:

@@ -16,7 +16,7 @@ from tosg_graph.contract import stored_edge_columns, stored_node_columns
 from tosg_graph.ledger import TableAccount
 from tosg_graph.merge import COLLISION, MergedEdges, MergedNodes, unite
 from tosg_graph.resources import cypher
-from tosg_graph.text import entity_text, text_sha
+from tosg_graph.text import TEXT_COLUMNS, entity_text, text_sha
 from tosg_graph.types import Reject
 
 if TYPE_CHECKING:
@@ -78,10 +78,13 @@ def upsert_nodes(
             changes = {
                 name: new[name]
                 for name in new
-                if name != "labels" and (old is None or new[name] != old.get(name))
+                if name not in ("labels", "text", "text_sha") and (old is None or new[name] != old.get(name))
             }
-            if old is not None and not labels and not (changes.keys() - {"text"}):
+            if old is not None and not labels and not changes:
                 continue
+            if old is None or labels or not changes.keys().isdisjoint(TEXT_COLUMNS):
+                # Its own lines: what was drawn from the graph comes back when it is annotated again.
+                changes |= {"text": new["text"], "text_sha": new["text_sha"], "annotated": None}
             status[places[start + offset]] = CREATED if old is None else UPDATED
             added.update(labels if old is not None else [*labels, "Entity"])
             writes.append([row["id"], labels, {**changes, "release": release}])
@@ -100,7 +103,7 @@ def _batches(nodes: MergedNodes, which: npt.NDArray[np.bool_]) -> Iterator[list[
 
 
 def _stored_nodes(graph: Graph, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    columns = [name for name in stored_node_columns() if name not in ("id", "text")]
+    columns = [name for name in stored_node_columns() if name not in ("id", "text", "text_sha")]
     found = graph.rows(cypher("load_nodes_read"), ids=list(ids))[0]["rows"]
     return {row[0]: dict(zip(("id", "labels", *columns), row, strict=True)) for row in found}
 

@@ -32,6 +32,7 @@ for command in (
     kg.kg,
     knowledge.load,
     knowledge.search,
+    knowledge.annotate,
     knowledge.embed,
     cells.cells,
     cells.cohort,

@@ -110,27 +110,84 @@ def search(
 
     Examples: tosg search "interferon response"; tosg search STAT1 --limit 1 --hops 1
     """
+    from tosg_graph.search import did_you_mean, note
+
     with platform(uri, user, password, debug) as p:
         found = p.search(text, limit=limit, type=type_)
+        if near := did_you_mean(found):
+            click.echo(f"Did you mean {' or '.join(map(repr, near))}?", err=True)
+        if said := note(found):
+            click.echo(said, err=True)
         if hops:
             found = p.neighbourhood(found["id"].to_pylist(), hops=hops, cap=cap)
         write_rows(found, format_, out)
 
 
 @click.command()
-@click.option("--query", help="Cypher that returns the entities to embed; all without it.")
-@click.option("--limit", type=click.IntRange(1), help="At most this many.")
+@click.option("--query", help="Cypher that returns the entities to annotate; all without it.")
 @server_options
-def embed(
-    query: str | None, limit: int | None, uri: str | None, user: str | None, password: str | None, debug: bool
-) -> None:
-    """Embed the text of entities; can be interrupted and goes on where it was.
+def annotate(query: str | None, uri: str | None, user: str | None, password: str | None, debug: bool) -> None:
+    """Draw functions, locations, pathways, diseases, drugs ... from the graph into the texts of entities.
 
-    Example: tosg embed --query "MATCH (p:Pathway) RETURN p"
+    Example: tosg annotate --query "MATCH (g:Gene)-[:PARTICIPATES_IN]->(:Pathway) RETURN g"
     """
     from dataclasses import asdict
 
     from tosg_graph import show
 
     with platform(uri, user, password, debug) as p:
-        show.facts(asdict(p.embed(query=query, limit=limit)))
+        show.facts(asdict(p.annotate(query=query)))
+
+
+@click.command()
+@click.option("--query", help="Cypher that returns the entities to embed; all without it.")
+@click.option("--limit", type=click.IntRange(1), help="At most this many.")
+@click.option(
+    "--encoder",
+    metavar="NAME",
+    help="A sentence-transformers model: a folder or a name; of --import, what the vectors are called.",
+)
+@click.option("--replace", is_flag=True, help="Remove the vectors of another encoder first.")
+@click.option(
+    "--import",
+    "import_",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Take the vectors of an OmniCellTOSG folder instead of making some.",
+)
+@click.option(
+    "--text",
+    type=click.Choice(["name", "desc", "bio"]),
+    help="Of --import: which of its vectors [default: name].",
+)
+@server_options
+def embed(
+    query: str | None,
+    limit: int | None,
+    encoder: str | None,
+    replace: bool,
+    import_: Path | None,
+    text: str | None,
+    uri: str | None,
+    user: str | None,
+    password: str | None,
+    debug: bool,
+) -> None:
+    """Annotate and embed the text of entities; can be interrupted and goes on where it was.
+
+    Examples: tosg embed --query "MATCH (p:Pathway) RETURN p"; tosg embed --import FOLDER --encoder biobert
+    """
+    from dataclasses import asdict
+
+    from tosg_graph import show
+
+    if text and not import_:
+        raise click.UsageError("--text goes with --import.")
+    if import_ and (query or limit or not encoder):
+        raise click.UsageError("--import goes with --encoder NAME, and without --query and --limit.")
+    with platform(uri, user, password, debug) as p:
+        if import_ and encoder:
+            imported = p.import_embeddings(import_, encoder=encoder, text=text or "name", replace=replace)
+            show.facts(asdict(imported))
+            return
+        show.facts(asdict(p.embed(query=query, limit=limit, encoder=encoder, replace=replace)))

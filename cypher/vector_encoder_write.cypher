@@ -1,0 +1,2 @@
+MERGE (e:Encoder {property: 'text_embedding'})
+SET e += $encoder

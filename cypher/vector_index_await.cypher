@@ -1,0 +1,1 @@
+CALL db.awaitIndex('entity_text_vec', 300)
