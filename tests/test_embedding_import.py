@@ -37,10 +37,10 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def world(graph: Graph, tmp_path: Path) -> Iterator[Graph]:
     graph.write(
-        "CREATE (:Entity:Transcript {id: 'T:0', name: 't0', bmg_ids: ['BMG_TS0', 'BMG_TS99']}), "
-        "(:Entity:Transcript {id: 'T:1', name: 't1', bmg_ids: ['BMG_PT4', 'BMG_TS1']}), "
-        "(:Entity:Protein {id: 'P:5', name: 'p5', bmg_ids: ['BMG_PT5']}), "
-        "(:Entity:Protein {id: 'P:6', name: 'p6', bmg_ids: ['BMG_PT6']}), (:Entity:Gene {id: 'G:7', name: 'g'})"
+        "CREATE (:Entity:Transcript {id: 'T:0', name: 't0', bmg_ids: ['BMG:TS0', 'BMG:TS99']}), "
+        "(:Entity:Transcript {id: 'T:1', name: 't1', bmg_ids: ['BMG:PT4', 'BMG:TS1']}), "
+        "(:Entity:Protein {id: 'P:5', name: 'p5', bmg_ids: ['BMG:PT5']}), "
+        "(:Entity:Protein {id: 'P:6', name: 'p6', bmg_ids: ['BMG:PT6']}), (:Entity:Gene {id: 'G:7', name: 'g'})"
     )
     before = graph.settings
     graph.settings = replace(before, home=tmp_path / "home")

@@ -53,7 +53,7 @@ def test_the_example_of_the_page_answers(
         exec(compile(code, str(PAGE), "exec"), names)
     finally:
         graph.settings = before
-    assert [item.metadata["id"] for item in names["hits"]][0] == "REACT:R1"
+    assert next(item.metadata["id"] for item in names["hits"]) == "REACT:R1"
     assert {item.metadata["id"] for item in names["hits"]} == set(PATHWAYS)
     assert names["hits"][0].content == "Pathway: Type II interferon signaling\nGenes: IFNG"
     assert {"UniProtKB:P01579", "REACT:R1"} <= {item.metadata["id"] for item in names["both"]}

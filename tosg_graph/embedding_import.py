@@ -119,6 +119,7 @@ def import_embeddings(
 def _row_ids(path: Path) -> pa.Array:
     """Ids of the rows, in the file's order."""
     import pyarrow as pa
+    import pyarrow.compute as pc
     from pyarrow import csv
 
     try:
@@ -130,7 +131,8 @@ def _row_ids(path: Path) -> pa.Array:
         raise EmbeddingError(
             f"{path} has the columns {', '.join(table.column_names)}; one called {' or '.join(_ID_COLUMNS)} is needed."
         )
-    return table[columns[0]].cast(pa.string()).combine_chunks()
+    given = table[columns[0]].cast(pa.string()).combine_chunks()
+    return pc.replace_substring_regex(given, "^(BMGC?)_", r"\1:")  # as CURIEs, which is what the graph has
 
 
 def _open_vectors(path: Path, rows: int) -> NDArray[np.floating[Any]]:
