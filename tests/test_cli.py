@@ -35,6 +35,7 @@ COMMANDS = [
     ("kg", "releases"),
     ("load",),
     ("search",),
+    ("annotate",),
     ("embed",),
     ("cells", "add"),
     ("cells", "list"),

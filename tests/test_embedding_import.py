@@ -61,8 +61,8 @@ def test_each_vector_lands_on_the_entity_its_row_names(world: Graph, folder: Pat
     assert (report.written, report.dimension, report.encoder) == (3, 6, "their/model")
     assert Path(report.unmatched_list).read_text().splitlines() == [
         '"row","id"',
-        '3,"BMG_TS2"',
-        '4,"BMG_PT,3"',
+        '3,"BMG:TS2"',
+        '4,"BMG:PT,3"',
     ]
     rows = vectors()
     assert stored(world) == {"T:0": list(rows[0]), "T:1": list(rows[1]), "P:5": list(rows[5])}

@@ -12,6 +12,7 @@ import pytest
 import tosg_graph as tg
 from tosg_graph.contract import schema_statements
 from tosg_graph.graph import Graph
+from tosg_graph.platform import Platform
 
 pytest.importorskip("neo4j_graphrag")
 
@@ -39,8 +40,10 @@ def test_the_example_of_the_page_answers(
         names=PATHWAYS,
     )
 
-    class Opened(tg.platform.Platform):
-        graph = graph  # type: ignore[assignment]
+    connected = graph
+
+    class Opened(Platform):
+        graph = connected
 
         def close(self) -> None: ...
 
