@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from loaders.columns import REJECT_COLUMNS, column, read_csv, split_cells
-from loaders.mapping import COLUMN, Condition, FileRule, Lookup, Mapping, Part, TableRule, Value
-from loaders.tables import read_json
+from loaders.columns import REJECT_COLUMNS, column, split_cells
+from loaders.mapped_files import IN_JSON_LIST, Files
+from loaders.mapping_rules import COLUMN, Condition, Part, TableRule, Value
 from tosg_graph.contract import allowed_values, id_prefixes
 from tosg_graph.errors import LoadError
-from tosg_graph.types import EdgeTable, NodeTable
+from tosg_graph.types import EdgeTable, NodeTable, Parsed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -25,117 +24,28 @@ if TYPE_CHECKING:
 
 _MADE = "\x00"  # in front of the names of result columns
 _SHARE = "\x01"  # name of the column that says which case a row is
-_IN_JSON_LIST = "\x1f"  # between the values of a JSON list, while it is a cell
 _NUMBER = {"int": r"^[+-]?\d{1,18}$", "float": r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$"}
 _BOOLS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _CURIE = r"^[A-Za-z][A-Za-z0-9_.-]*:\S+$"
 
 
-def node_tables_and_edge_tables(
-    mapping: Mapping, paths: dict[str, Path]
-) -> tuple[list[NodeTable], list[EdgeTable]]:
-    """Tables of a mapping, out of its files."""
-    files = _Files(mapping, paths)
-    key = mapping.SOURCE.key
-    nodes = [
-        NodeTable(key, made.rule.name, made.rule.labels[0], made.data, made.read, 0, made.rejects)
-        for rule in mapping.nodes
-        for made in _made(rule, files)
-    ]
-    edges = [
-        EdgeTable(
-            *(key, made.rule.name, made.rule.labels[0], str(made.rule.verb), made.rule.labels[1]),
-            *(made.data, made.read, 0, made.rejects),
-        )
-        for rule in mapping.edges
-        for made in _made(rule, files)
-    ]
-    return nodes, edges
-
-
-class _Files:
-    """The files of a mapping, each read once."""
-
-    def __init__(self, mapping: Mapping, paths: dict[str, Path]) -> None:
-        self._mapping, self._paths = mapping, paths
-        self._tables: dict[str, pa.Table] = {}
-        self._lookups: dict[Lookup, tuple[pa.Array, pa.Array]] = {}
-
-    def table(self, name: str) -> pa.Table:
-        """Columns of a file that any of its tables, or a lookup, reads."""
-        if name not in self._tables:
-            self._tables[name] = _read(self._paths[name], self._mapping.files[name], self._wanted(name))
-        return self._tables[name]
-
-    def _wanted(self, name: str) -> list[str]:
-        rules = [*self._mapping.nodes, *self._mapping.edges]
-        found = [c for rule in rules if rule.file == name for c in rule.columns()]
-        for part in (p for rule in rules for value in rule.values() for p in value.parts):
-            if part.lookup and part.lookup.file == name:
-                found += [part.lookup.key, part.lookup.value, *(name for name, _ in part.lookup.where)]
-        return list(dict.fromkeys(found))
-
-    def beside(self, lookup: Lookup) -> tuple[pa.Array, pa.Array]:
-        """Keys that stand beside one value only, and that value."""
-        import pyarrow as pa
-
-        if lookup not in self._lookups:
-            rows = self.table(lookup.file)
-            for name, text in lookup.where:
-                rows = rows.filter(pa.compute.equal(column(rows, name), text))
-            keys, values = column(rows, lookup.key), column(rows, lookup.value)
-            pairs = pa.table({"key": keys, "value": values}).group_by(["key", "value"]).aggregate([])
-            firsts = pairs.group_by("key").aggregate([("value", "min"), ("value", "count")])
-            alone = firsts.filter(pa.compute.equal(firsts["value_count"], 1))
-            self._lookups[lookup] = (column(alone, "key"), column(alone, "value_min"))
-        return self._lookups[lookup]
-
-
-def _read(path: Path, rule: FileRule, wanted: Sequence[str]) -> pa.Table:
-    kind = rule.format or _format_of(path)
-    if kind == "json":
-        return _json_table(path, wanted)
-    separator = {"tsv": "\t", "csv": ","}.get(kind, kind)
-    return read_csv(path, wanted, separator=separator, names=rule.columns, quoted=rule.quoted)
-
-
-def _format_of(path: Path) -> str:
-    for suffix in path.suffixes:
-        if suffix in (".csv", ".json"):
-            return suffix[1:]
-    return "tsv"
-
-
-def _json_table(path: Path, wanted: Sequence[str]) -> pa.Table:
-    import pyarrow as pa
-
-    content = read_json(path)
-    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
-        raise LoadError(f"{path.name}: is not a JSON list of objects; give one, or a tsv or csv file.")
-    known = {name for row in content for name in row}
-    for name in wanted:
-        if content and name not in known:
-            raise LoadError(
-                f"{path.name}: no object has {name!r}; they have {', '.join(sorted(known)[:20])}."
+def parsed(key: str, nodes: Sequence[TableRule], edges: Sequence[TableRule], files: Files) -> Parsed:
+    """Tables of a source, in the order of its rules."""
+    return Parsed(
+        tuple(
+            NodeTable(key, made.rule.name, made.rule.labels[0], made.data, made.read, 0, made.rejects)
+            for rule in nodes
+            for made in _made(rule, files)
+        ),
+        tuple(
+            EdgeTable(
+                *(key, made.rule.name, made.rule.labels[0], str(made.rule.verb), made.rule.labels[1]),
+                *(made.data, made.read, 0, made.rejects),
             )
-    return pa.table(
-        {
-            name: pa.array(
-                [_json_cell(path, n, name, row.get(name)) for n, row in enumerate(content, 1)], "string"
-            )
-            for name in wanted
-        }
+            for rule in edges
+            for made in _made(rule, files)
+        ),
     )
-
-
-def _json_cell(path: Path, row: int, name: str, value: Any) -> str:
-    if isinstance(value, list):
-        return _IN_JSON_LIST.join(_json_cell(path, row, name, one) for one in value)
-    if isinstance(value, dict):
-        raise LoadError(f"{path.name}: row {row}, {name!r} holds an object; a mapping reads texts and lists.")
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "" if value is None else str(value)
 
 
 # --------------------------------------------------------------------------- one table
@@ -208,7 +118,7 @@ class _Rows:
         self._rejects = other._rejects + self._rejects
 
 
-def _made(rule: TableRule, files: _Files) -> Iterator[_Rows]:
+def _made(rule: TableRule, files: Files) -> Iterator[_Rows]:
     cells = files.table(rule.file)
     rows = _Rows(rule, cells, np.arange(1, len(cells) + 1))
     _select(rows, files)
@@ -217,7 +127,7 @@ def _made(rule: TableRule, files: _Files) -> Iterator[_Rows]:
         yield part
 
 
-def _cases(rows: _Rows, files: _Files) -> Iterator[_Rows]:
+def _cases(rows: _Rows, files: Files) -> Iterator[_Rows]:
     """Share the rows out among the cases; what fits none is rejected by the first of them."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -243,7 +153,7 @@ def _cases(rows: _Rows, files: _Files) -> Iterator[_Rows]:
             yield mine
 
 
-def _select(rows: _Rows, files: _Files) -> None:
+def _select(rows: _Rows, files: Files) -> None:
     """Reject rows that fail a condition; those on columns of the file first, for they say it better."""
     rule = rows.rule
     for condition in rule.where:
@@ -282,7 +192,7 @@ def _holds(condition: Condition, rows: _Rows) -> Bools:
     return np.asarray(numbers >= bound if condition.test == "at_least" else numbers <= bound, bool)
 
 
-def _finish(rows: _Rows, files: _Files) -> None:
+def _finish(rows: _Rows, files: Files) -> None:
     """Make the columns of the result."""
     rule = rows.rule
     for (end, value), label in zip(rule.ids.items(), rule.labels, strict=True):
@@ -300,7 +210,7 @@ def _finish(rows: _Rows, files: _Files) -> None:
             rows.drop(empty, _first_column(rule.properties[name]), f"no {name}")
 
 
-def _add_ids(end: str, value: Value, rows: _Rows, files: _Files, label: str | None) -> None:
+def _add_ids(end: str, value: Value, rows: _Rows, files: Files, label: str | None) -> None:
     """Add the ids of a node or of one end; a row becomes several where a cell holds several."""
     import pyarrow.compute as pc
 
@@ -319,7 +229,7 @@ def _add_ids(end: str, value: Value, rows: _Rows, files: _Files, label: str | No
     rows.drop(~pc.match_substring_regex(made, pattern).to_numpy(False), _MADE + end, reason)
 
 
-def _add_property(name: str, value: Value, rows: _Rows, files: _Files) -> None:
+def _add_property(name: str, value: Value, rows: _Rows, files: Files) -> None:
     """Add one property, typed; rows whose value does not fit are rejected."""
     import pyarrow.compute as pc
 
@@ -379,7 +289,7 @@ def _first_column(value: Value) -> str:
     return next((c for part in value.parts for c in part.columns), "")
 
 
-def _texts(value: Value, rows: _Rows, files: _Files) -> pa.Array:
+def _texts(value: Value, rows: _Rows, files: Files) -> pa.Array:
     """One text per row: of the first part that has one, else an empty text."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -393,7 +303,7 @@ def _texts(value: Value, rows: _Rows, files: _Files) -> pa.Array:
     return said
 
 
-def _values(value: Value, rows: _Rows, files: _Files) -> tuple[Ints, pa.Array]:
+def _values(value: Value, rows: _Rows, files: Files) -> tuple[Ints, pa.Array]:
     """(row, value) of every value of all parts; empty ones left out."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -407,7 +317,7 @@ def _values(value: Value, rows: _Rows, files: _Files) -> tuple[Ints, pa.Array]:
     return np.concatenate(owners), pa.concat_arrays(found)
 
 
-def _lists(value: Value, rows: _Rows, files: _Files) -> pa.Array:
+def _lists(value: Value, rows: _Rows, files: Files) -> pa.Array:
     """Sorted, distinct values of each row; null where there are none."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -425,7 +335,7 @@ def _lists(value: Value, rows: _Rows, files: _Files) -> pa.Array:
     return pa.ListArray.from_arrays(offsets, values, mask=pa.array(counts == 0))
 
 
-def _drop_unmatched(value: Value, rows: _Rows, files: _Files) -> None:
+def _drop_unmatched(value: Value, rows: _Rows, files: Files) -> None:
     """Reject rows in which a pattern, lookup or map of a value finds nothing."""
     for part in value.parts:
         owner, _, missing, reason = _elements(part, rows, files)
@@ -436,7 +346,7 @@ def _drop_unmatched(value: Value, rows: _Rows, files: _Files) -> None:
 
 
 def _elements(
-    part: Part, rows: _Rows, files: _Files, *, whole: bool = False
+    part: Part, rows: _Rows, files: Files, *, whole: bool = False
 ) -> tuple[Ints, pa.Array, Bools, str]:
     """Return (row, text) of a part, and for which of them pattern, lookup or map found nothing, and why.
 
@@ -452,8 +362,8 @@ def _elements(
         return np.arange(n), _filled(part, rows), np.zeros(n, bool), ""
     name, split = part.columns[0], part.split
     cells = column(rows.cells, name)
-    if not split and not whole and pc.any(pc.match_substring(cells, _IN_JSON_LIST)).as_py():
-        split = (_IN_JSON_LIST,)
+    if not split and not whole and pc.any(pc.match_substring(cells, IN_JSON_LIST)).as_py():
+        split = (IN_JSON_LIST,)
     for other in split[1:]:
         cells = pc.replace_substring(cells, other, split[0])
     owner, made = split_cells(cells, split[0]) if split else (np.arange(n), cells)
@@ -470,7 +380,7 @@ def _elements(
     return owner, made, missing, reason
 
 
-def _steps(part: Part, files: _Files) -> Iterator[tuple[Callable[[pa.Array], pa.Array], str]]:
+def _steps(part: Part, files: Files) -> Iterator[tuple[Callable[[pa.Array], pa.Array], str]]:
     """What is done to the text of a cell, in order; a step gives null for what it does not know."""
     import pyarrow as pa
     import pyarrow.compute as pc
