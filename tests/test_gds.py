@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+import time
 from typing import Any
 
 import networkx as nx
@@ -136,6 +139,27 @@ def test_the_projection_goes_when_the_run_is_interrupted(
         run(world, "pagerank", "signaling")
     assert in_memory(world) == []
     assert values(world, "gds_pagerank_signaling") == before  # it was computed before the old one is touched
+
+
+def test_ctrl_c_ends_what_the_server_works_on(server_graph: Graph) -> None:
+    def slow() -> object:
+        return server_graph.rows(
+            "UNWIND range(1, 100000000000) AS x WITH x, $graph_name AS g RETURN max(x)",
+            graph_name="tosg_slow",
+        )
+
+    main_thread = threading.main_thread().ident
+    assert main_thread
+    press = threading.Timer(2, signal.pthread_kill, (main_thread, signal.SIGINT))
+    started = time.monotonic()
+    press.start()
+    with pytest.raises(KeyboardInterrupt):
+        gds._interruptible(server_graph, "tosg_slow", slow)
+    assert time.monotonic() - started < 60
+    left = (
+        "SHOW TRANSACTIONS YIELD parameters, status WHERE parameters.graph_name = 'tosg_slow' RETURN status"
+    )
+    assert [row for row in server_graph.rows(left) if row["status"] == "Running"] == []
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import inspect
 import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -153,7 +154,11 @@ def run(
     with _client(graph) as client, _projected(client, graph, projection, f"tosg_{run_id}") as projected:
         endpoint = getattr(client, chosen.endpoint)
         given = _checked(endpoint, chosen, options or {})
-        endpoint.mutate(projected, mutate_property="value", **given)
+        _interruptible(
+            graph,
+            projected.name(),
+            lambda: endpoint.mutate(projected, mutate_property="value", **given),
+        )
         _forget(graph, run_id)
         written = client.graph.node_properties.write(projected, {"value": PREFIX + run_id})
         relationships = int(projected.relationship_count())
@@ -242,6 +247,19 @@ def _projected(client: Any, graph: Graph, projection: str, name: str) -> Iterato
         yield client.graph.project.native(name, labels, verbs).graph
     finally:
         client.graph.drop(name, fail_if_missing=False)
+
+
+def _interruptible(graph: Graph, name: str, work: Callable[[], object]) -> None:
+    """Do ``work`` in a thread: the driver would wait for its end before it lets a Ctrl-C through."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work)
+        try:
+            future.result()
+        except KeyboardInterrupt:
+            with graph._errors(), graph.driver.session(database=graph._database) as session:
+                text: Any = cypher("gds_terminate")
+                session.run(text, name=name).consume()
+            raise
 
 
 def _present(graph: Graph, projection: str) -> tuple[list[str], dict[str, dict[str, str]]]:
