@@ -75,6 +75,7 @@ _INTERACTS = {
 _NOT_TARGETS = ("CARRIER", "ENZYME", "TRANSPORTER", "SUBSTRATE", "OTHER")
 _NEGATIVE = ("_ABSENT", "CONTRAINDICATION")
 _SEPARATOR = " / "
+_READ = ("symbol", "name", "description", "definition", "synonyms", "exact_synonyms", "biotype")
 _NODES, _EDGES = ("id", "label", "properties"), ("from", "to", "label", "relation")
 
 
@@ -155,8 +156,9 @@ def _add_nodes(batch: pa.RecordBatch, rows: dict[str, Mapping[str, Any]]) -> Non
     """Keep the properties of nodes under type and id; an id may occur in two types."""
     columns = (batch.column(name).to_pylist() for name in _NODES)
     for id_, label, given in zip(*columns, strict=True):
-        said = json.loads(given) if isinstance(given, str) else given
-        rows.setdefault(f"{label}{_SEPARATOR}{id_}", said or {})
+        said = (json.loads(given) if isinstance(given, str) else given) or {}
+        kept = {name: said[name] for name in _READ if said.get(name)}  # others hold pictures of molecules
+        rows.setdefault(f"{label}{_SEPARATOR}{id_}", kept)
 
 
 def _node(key: str, rows: Mapping[str, Mapping[str, Any]]) -> tuple[str, Row] | str:
