@@ -22,6 +22,7 @@ from safetensors.numpy import load_file
 from tosg_graph import bundle
 from tosg_graph.errors import CohortError, ExportError, StoreError
 from tosg_graph.export import export, gene_table, write_bundle
+from tosg_graph.history import recorded_exports
 from tosg_graph.resources import schema
 from tosg_graph.selection import select
 
@@ -405,6 +406,7 @@ def test_the_whole_export_is_the_same_twice(
         chosen = select(graph, "MATCH p = (:Gene)-->() RETURN p")
         export(chosen, graph, store_of_cells, cells="true", label="batch", out=tmp_path / name, seed=3)
     assert files(tmp_path / "a") == files(tmp_path / "b")
+    assert recorded_exports(graph.settings.home)[-2:] == [tmp_path / "a", tmp_path / "b"]
 
 
 @pytest.mark.parametrize(

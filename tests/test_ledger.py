@@ -90,3 +90,16 @@ def test_the_file_is_complete_or_absent(tmp_path: Path, monkeypatch: pytest.Monk
         ledger.write(tmp_path / "new", "abc", [])
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["abc.json"]
     assert ledger.from_json(path.read_text(encoding="utf-8")) == [line]
+
+
+def test_merges_are_read_back_and_a_release_without_any_has_no_row(tmp_path: Path) -> None:
+    rows = pa.table({"id": ["a", "b"], "entity": ["c", None], "reason": [ledger.SAME_ENTITY, "kept apart"]})
+    for release in ("r1", "r2"):
+        ledger.write(tmp_path, release, [])
+    assert ledger.write_merges(tmp_path, "r2", rows.slice(0, 0)) is None
+    ledger.write_merges(tmp_path, "r1", rows)
+    assert ledger.read_merges(tmp_path, "r1").to_pylist() == rows.to_pylist()
+    assert ledger.read_merges(tmp_path, "r1", ambiguous=True)["id"].to_pylist() == ["b"]
+    assert len(ledger.read_merges(tmp_path, "r2", ambiguous=True)) == 0
+    with pytest.raises(LedgerError, match="'r3' has no ledger"):
+        ledger.read_merges(tmp_path, "r3")

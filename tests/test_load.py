@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -576,21 +575,3 @@ def test_a_killed_upsert_is_finished_by_running_it_again(upserting: Graph) -> No
         {"n": n}
     ]
     assert graph_release(upserting)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("moment", ["Bulk import", "Constraints and indexes 5"])
-def test_a_killed_bulk_import_leaves_nothing_or_everything(graph: Graph, moment: str) -> None:
-    n = 20_000
-    kill_when(graph.settings, n, lambda line: line.startswith(moment))
-    graph.driver.close()
-    time.sleep(1)
-    fresh = Graph.connect(graph.settings)
-    graph.address, graph.driver = fresh.address, fresh.driver
-    found = graph.rows("MATCH (n) RETURN count(n) AS n")[0]["n"]
-    assert found in (0, n)
-    assert graph_release(graph) == ""
-    lines = load(graph, many(n))
-    assert totals(lines, "loaded", "created", "updated") == (2 * n, 0 if found else 2 * n, 0)
-    assert graph.rows("MATCH (:Gene)-[r:SIGNALS_TO]->(:Gene) RETURN count(r) AS n") == [{"n": n}]
-    assert not list(graph.settings.home.glob(".import-*"))

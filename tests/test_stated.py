@@ -13,7 +13,12 @@ from hypothesis import strategies as st
 from tosg_graph import stated
 
 NODES = pa.table(
-    {"id": [f"HGNC:{i}" for i in range(5)], "hash": pa.array([10 * i for i in range(5)], pa.uint64())}
+    {
+        "id": [f"HGNC:{i}" for i in range(5)],
+        "label": ["Gene"] * 5,
+        "hash": pa.array([10 * i for i in range(5)], pa.uint64()),
+        "own": pa.array([11 * i for i in range(5)], pa.uint64()),
+    }
 )
 
 
@@ -24,26 +29,53 @@ def edges(n: int, first: int = 0) -> pa.Table:
 
 def test_what_goes_in_comes_out_verb_by_verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stated, "_ROWS", 3)
-    stated.write(
-        tmp_path, "hgnc", "r1", NODES, {"IS_A": edges(7), "PART_OF": edges(2, 100), "MAPS_TO": edges(0)}
-    )
-    found = stated.read(tmp_path, "hgnc", ["r0", "r1"])
+    given = {"IS_A": edges(7), "PART_OF": edges(2, 100), "MAPS_TO": edges(0)}
+    name = stated.write(tmp_path, "hgnc", NODES, given.items())
+    found = stated.open_file(tmp_path / name)
     assert found is not None
-    stated.forget(tmp_path, "hgnc")  # a load forgets before it writes, and reads on
+    (tmp_path / name).unlink()  # it may be removed while it is open
     assert found.nodes().to_pylist() == NODES.to_pylist()
     assert found.verbs() == ["IS_A", "PART_OF"]
     assert found.edges("IS_A").to_pylist() == edges(7).to_pylist()
     assert found.edges("PART_OF").to_pylist() == edges(2, 100).to_pylist()
     assert len(found.edges("TARGETS")) == 0
-    assert not list(tmp_path.iterdir())
 
 
-def test_a_release_that_the_graph_has_not_is_not_believed(tmp_path: Path) -> None:
-    stated.write(tmp_path, "hgnc", "r1", NODES, {})
-    assert stated.read(tmp_path, "hgnc", ["r2"]) is None
-    assert stated.read(tmp_path, "other", ["r1"]) is None
-    (tmp_path / "hgnc.parquet").write_bytes(b"half of a file")
-    assert stated.read(tmp_path, "hgnc", ["r1"]) is None
+def test_the_same_statements_are_one_file_and_others_another(tmp_path: Path) -> None:
+    first = stated.write(tmp_path, "hgnc", NODES, [("IS_A", edges(7))])
+    assert stated.write(tmp_path, "hgnc", NODES, [("IS_A", edges(7))]) == first
+    second = stated.write(tmp_path, "hgnc", NODES, [("PART_OF", edges(7))])
+    assert second != first
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([first, second])
+
+
+def test_hashes_are_believed_for_a_release_of_the_graph_and_while_no_load_is_open(tmp_path: Path) -> None:
+    def keys(found: stated.Known) -> list[list[int]]:
+        return [file.edges("IS_A")["key"].to_pylist() for file in found.possible]
+
+    one, two = (stated.write(tmp_path, "hgnc", NODES, [("IS_A", edges(1, k))]) for k in (1, 2))
+    assert stated.known(tmp_path, "hgnc", ["r1"]) == stated.Known(None, ())
+    stated.settle(tmp_path, "hgnc", one, "r1")
+    assert stated.known(tmp_path, "hgnc", ["r0", "r1"]).last
+    assert stated.known(tmp_path, "hgnc", ["r2"]) == stated.Known(None, ())
+    for _ in range(2):  # a load that dies, and dies again
+        stated.announce(tmp_path, "hgnc", two)
+    died = stated.known(tmp_path, "hgnc", ["r1"])
+    assert died.last is None
+    assert keys(died) == [[1], [2]]
+    assert keys(stated.known(tmp_path, "hgnc", ["another graph"])) == [[2]]
+    assert stated.named_files(tmp_path) == {one, two}
+    stated.settle(tmp_path, "hgnc", two, "r2")
+    assert keys(stated.known(tmp_path, "hgnc", ["r2"])) == [[2]]
+
+
+def test_damaged_files_are_as_none(tmp_path: Path) -> None:
+    name = stated.write(tmp_path, "hgnc", NODES, [])
+    stated.settle(tmp_path, "hgnc", name, "r1")
+    (tmp_path / name).write_bytes(b"half of a file")
+    assert stated.known(tmp_path, "hgnc", ["r1"]) == stated.Known(None, ())
+    (tmp_path / "hgnc.json").write_text('{"file"')
+    assert stated.known(tmp_path, "hgnc", ["r1"]) == stated.Known(None, ())
 
 
 def test_unchanged_and_gone() -> None:

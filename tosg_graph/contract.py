@@ -109,6 +109,16 @@ def id_prefixes(label: str) -> list[str]:
     return [*schema("nodes")["labels"][label]["prefixes"], *schema("nodes")["entity"]["cluster_prefixes"]]
 
 
+def cluster_prefixes() -> list[str]:
+    """Return the prefixes of ids that stand for several things; they never join anything."""
+    return list(schema("nodes")["entity"]["cluster_prefixes"])
+
+
+def identity_rules(label: str) -> dict[str, str]:
+    """Return the prefixes whose ids may join another entity, best first: prefix -> ``many`` or ``one``."""
+    return dict(schema("nodes")["labels"][label].get("identity", {}))
+
+
 def allows(verb: str, subject_label: str, object_label: str) -> bool:
     """Whether a relationship of ``verb`` may lead from one label to the other."""
     pairs = schema("edges")["verbs"][verb]["pairs"]

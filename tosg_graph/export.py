@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tosg_graph import bundle
 from tosg_graph.bundle import SPLITS, Manifest
 from tosg_graph.errors import ExportError, StoreError
+from tosg_graph.history import record_export
 from tosg_graph.progress import Progress, silent
 from tosg_graph.types import Selection, StoreVersion
 
@@ -117,7 +118,7 @@ def export(
         known = reader.cell_columns()
         _check_label_column(label, known)
         measured = _measure(selection, graph, store, reader, version, cells, features)
-        return write_bundle(
+        manifest = write_bundle(
             selection,
             measured,
             cohort=cells,
@@ -129,6 +130,8 @@ def export(
         )
     finally:
         reader.close()
+    record_export(graph.settings.home, out, measured.release)
+    return manifest
 
 
 def _measure(

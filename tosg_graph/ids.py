@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING
+
+from tosg_graph.contract import cluster_prefixes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,13 +33,22 @@ class IdResolver:
         Node tables of this load: ``id`` and, where present, ``xrefs``.
     lookup
         Asks the database for what the tables do not hold; None for an empty database.
+    joined
+        Label -> id -> the entity that it joins; see `tosg_graph.identity`.
     """
 
-    def __init__(self, tables: Iterable[NodeTable], lookup: Lookup | None = None) -> None:
+    def __init__(
+        self,
+        tables: Iterable[NodeTable],
+        lookup: Lookup | None = None,
+        joined: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
+        self._joined = joined or {}
         self._tables: dict[str, list[pa.Table]] = defaultdict(list)
         for table in tables:
             self._tables[table.label].append(table.data)
         self._lookup = lookup
+        self._clusters = tuple(f"{prefix}:" for prefix in cluster_prefixes())
         self._ids: dict[str, pa.Array] = {}
         self._xrefs: dict[str, dict[str, set[str]]] = {}
         self._stored: dict[str, dict[str, set[str]]] = defaultdict(dict)
@@ -71,6 +82,7 @@ class IdResolver:
         import pyarrow as pa
         import pyarrow.compute as pc
 
+        curies = self._entities(label, curies)
         exact = pc.is_in(curies, value_set=self._ids_of(label))
         open_ones = curies.filter(pc.invert(exact)).to_pylist()
         if not open_ones:
@@ -83,11 +95,28 @@ class IdResolver:
             if curie in stored.get(curie, ()):
                 found.append(curie)
                 continue
-            candidates = xrefs.get(curie, set()) | stored.get(curie, set())
+            candidates = self._candidates(label, xrefs.get(curie, set()) | stored.get(curie, set()))
             found.append(next(iter(candidates)) if len(candidates) == 1 else None)
             if len(candidates) != 1:
                 reasons[curie] = f"ambiguous id ({len(candidates)} candidates)" if candidates else UNKNOWN
         return pc.replace_with_mask(curies, pc.invert(exact), pa.array(found, pa.string())), reasons
+
+    def _entities(self, label: str, curies: pa.Array) -> pa.Array:
+        """Replace ids that joined an entity by its id."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if not (joined := self._joined.get(label)):
+            return curies
+        place = pc.index_in(curies, value_set=pa.array(joined.keys(), pa.string()))
+        return pc.coalesce(pa.array(joined.values(), pa.string()).take(place), curies)
+
+    def _candidates(self, label: str, owners: set[str]) -> set[str]:
+        """Entities that have an xref; a cluster of several things counts only where nothing else has it."""
+        joined = self._joined.get(label, {})
+        entities = {joined.get(owner, owner) for owner in owners}
+        single = {entity for entity in entities if not entity.startswith(self._clusters)}
+        return single or entities
 
     def _ids_of(self, label: str) -> pa.Array:
         import pyarrow as pa

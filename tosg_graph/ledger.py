@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 EXAMPLES_PER_REASON = 3
+SAME_ENTITY = "same entity by xref"
 _REJECTS_AT_A_TIME = 1 << 20
 
 
@@ -43,10 +44,10 @@ class TableAccount:
         self.reasons[reason] += count
         self.examples += examples[: max(0, EXAMPLES_PER_REASON - known)]
 
-    def merge(self, reason: str, count: int) -> None:
-        """Count rows that joined an earlier row."""
-        if count:
-            self.merged += count
+    def merge(self, reason: str | None, count: int) -> None:
+        """Count rows that joined an earlier row; without a reason where it is noted already."""
+        self.merged += count
+        if count and reason:
             self.note(reason, count)
 
     def reject(self, rejects: Sequence[Reject] | pa.Table) -> None:
@@ -171,6 +172,46 @@ def _named(account: TableAccount, rejects: pa.RecordBatch) -> pa.Table:
 
     named = {name: pa.repeat(getattr(account, name), len(rejects)) for name in ("source", "table")}
     return pa.table(named | {name: rejects.column(name).cast(kind) for name, kind in _kinds().items()})
+
+
+def write_merges(folder: Path, release: str, merges: pa.Table) -> Path | None:
+    """Write which rows joined an entity, or were kept apart, to ``folder/<release>.merges.parquet``.
+
+    Columns as `tosg_graph.identity.Identity.rows` gives them; None where there is no row.
+    """
+    import pyarrow.parquet as pq
+
+    if not len(merges):
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{release}.merges.parquet"
+    part = folder / f".{release}.{os.getpid()}.merges.part"
+    try:
+        pq.write_table(merges, part, compression="zstd")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def read_merges(folder: Path, release: str, ambiguous: bool = False) -> pa.Table:
+    """Read what `write_merges` wrote; with ``ambiguous`` only what did not join. No row where nothing was written.
+
+    Raises
+    ------
+    LedgerError
+        If the release has no ledger in this home.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    if not (folder / f"{release}.json").is_file():
+        raise LedgerError(f"Release {release!r} has no ledger in {folder}; `tosg kg releases` lists all.")
+    path = folder / f"{release}.merges.parquet"
+    empty = pa.table({name: pa.array([], pa.string()) for name in ("id", "entity", "reason")})
+    rows = pq.read_table(path) if path.is_file() else empty
+    return rows.filter(pc.not_equal(rows["reason"], SAME_ENTITY)) if ambiguous else rows
 
 
 def check_counts(expected: Mapping[str, int], found: Mapping[str, int]) -> None:

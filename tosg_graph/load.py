@@ -7,22 +7,24 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tosg_graph import contract, ledger, licences, stated
+from tosg_graph import contract, history, ledger, licences, stated
 from tosg_graph.bulk_csv import write_edges, write_nodes
 from tosg_graph.errors import LoadError
+from tosg_graph.identity import find_identity
 from tosg_graph.ids import IdResolver, fulltext_term
 from tosg_graph.merge import MergedEdges, MergedNodes, merge_edges, merge_nodes
 from tosg_graph.progress import Progress, silent
 from tosg_graph.release import content_line, graph_release, latest_contents, release_id, stored_release
 from tosg_graph.resources import cypher
+from tosg_graph.statements import edge_hashes, write_statements
 from tosg_graph.types import EdgeTable, LedgerLine, NodeTable, Parsed, Source
 from tosg_graph.upsert import (
     CREATED,
@@ -30,12 +32,14 @@ from tosg_graph.upsert import (
     UPDATED,
     retire_edges,
     retire_nodes,
+    retire_orphans,
     upsert_edges,
     upsert_nodes,
 )
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    import pyarrow as pa
 
     from tosg_graph.graph import Graph
     from tosg_graph.settings import Settings
@@ -54,7 +58,8 @@ class _Work:
     edges: dict[str, MergedEdges]
     edge_accounts: dict[str, list[ledger.TableAccount]]
     in_order: list[ledger.TableAccount]
-    node_hashes: npt.NDArray[np.uint64] | None = None
+    merges: pa.Table
+    refused: dict[str, pa.Array] = field(default_factory=dict)  # verb -> keys that are another's
 
 
 def load(
@@ -104,26 +109,33 @@ def load(
         contents = [content_line(source, tables) for source, tables in parsed]
         # Somebody may have written in Browser since the last load; then every row is compared.
         untouched = before is not None and before["counts"] == _as_text(_counts(graph))
-        if before and untouched and (lines := _lines_of_same_load(parsed, contents, before, skipped)):
+        releases = before["releases"] if before else []
+        known = {s.key: stated.known(graph.settings.stated, s.key, releases) for s, _ in parsed}
+        complete = untouched and all(found.last for found in known.values())
+        if before and complete and (lines := _lines_of_same_load(parsed, contents, before, skipped)):
             return lines
         release = release_id(before["id"] if before else "", contents)
-        work = _merge(graph, parsed, is_empty, show)
+        alone = is_empty or (before is not None and untouched and _states_all(parsed, before["contents"]))
+        work = _merge(graph, parsed, is_empty, alone, show)
+        files = write_statements(graph.settings.stated, parsed, work.nodes, work.edges, work.edge_accounts)
+        for key, name in files.items():
+            stated.announce(graph.settings.stated, key, name)
         _give_back_memory()
         if is_empty and graph.is_local:
             expected = _bulk(graph, work, release, show)
         else:
             _apply_schema(graph, list(work.edges), show)  # upsert needs the indexes
-            known = {}
-            for source, _ in parsed:
-                if before:
-                    known[source.key] = stated.read(graph.settings.stated, source.key, before["releases"])
-                stated.forget(graph.settings.stated, source.key)
-            expected = _upsert(graph, work, parsed, known, untouched, release, show)
+            sure = [found.last for found in known.values() if found.last and untouched]
+            expected = _upsert(graph, work, parsed, sure, known, release, show)
         found = _counts(graph)
         ledger.check_counts(expected, found)
         lines = [*(account.line() for account in work.in_order), *skipped]
         _record(graph, parsed, work, release, before, contents, lines, found)
-        _keep_stated(graph, work, parsed, before, lines, release)
+        if work.refused:  # a key that is another's must not be retired one day
+            files = write_statements(
+                graph.settings.stated, parsed, work.nodes, work.edges, work.edge_accounts
+            )
+        _remember(graph, files)
     return lines
 
 
@@ -151,7 +163,14 @@ def _give_back_memory() -> None:
     pa.default_memory_pool().release_unused()
 
 
-def _merge(graph: Graph, parsed: Sequence[tuple[Source, Parsed]], is_empty: bool, show: Progress) -> _Work:
+def _states_all(parsed: Sequence[tuple[Source, Parsed]], contents: Sequence[str]) -> bool:
+    """Whether every source of the graph is in this load."""
+    return {line.split(" ", 1)[0] for line in contents} <= {source.key for source, _ in parsed}
+
+
+def _merge(
+    graph: Graph, parsed: Sequence[tuple[Source, Parsed]], is_empty: bool, alone: bool, show: Progress
+) -> _Work:
     node_tables: list[NodeTable] = []
     edge_tables: dict[str, list[EdgeTable]] = {}
     node_accounts: list[ledger.TableAccount] = []
@@ -168,17 +187,42 @@ def _merge(graph: Graph, parsed: Sequence[tuple[Source, Parsed]], is_empty: bool
             in_order.append(edge_accounts[edges.verb][-1])
     total = 1 + len(edge_tables)
     show("Merging tables", 0, total)
-    merged = merge_nodes(node_tables, node_accounts)
+    identity = find_identity(node_tables, {} if alone else _stored_claims(graph, parsed))
+    merges = identity.rows(node_tables)
+    applied = [
+        identity.apply(table, account) for table, account in zip(node_tables, node_accounts, strict=True)
+    ]
+    node_tables = [table for table, _ in applied]
+    merged = merge_nodes(node_tables, node_accounts, [rows for _, rows in applied])
     show("Merging tables", 1, total)
     resolver = IdResolver(
-        node_tables, None if is_empty else lambda label, curies: _lookup(graph, label, curies)
+        node_tables,
+        None if is_empty else lambda label, curies: _lookup(graph, label, curies),
+        {label: identity.entities(label) for label in identity.verdicts},
     )
     edges_of = {}
     for done, (verb, of_verb) in enumerate(edge_tables.items(), start=2):
         edges_of[verb] = merge_edges(verb, of_verb, edge_accounts[verb], resolver)
         _give_back_memory()
         show("Merging tables", done, total)
-    return _Work(merged, node_accounts, edges_of, edge_accounts, in_order)
+    return _Work(merged, node_accounts, edges_of, edge_accounts, in_order, merges)
+
+
+def _stored_claims(graph: Graph, parsed: Sequence[tuple[Source, Parsed]]) -> dict[str, pa.Table]:
+    """Nodes that sources outside this load state, with their xrefs, of each label that this load is about."""
+    import pyarrow as pa
+
+    keys = [source.key for source, _ in parsed]
+    labels = {nodes.label for _, tables in parsed for nodes in tables.nodes}
+    labels |= {x for _, tables in parsed for e in tables.edges for x in (e.subject_label, e.object_label)}
+    texts = pa.list_(pa.string())
+    schema = pa.schema([("id", pa.string()), ("sources", texts), ("xrefs", texts)])
+    found = {}
+    for label in sorted(labels):
+        if prefixes := list(contract.identity_rules(label)):
+            rows = graph.rows(cypher("load_identity"), label=label, sources=keys, prefixes=prefixes)
+            found[label] = pa.Table.from_pylist(rows, schema)
+    return found
 
 
 def _lookup(graph: Graph, label: str, curies: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -225,8 +269,8 @@ def _upsert(
     graph: Graph,
     work: _Work,
     parsed: Sequence[tuple[Source, Parsed]],
-    known: dict[str, stated.Stated | None],
-    untouched: bool,
+    sure: Sequence[stated.Stated],
+    known: Mapping[str, stated.Known],
     release: str,
     show: Progress,
 ) -> Counter[str]:
@@ -234,32 +278,30 @@ def _upsert(
 
     expected = _counts(graph)
     keys = frozenset(source.key for source, _ in parsed)
-    # In a graph that somebody changed, hashes still say what to retire, but not what is stored.
-    there = [found for found in known.values() if found] if untouched else []
-    work.node_hashes = work.nodes.hashes()
-    nodes_there = pa.concat_tables([s.nodes() for s in there]) if there else None
-    same = stated.unchanged(nodes_there, "id", work.nodes.ids, work.node_hashes)
+    nodes_there = pa.concat_tables([s.nodes() for s in sure]) if sure else None
+    same = stated.unchanged(nodes_there, "id", work.nodes.ids, work.nodes.hashes())
     status, added = upsert_nodes(graph, work.nodes, keys, release, same, show)
     expected.update(added)
     _own(work.nodes.owner[status == CREATED], work.node_accounts, "created")
     _own(work.nodes.owner[status == UPDATED], work.node_accounts, "updated")
     for verb, merged in work.edges.items():
         accounts = work.edge_accounts[verb]
-        edges_there = [s.edges(verb) for s in there]
+        edges_there = [s.edges(verb) for s in sure]
         table = pa.concat_tables(edges_there) if edges_there else None
         edge_key = merged.data["edge_key"].combine_chunks()
-        same = stated.unchanged(table, "key", edge_key, _edge_hashes(merged))
+        same = stated.unchanged(table, "key", edge_key, edge_hashes(merged))
         status = upsert_edges(graph, verb, merged, accounts, same, show)
         _own(merged.owner[status == CREATED], accounts, "created")
         _own(merged.owner[status == UPDATED], accounts, "updated")
         expected[verb] += int((status == CREATED).sum())
         if (status == REFUSED).any():
+            work.refused[verb] = edge_key.filter(pa.array(status == REFUSED))
             work.edges[verb] = MergedEdges(
                 merged.data.filter(pa.array(status != REFUSED)), merged.owner[status != REFUSED]
             )
     for key, found in known.items():
-        if found:
-            expected.subtract(_retire(graph, work, key, found, release, show))
+        for file in found.possible:
+            expected.subtract(_retire(graph, work, key, file, release, show))
     return expected
 
 
@@ -272,11 +314,10 @@ def _retire(
     removed: Counter[str] = Counter()
     own = [account for account in work.in_order if account.source == source]
     for verb in known.verbs():
-        now = (
-            work.edges[verb].data["edge_key"].combine_chunks()
-            if verb in work.edges
-            else pa.array([], pa.int64())
-        )
+        keys = work.edges[verb].data["edge_key"].chunks if verb in work.edges else []
+        if verb in work.refused:  # another's, whatever an earlier load thought
+            keys = [*keys, work.refused[verb]]
+        now = pa.chunked_array(keys, pa.int64()).combine_chunks()
         deleted = retire_edges(graph, verb, stated.gone(known.edges(verb), "key", now), show)
         removed[verb] += deleted
         (
@@ -284,43 +325,21 @@ def _retire(
         ).retired += deleted
     ids = stated.gone(known.nodes(), "id", work.nodes.ids)
     retired, labels = retire_nodes(graph, ids, source, release, show)
+    if removed.total():  # a node that only these relationships held goes with them
+        orphans, theirs = retire_orphans(graph, release)
+        retired, labels = retired + orphans, labels + theirs
     own[0].retired += retired
     return removed + labels
 
 
-def _edge_hashes(edges: MergedEdges) -> npt.NDArray[np.uint64]:
-    said = [c for c in edges.data.column_names if c not in ("subject", "object", "source", "edge_key")]
-    return stated.row_hashes(edges.data.select(said)) if said else np.zeros(len(edges.data), np.uint64)
-
-
-def _keep_stated(
-    graph: Graph,
-    work: _Work,
-    parsed: Sequence[tuple[Source, Parsed]],
-    before: dict[str, Any] | None,
-    lines: Sequence[LedgerLine],
-    release: str,
-) -> None:
-    """Keep hashes of what each source of this load stated; a load that changed nothing made no release."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    wrote = any(line.created or line.updated or line.retired for line in lines)
-    named = release if wrote or not before else before["id"]
-    if work.node_hashes is None:
-        work.node_hashes = work.nodes.hashes()
-    for source, tables in parsed:
-        mine = np.zeros(len(work.nodes.ids), bool)
-        for table in tables.nodes:
-            theirs = table.data["id"].cast(pa.string()).combine_chunks()
-            mine |= pc.is_in(work.nodes.ids, value_set=theirs).to_numpy(zero_copy_only=False)
-        nodes = pa.table({"id": work.nodes.ids, "hash": pa.array(work.node_hashes)}).filter(pa.array(mine))
-        edges = {}
-        for verb, merged in work.edges.items():
-            own = np.array([a.source == source.key for a in work.edge_accounts[verb]])[merged.owner]
-            rows = pa.table({"key": merged.data["edge_key"], "hash": pa.array(_edge_hashes(merged))})
-            edges[verb] = rows if own.all() else rows.filter(pa.array(own))
-        stated.write(graph.settings.stated, source.key, named, nodes, edges)
+def _remember(graph: Graph, files: Mapping[str, str]) -> None:
+    """Note which statements the graph holds now, and in which release; a load that changed nothing made none."""
+    now = stored_release(graph)
+    assert now, "a load that is over has made a release, or found one"
+    folder = graph.settings.stated
+    for key, name in files.items():
+        stated.settle(folder, key, name, now["id"])
+    history.keep(folder, now["id"], now["number"], now["previous"], now["contents"], files)
 
 
 def _own(owner: npt.NDArray[np.int32], accounts: Sequence[ledger.TableAccount], what: str) -> None:
@@ -382,6 +401,7 @@ def _record(
         return
     everything = latest_contents(before["contents"] if before else [], contents)
     ledger.write_rejects(graph.settings.ledgers, release, work.in_order)
+    ledger.write_merges(graph.settings.ledgers, release, work.merges)
     ledger.write(graph.settings.ledgers, release, lines)
     graph.write(
         cypher("load_release_write"),
@@ -449,6 +469,9 @@ def _only_one(settings: Settings) -> Iterator[None]:
         with FileLock(settings.home / "load.lock", timeout=0):
             for left in settings.home.glob(f"{_TEMPORARY}*"):
                 shutil.rmtree(left)
+            for folder in (settings.stated, settings.stated / "releases", settings.ledgers):
+                for part in folder.glob(".*.part"):
+                    part.unlink()
             yield
     except Timeout as error:
         raise LoadError(f"Another process is loading into {settings.home}; wait until it is done.") from error

@@ -8,13 +8,13 @@ empty list.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tosg_graph.contract import is_symmetric, labels, stored_edge_columns, stored_node_columns
+from tosg_graph.contract import is_symmetric, labels, primary_type, stored_edge_columns, stored_node_columns
 from tosg_graph.ids import IdResolver, edge_keys, one_dictionary
 from tosg_graph.ledger import TableAccount
 from tosg_graph.stated import row_hashes
@@ -59,10 +59,62 @@ class MergedNodes:
         """Hash of what this load says of each node, uint64, shape ``(n,)``; see `tosg_graph.stated`."""
         found = [np.zeros(0, np.uint64)]
         for table, rows in zip(self._tables, self._alone, strict=True):
-            said = np.uint64(int(text_sha(f"{table.label} {table.source}")[:16], 16))
+            said = _said_by(table)
             parts = (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
             found.extend(row_hashes(_take(table.data, part)) ^ said for part in parts)
         return np.concatenate([*found, row_hashes(self._united)])
+
+    def types(self) -> pa.DictionaryArray:
+        """Label that is the type of each node."""
+        import pyarrow as pa
+
+        known = {label: code for code, label in enumerate(labels())}
+        codes = [np.zeros(0, np.int32)]
+        for table, rows in zip(self._tables, self._alone, strict=True):
+            codes.append(np.full(len(rows), known[table.label], np.int32))
+        several = [known[primary_type(given)] for given in self._united["labels"].to_pylist()]
+        codes.append(np.array(several, np.int32))
+        return pa.DictionaryArray.from_arrays(pa.array(np.concatenate(codes)), pa.array(known, pa.string()))
+
+    def stated_by(
+        self, which: Collection[int], hashes: npt.NDArray[np.uint64]
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.uint64]]:
+        """Say which nodes some of the tables state, and hash what they alone say of each.
+
+        Parameters
+        ----------
+        which
+            Numbers of the tables.
+        hashes
+            As `hashes` gives them.
+
+        Returns
+        -------
+        stated
+            Whether they state a node, bool, shape ``(n,)``.
+        own
+            Hash, uint64, shape ``(n,)``; of a node that they do not state, nothing.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        mine, own = np.zeros(len(self.ids), bool), hashes.copy()
+        united = len(self.ids) - len(self._united)
+        own[united:] = 0
+        first = 0
+        for number, (table, alone) in enumerate(zip(self._tables, self._alone, strict=True)):
+            last = first + len(alone)
+            if number in which:
+                mine[first:last] = True
+                rows = np.delete(np.arange(len(table.data)), alone)
+                data = _take(table.data, rows)
+                ids = pc.index_in(data["id"].cast(pa.string()), value_set=self._united["id"].combine_chunks())
+                at = united + ids.to_numpy()
+                mine[at] = True
+                # A sum, for several rows may say something and their order says nothing.
+                np.add.at(own, at, row_hashes(data) ^ _said_by(table))
+            first = last
+        return mine, own
 
     def batches(self, which: npt.NDArray[np.bool_] | None = None) -> Iterator[pa.Table]:
         """Yield the nodes in order, with ``labels``, ``sources``, ``text`` and ``text_sha``.
@@ -103,15 +155,21 @@ class MergedEdges:
 # --------------------------------------------------------------------------- nodes
 
 
-def merge_nodes(tables: Sequence[NodeTable], accounts: Sequence[TableAccount]) -> MergedNodes:
+def merge_nodes(
+    tables: Sequence[NodeTable],
+    accounts: Sequence[TableAccount],
+    moved: Sequence[npt.NDArray[np.int64]] = (),
+) -> MergedNodes:
     """Merge node tables into one row per id.
 
     Parameters
     ----------
     tables
-        Checked tables in load order.
+        Checked tables in load order, with the ids of entities; see `tosg_graph.identity`.
     accounts
         One per table; merged rows and conflicts are counted there.
+    moved
+        Of each table, the rows whose id is that of the entity they joined; why is noted in the account already.
     """
     import pyarrow as pa
 
@@ -122,7 +180,11 @@ def merge_nodes(tables: Sequence[NodeTable], accounts: Sequence[TableAccount]) -
     row_of = np.concatenate([np.arange(len(i)) for i in ids]) if ids else np.zeros(0, np.int64)
     _, first, inverse, counts = np.unique(codes, return_index=True, return_inverse=True, return_counts=True)
     is_first, is_alone = first[inverse] == np.arange(len(codes)), counts[inverse] == 1
-    _count(accounts, table_of[is_first], table_of[~is_first], SAME_ID)
+    has_moved = np.zeros(len(codes), bool)
+    for start, rows in zip(np.searchsorted(table_of, np.arange(len(tables))), moved, strict=False):
+        has_moved[start + rows] = True
+    _count(accounts, table_of[is_first], table_of[~is_first & ~has_moved], SAME_ID)
+    _count(accounts, table_of[:0], table_of[~is_first & has_moved], None)
     alone = [row_of[is_alone & (table_of == index)] for index in range(len(tables))]
     parts = []
     for index, table in enumerate(tables):
@@ -146,6 +208,10 @@ def merge_nodes(tables: Sequence[NodeTable], accounts: Sequence[TableAccount]) -
         _alone=alone,
         _united=united,
     )
+
+
+def _said_by(table: NodeTable) -> np.uint64:
+    return np.uint64(int(text_sha(f"{table.label} {table.source}")[:16], 16))
 
 
 def _take(rows: pa.Table, at: npt.NDArray[np.int64]) -> pa.Table:
@@ -433,7 +499,7 @@ def _count(
     accounts: Sequence[TableAccount],
     loaded: npt.NDArray[np.int32],
     merged: npt.NDArray[np.int32],
-    reason: str,
+    reason: str | None,
 ) -> None:
     for account, kept, joined in zip(
         accounts,

@@ -181,6 +181,13 @@ class Platform:
             ids = self.select(query).selection.nodes["id"].to_pylist()
         return annotate(self.graph, ids, progress=self.progress)
 
+    def merges(self, release: str | None = None, *, ambiguous: bool = False) -> pa.Table:
+        """List what joined another entity in the load of a release (the newest), or only what did not."""
+        from tosg_graph.ledger import read_merges
+        from tosg_graph.release import graph_release
+
+        return read_merges(self.settings.ledgers, release or graph_release(self.graph), ambiguous)
+
     def embed(
         self,
         ids: Sequence[str] | None = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tosg_graph import history
 from tosg_graph.resources import cypher
 
 if TYPE_CHECKING:
@@ -34,8 +35,15 @@ def stored_release(graph: Graph) -> dict[str, Any] | None:
 
 
 def releases(graph: Graph) -> pa.Table:
-    """Return ``number``, ``id``, ``previous`` and ``sources`` of every release, newest first."""
-    return graph.columns(cypher("release_list"))
+    """Return ``number``, ``id``, ``previous`` and ``sources`` of every release, newest first.
+
+    ``kept`` says whether this home keeps what it held; see `tosg_graph.history`.
+    """
+    import pyarrow as pa
+
+    found = graph.columns(cypher("release_list"))
+    kept = {release.id for release in history.releases(graph.settings.stated)}
+    return found.append_column("kept", pa.array([i in kept for i in found["id"].to_pylist()], pa.bool_()))
 
 
 def release_id(previous: str, contents: Sequence[str]) -> str:

@@ -58,7 +58,7 @@ class Settings:
 
     @property
     def stated(self) -> Path:
-        """Folder of what the last load of each source stated."""
+        """Folder of what each source stated, at its last load and in the newest releases."""
         return self.home / "stated"
 
     @property

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from tosg_graph.diff import Diff
     from tosg_graph.summarize import Summary
     from tosg_graph.types import CellsLedger, LedgerLine
 
@@ -43,7 +44,9 @@ def arrow(rows: pa.Table, title: str | None = None) -> None:
 
 
 def load_ledger(lines: Sequence[LedgerLine]) -> None:
-    """Print where the rows of each loaded table went, and why rows were rejected."""
+    """Print where the rows of each loaded table went, and why rows were rejected, joined or kept apart."""
+    from tosg_graph.identity import VERDICTS
+
     columns = ["source", "table", "read", "loaded", "merged", "rejected", "created", "updated"]
     if any(x.retired for x in lines):
         columns.append("retired")
@@ -52,10 +55,29 @@ def load_ledger(lines: Sequence[LedgerLine]) -> None:
         (x.source, x.table, reason, count)
         for x in lines
         for reason, count in x.reasons.items()
-        if x.rejected or reason.startswith("conflicting")
+        if x.rejected or reason in VERDICTS or reason.startswith("conflicting")
     ]
     if rejected:
         table(("source", "table", "reason", "rows"), rejected, "Rows not loaded as they were")
+
+
+def diff(found: Diff, as_json: bool) -> None:
+    """Print what changed between two releases, and which exports that touches."""
+    if as_json:
+        import json
+
+        whole = {"before": found.before.id, "after": found.after.id}
+        whole |= {"changes": found.changes.to_pylist(), "bundles": found.bundles.to_pylist()}
+        print(json.dumps(whole, ensure_ascii=False, indent=1))
+        return
+    old, new = found.before, found.after
+    print(f"from {old.id} (number {old.number}) to {new.id} (number {new.number})")
+    if len(found.changes):
+        arrow(found.changes)
+    else:
+        print("No source states anything else.")
+    if len(found.bundles):
+        arrow(found.bundles, "Exports")
 
 
 def cells_ledger(ledgers: Sequence[CellsLedger]) -> None:

@@ -1,16 +1,22 @@
-"""What the last load of each source stated, as hashes: a reload writes what differs and retires what is gone.
+"""What each source stated, as hashes: a reload writes what differs and retires what is gone.
 
-One Parquet file per source in ``settings.stated``. It counts only while the release that it was written for is in
-the graph, and it is removed before a load writes anything, so that it never says more than the graph holds.
+A file ``<source>.<digest>.parquet`` holds the statements of a source, named by its content; releases that did not
+change them share it (see `tosg_graph.history`). ``<source>.json`` names the file of the last load, and those of
+loads that were begun since and did not end. Hashes are believed only while the release that they were written for is
+in the graph and no load was broken off; what is gone is looked for in all of these files, so that a load that died
+leaves nothing behind.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 _ROWS = 1 << 20  # of a row group
+_TEXTS = 1 << 16  # ids that are Python's at a time
 
 
 @dataclass(frozen=True)
@@ -28,9 +35,14 @@ class Stated:
 
     _file: pq.ParquetFile
 
+    @property
+    def hashed_by(self) -> str:
+        """What made the hashes; those of another maker say nothing about these."""
+        return str((self._file.schema_arrow.metadata or {}).get(b"hashed_by", b""), "utf-8")
+
     def nodes(self) -> pa.Table:
-        """``id`` (string) and ``hash`` (uint64) of each node."""
-        return self._file.read_row_groups(self._groups().get("", []), columns=["id", "hash"])
+        """Each node: ``id``, ``label`` (its type), ``hash`` of what the load said, ``own`` of what this source said."""
+        return self._file.read_row_groups(self._groups().get("", []), columns=["id", "label", "hash", "own"])
 
     def edges(self, verb: str) -> pa.Table:
         """``key`` (int64) and ``hash`` (uint64) of each relationship of a verb."""
@@ -61,53 +73,126 @@ def row_hashes(rows: pa.Table) -> npt.NDArray[np.uint64]:
     return np.asarray(found["hash"], np.uint64)
 
 
-def read(folder: Path, source: str, releases: Collection[str]) -> Stated | None:
-    """Open what a source stated; None if that is not known for one of the releases in the graph.
+@dataclass(frozen=True)
+class Known:
+    """What the graph may hold of one source.
 
-    The file may be removed while it is open.
+    Parameters
+    ----------
+    last
+        What its last load stated; None where that is not known for sure.
+    possible
+        Everything that it may have left in the graph.
+    """
+
+    last: Stated | None
+    possible: tuple[Stated, ...]
+
+
+def known(folder: Path, source: str, releases: Collection[str]) -> Known:
+    """Open what a source stated, as far as a graph with these releases may hold it."""
+    entry = _entry(folder, source)
+    names = [entry["file"]] if entry["release"] in releases else []
+    opened = (open_file(folder / name) for name in dict.fromkeys([*names, *entry["pending"]]))
+    files = tuple(file for file in opened if file)
+    sure = len(files) == len(names) == 1 and not entry["pending"] and files[0].hashed_by == hasher()
+    return Known(files[0] if sure else None, files)
+
+
+def announce(folder: Path, source: str, name: str) -> None:
+    """Say that a load is about to write the statements of a file: from now on the graph may hold any of them."""
+    entry = _entry(folder, source)
+    if name not in entry["pending"]:
+        write_json(folder / f"{source}.json", {**entry, "pending": [*entry["pending"], name]})
+
+
+def settle(folder: Path, source: str, name: str, release: str) -> None:
+    """Say that the graph holds just the statements of a file, since a release."""
+    write_json(folder / f"{source}.json", {"file": name, "release": release, "pending": []})
+
+
+def named_files(folder: Path) -> set[str]:
+    """Names of all files that the graph may hold."""
+    entries = [_entry(folder, path.stem) for path in folder.glob("*.json")]
+    return {name for entry in entries for name in (entry["file"], *entry["pending"]) if name}
+
+
+def _entry(folder: Path, source: str) -> dict[str, Any]:
+    nothing: dict[str, Any] = {"file": None, "release": None, "pending": []}
+    try:
+        return {**nothing, **json.loads((folder / f"{source}.json").read_text(encoding="utf-8"))}
+    except (OSError, ValueError):
+        return nothing
+
+
+def open_file(path: Path) -> Stated | None:
+    """Open one file of statements; None where it is missing or damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return Stated(pq.ParquetFile(path))
+    except (OSError, pa.ArrowInvalid):
+        return None
+
+
+def write(folder: Path, source: str, nodes: pa.Table, edges: Iterable[tuple[str, pa.Table]]) -> str:
+    """Write what a source states, complete or not at all; tables as `Stated` gives them, edges with their verb.
+
+    Returns
+    -------
+    Name of the file in ``folder``; an earlier load that stated the same wrote it already.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        file = pq.ParquetFile(folder / f"{source}.parquet")
-    except (OSError, pa.ArrowInvalid):
-        return None
-    known = {_signature(release) for release in releases}
-    return Stated(file) if (file.schema_arrow.metadata or {}).get(b"signature") in known else None
-
-
-def write(folder: Path, source: str, release: str, nodes: pa.Table, edges: Mapping[str, pa.Table]) -> None:
-    """Keep what a source stated in a release, complete or not at all; tables as `Stated` gives them."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    fields = {"verb": pa.string(), "id": pa.string(), "key": pa.int64(), "hash": pa.uint64()}
-    schema = pa.schema(fields, {b"signature": _signature(release)})
+    fields = {"verb": pa.string(), "id": pa.string(), "label": pa.string()}
+    fields |= {"key": pa.int64(), "hash": pa.uint64(), "own": pa.uint64()}
+    schema = pa.schema(fields, {b"hashed_by": hasher().encode()})
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".{source}.{os.getpid()}.part"
+    digest = blake2b(hasher().encode(), digest_size=8)
     try:
         # Hashes do not compress.
-        with pq.ParquetWriter(part, schema, compression="NONE", use_dictionary=["verb"]) as writer:
-            for verb, whole in {"": nodes, **edges}.items():
+        dictionaries = ["verb", "label"]
+        with pq.ParquetWriter(part, schema, compression="NONE", use_dictionary=dictionaries) as writer:
+            for verb, whole in chain([("", nodes)], edges):
                 for start in range(0, len(whole), _ROWS):
                     rows = whole.slice(start, _ROWS)
-                    n = len(rows)
-                    given = {
-                        "verb": pa.repeat(verb, n),
-                        "id": rows["id"] if verb == "" else pa.nulls(n, pa.string()),
-                        "key": pa.nulls(n, pa.int64()) if verb == "" else rows["key"],
-                        "hash": rows["hash"],
-                    }
+                    given = {"verb": pa.repeat(verb, len(rows))}
+                    for name, kind in fields.items():
+                        if name in rows.column_names:
+                            given[name] = rows[name].cast(kind)
+                        elif name != "verb":
+                            given[name] = pa.nulls(len(rows), kind)
                     writer.write_table(pa.table(given, schema=schema))
-        part.replace(folder / f"{source}.parquet")
+                    _digest(digest, verb, rows)
+        name = f"{source}.{digest.hexdigest()}.parquet"
+        part.replace(folder / name)
     finally:
         part.unlink(missing_ok=True)
+    return name
 
 
-def forget(folder: Path, source: str) -> None:
-    """Remove what is kept of a source."""
-    (folder / f"{source}.parquet").unlink(missing_ok=True)
+def _digest(digest: blake2b, verb: str, rows: pa.Table) -> None:
+    digest.update(f"{verb} {len(rows)}".encode())
+    for name in rows.column_names:
+        if name in ("id", "label"):
+            for start in range(0, len(rows), _TEXTS):
+                texts = rows[name].slice(start, _TEXTS).to_pylist()
+                digest.update("\n".join(texts).encode())
+        else:
+            digest.update(np.ascontiguousarray(rows[name].to_numpy()).data)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write a small file, complete or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def unchanged(
@@ -139,7 +224,8 @@ def gone(known: pa.Table, name: str, keys: pa.Array) -> pa.Array:
     return theirs.filter(pc.invert(pc.is_in(theirs, value_set=keys)))
 
 
-def _signature(release: str) -> bytes:
+def hasher() -> str:
+    """Name what makes the hashes."""
     import duckdb
 
-    return f"{release} duckdb {duckdb.__version__}".encode()
+    return f"duckdb {duckdb.__version__}"

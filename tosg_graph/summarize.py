@@ -274,12 +274,13 @@ def _recall(graph: Graph) -> None:
     import pyarrow as pa
 
     release, folder = stored_release(graph), graph.settings.stated
-    if release is None or stated.read(folder, SOURCE, release["releases"]):
+    if release is None or stated.known(folder, SOURCE, release["releases"]).possible:
         return
     keys = graph.rows(cypher("expression_keys"), source=SOURCE)[0]["keys"]
     if keys:
-        nodes = pa.table({"id": pa.array([], pa.string()), "hash": pa.array([], pa.uint64())})
+        kinds = {"id": pa.string(), "label": pa.string(), "hash": pa.uint64(), "own": pa.uint64()}
+        nodes = pa.schema(kinds).empty_table()
         edges = pa.table(
             {"key": pa.array(keys, pa.int64()), "hash": pa.repeat(pa.scalar(0, pa.uint64()), len(keys))}
         )
-        stated.write(folder, SOURCE, release["id"], nodes, {VERB: edges})
+        stated.announce(folder, SOURCE, stated.write(folder, SOURCE, nodes, [(VERB, edges)]))

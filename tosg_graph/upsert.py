@@ -225,6 +225,15 @@ def retire_nodes(
     return retired, removed
 
 
+def retire_orphans(graph: Graph, release: str) -> tuple[int, Counter[str]]:
+    """Retire nodes without a source that no relationship holds any more; results as of `retire_nodes`."""
+    rows = graph.rows(cypher("load_nodes_orphaned"))
+    for start in range(0, len(rows), _BATCH):
+        batch = [row["id"] for row in rows[start : start + _BATCH]]
+        graph.write(cypher("load_nodes_retire"), ids=batch, release=release)
+    return len(rows), Counter(label for row in rows for label in row["labels"])
+
+
 def _refuse(account: TableAccount, subject: str) -> None:
     account.loaded -= 1
     account.reject([Reject(0, "subject", subject, COLLISION)])

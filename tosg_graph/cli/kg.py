@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tosg_graph.cli.options import format_option, platform, server_options, write_rows
+from tosg_graph.cli.options import errors, format_option, platform, server_options, settings, write_rows
 
 
 @click.group()
@@ -27,6 +27,72 @@ def releases(
     """
     with platform(uri, user, password, debug) as p:
         write_rows(p.releases(), format_, out)
+
+
+@kg.command("merges")
+@click.option("--release", metavar="ID", help="Of this release's load; the newest without it.")
+@click.option("--ambiguous", is_flag=True, help="Only what was kept apart.")
+@format_option
+@click.option("--out", type=click.Path(path_type=Path), help="Write to this file.")
+@server_options
+def merges(
+    release: str | None,
+    ambiguous: bool,
+    format_: str,
+    out: Path | None,
+    uri: str | None,
+    user: str | None,
+    password: str | None,
+    debug: bool,
+) -> None:
+    """List the rows that joined another entity by its xrefs, or were kept apart, and why.
+
+    Example: tosg kg merges --ambiguous
+    """
+    with platform(uri, user, password, debug) as p:
+        write_rows(p.merges(release, ambiguous=ambiguous), format_, out)
+
+
+@kg.command("diff")
+@click.argument("before", required=False)
+@click.argument("after", required=False)
+@click.option(
+    "--bundle",
+    "bundles",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="An export to look at beside those made from this home. Repeatable.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--debug", is_flag=True, help="Show the whole trace of an error.")
+def diff(
+    before: str | None, after: str | None, bundles: tuple[Path, ...], as_json: bool, debug: bool
+) -> None:
+    """Say what changed from release BEFORE to AFTER, by source, and which exports that touches.
+
+    Without them: the newest release and the one before it. Ids may be shortened. Needs no server.
+
+    Example: tosg kg diff
+    """
+    from tosg_graph import show
+    from tosg_graph.diff import diff as compare
+
+    with errors(debug):
+        show.diff(compare(settings(None, None, None), before, after, bundles), as_json)
+
+
+@kg.command("prune")
+@click.option(
+    "--keep", required=True, type=click.IntRange(1), help="How many of the newest releases to keep."
+)
+@click.option("--debug", is_flag=True, help="Show the whole trace of an error.")
+def prune(keep: int, debug: bool) -> None:
+    """Forget what older releases held; `tosg kg diff` cannot compare them any more. The graph stays as it is."""
+    from tosg_graph import history
+
+    with errors(debug):
+        releases, files = history.prune(settings(None, None, None).stated, keep)
+        click.echo(f"Forgot {releases} releases and removed {files} files.")
 
 
 @kg.command("counts")
