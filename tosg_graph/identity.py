@@ -131,7 +131,7 @@ class Identity:
             {
                 **dict(zip(("source", "table", "row", "id", "label"), line[:5], strict=True)),
                 "entity": line[5].entity,
-                "rule": _rule(line[4], line[3], line[5].candidates[0]),
+                "rule": _rule(line[4], line[3], line[5].candidates),
                 "candidates": list(line[5].candidates),
                 "reason": line[5].reason,
             }
@@ -371,6 +371,7 @@ def _prefix(i: str) -> str:
     return i.split(":", 1)[0]
 
 
-def _rule(label: str, i: str, entity: str) -> str:
-    prefix, to = _prefix(i), _prefix(entity)
-    return f"{label}: {prefix} to {to}, {identity_rules(label)[prefix]}"
+def _rule(label: str, i: str, entities: Sequence[str]) -> str:
+    rules = identity_rules(label)
+    best = min((_prefix(entity) for entity in entities), key=list(rules).index)
+    return f"{label}: {_prefix(i)} to {best}, {rules[_prefix(i)]}"

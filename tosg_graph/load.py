@@ -117,6 +117,7 @@ def load(
         release = release_id(before["id"] if before else "", contents)
         alone = is_empty or (before is not None and untouched and _states_all(parsed, before["contents"]))
         work = _merge(graph, parsed, is_empty, alone, show)
+        _give_back_memory()
         files = write_statements(graph.settings.stated, parsed, work.nodes, work.edges, work.edge_accounts)
         for key, name in files.items():
             stated.announce(graph.settings.stated, key, name)
