@@ -27,7 +27,8 @@ def genes(key: str, rows: dict[str, list[str]]) -> NodeTable:
     import pyarrow as pa
 
     xrefs = pa.array(rows.values(), pa.list_(pa.string()))
-    data = pa.table({"id": list(rows), "name": [f"{i}@{key}" for i in rows], "symbol": list(rows)})
+    names = [f"{i}@{key}" for i in rows]
+    data = pa.table({"id": list(rows), "name": names, "symbol": names})
     return NodeTable(key, "genes", "Gene", data.append_column("xrefs", xrefs), len(rows))
 
 
