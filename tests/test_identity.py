@@ -151,6 +151,12 @@ def test_circles_stay_apart_and_what_hangs_on_them_joins_the_one_it_hangs_on() -
     assert joined("BiologicalProcess", rows | {"GO:2": ["GO:1", "GO:3"]}) == {"GO:3": "GO:2"}
 
 
+def test_an_id_that_claims_its_entity_stays_apart_whoever_else_claims_that() -> None:
+    rows = {"GO:1": ["GO:2"], "GO:2": ["GO:1", "GO:3"], "GO:3": ["GO:1"]}
+    assert joined("BiologicalProcess", rows) == {}
+    assert set(apart("BiologicalProcess", rows)) == {"GO:1", "GO:2", "GO:3"}
+
+
 def test_a_lesser_id_does_not_pull_a_better_one() -> None:
     assert joined("Gene", {"NCBIGene:1": ["HGNC:1"], "HGNC:1": None}) == {}
 

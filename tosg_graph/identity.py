@@ -336,7 +336,7 @@ def _claimants(i: str, claims: Claims, rules: Mapping[str, str], joined: Mapping
 def _broken(
     claims: Claims, rules: Mapping[str, str], held: Mapping[str, frozenset[str]], joined: Mapping[str, str]
 ) -> dict[str, str]:
-    """Joined ids that another entity claims as well, or that are not one to one, once all have joined."""
+    """Joined ids that another entity claims as well, that claim it or are not one to one, once all have joined."""
     members: dict[str, list[str]] = defaultdict(list)
     for i in joined:
         members[_root(i, joined)].append(i)
@@ -345,6 +345,8 @@ def _broken(
         root, prefix = _root(i, joined), _prefix(i)
         if _claimants(i, claims, rules, joined):
             found[i] = SEVERAL
+        elif prefix == _prefix(root) and i in claims.get(root, ()):
+            found[i] = CIRCULAR  # the next load of this row alone would not let it join
         elif rules[prefix] == "one":
             of_entity = [root, *members[root]]
             ids = {*of_entity, *(x for member in of_entity for x in held.get(member, ()))}
