@@ -6,9 +6,11 @@ outside its two marks.
 
 from __future__ import annotations
 
+import re
 import resource
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parents[1] / "docs" / "shared-tables.md"
 BEGIN, END = "<!-- made by scripts/make_shared_tables_page.py -->", "<!-- end -->"
+# Said of rows that were loaded or merged.
+_NOTES = ("same ", "conflicting ", "merged by the loader", "kept apart", "joined")
 NUMBERS = ("read", "loaded", "merged", "rejected")
 
 
@@ -35,7 +39,10 @@ def main(folder: Path) -> None:
         took = time.monotonic() - started
         counts = platform.counts()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # Linux says kilobytes
-    figures = f"{took:.0f} s from files to online with constraints and indexes; the process took {peak:.1f} GB at most."
+    figures = (
+        f"{took:.0f} s from files to online with constraints and indexes, {time.process_time():.0f} s of them of this "
+        f"process's own; it took {peak:.1f} GB at most."
+    )
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     parts = [BEGIN, figures, sources(lines), rejects(lines), *map(of_arrow, counts), END]
@@ -56,9 +63,12 @@ def rejects(lines: Sequence[LedgerLine]) -> str:
     """One row per reason for which rows of a table were rejected."""
     rows = []
     for line in lines:
-        refused = {reason: n for reason, n in line.reasons.items() if not _is_note(reason)}
-        for reason, count in sorted(refused.items(), key=lambda item: -item[1]):
-            example = next((e.value for e in line.examples if e.reason == reason), "")
+        refused: Counter[str] = Counter()
+        for reason, count in line.reasons.items():
+            if not reason.startswith(_NOTES):
+                refused[re.sub(r" into [A-Za-z]+:.*", "", reason)] += count  # what an id was split into
+        for reason, count in refused.most_common():
+            example = next((e.value for e in line.examples if e.reason.startswith(reason)), "")
             rows.append(
                 [f"`{line.source}`", line.table, reason, f"`{example[:40]}`" if example else "", count]
             )
@@ -84,10 +94,6 @@ def _cell(value: Any) -> str:
 
 def _sums(lines: Sequence[LedgerLine]) -> list[int]:
     return [sum(getattr(line, name) for line in lines) for name in NUMBERS]
-
-
-def _is_note(reason: str) -> bool:
-    return reason.startswith(("same ", "conflicting ")) or reason == "merged by the loader"
 
 
 def _say(description: str, done: int, total: int | None) -> None:
