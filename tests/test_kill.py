@@ -43,11 +43,11 @@ def around(module, name):
         return found
     setattr(module, name, wrapped)
 
-def loading(graph, parsed, progress, real=load.load):
+def loading(graph, parsed, progress, real=load.load, **more):
     def show(what, done, total):
         progress(what, done, total)
         reached(f"{what} {done}")
-    return real(graph, parsed, show)
+    return real(graph, parsed, show, **more)
 
 load.load = loading
 for module, name in ((kgx, "parse"), (load, "_record"), (load, "_remember")):
@@ -64,9 +64,10 @@ def kill_at(settings: Settings, moment: str, folder: Path) -> None:
     child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     assert child.stdout
     with child.stdout:
-        assert child.stdout.readline() == "reached\n", f"{moment} was never reached"
+        said = child.stdout.readline()
     child.send_signal(signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL
+    ended = child.wait()
+    assert (said, ended) == ("reached\n", -signal.SIGKILL), f"{moment} was never reached"
 
 
 def graph_files(folder: Path, genes: dict[int, str], signals: dict[tuple[int, int], str]) -> Path:
