@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -80,15 +79,13 @@ def test_nothing_to_resolve() -> None:
     assert resolve(IdResolver([GENES]), "Gene", []) == ([], {})
 
 
-def test_half_a_million_endpoints_take_about_a_second() -> None:
+def test_each_of_half_a_million_endpoints_is_its_own() -> None:
     n = 50_000
     nodes = table("Gene", [f"HGNC:{i}" for i in range(n)], [[f"NCBIGene:{i}"] for i in range(n)])
     curies = pa.chunked_array([[f"NCBIGene:{i % n}" for i in range(500_000)]])
-    start = time.perf_counter()
     found, reasons = IdResolver([nodes]).resolve("Gene", curies)
-    assert time.perf_counter() - start < 3.0
     assert not reasons
-    assert found[123_456].as_py() == f"HGNC:{123_456 % n}"
+    assert found.to_pylist() == [f"HGNC:{i % n}" for i in range(500_000)]
 
 
 def test_edge_keys_are_pinned() -> None:

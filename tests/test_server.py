@@ -57,9 +57,7 @@ def test_start_reuse_stop_start(own: Settings) -> None:
     assert any("Starting Neo4j" in s for s in seen)
     pid = pid_of(own)
 
-    began = time.monotonic()
     assert server.start(own) == address
-    assert time.monotonic() - began < 1
     assert pid_of(own) == pid
     assert server.check_login(own, address) == "5.26.30"
 
