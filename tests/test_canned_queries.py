@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,29 @@ import pytest
 
 from tosg_graph.graph import Graph
 from tosg_graph.query import CannedQuery, list_canned, run
-from tosg_graph.read_guard import check_reads_only
 
 ROOT = Path(__file__).parent.parent
 CANNED = list_canned()
 each = pytest.mark.parametrize("canned", CANNED, ids=lambda c: c.name)
+TOPICS = {
+    "cells",
+    "diseases",
+    "drugs",
+    "functions and terms",
+    "ligands and receptors",
+    "pathways",
+    "signaling",
+    "sources",
+}
 
 
-def test_there_are_at_least_ten() -> None:
-    assert len(CANNED) >= 10
+def body(canned: CannedQuery) -> str:
+    return "\n".join(line for line in canned.statement.splitlines() if not line.startswith("//"))
+
+
+def test_there_are_at_least_thirty() -> None:
+    assert len(CANNED) >= 30
+    assert {c.topic for c in CANNED} == TOPICS
 
 
 @each
@@ -26,18 +41,40 @@ def test_each_explains_itself(canned: CannedQuery) -> None:
     assert canned.title.endswith("?")
     assert canned.description.endswith(".")
     assert all(p.meaning for p in canned.parameters)
-    body = "\n".join(line for line in canned.statement.splitlines() if not line.startswith("//"))
-    assert set(re.findall(r"\$(\w+)", body)) == {p.name for p in canned.parameters}
+    assert set(re.findall(r"\$(\w+)", body(canned))) == {"sources", *(p.name for p in canned.parameters)}
     assert set(canned.example) <= {p.name for p in canned.parameters}
-    assert "ORDER BY" in body  # the same answer every time
+    assert {p.name for p in canned.parameters if p.required} <= set(canned.example)
+    assert "ORDER BY" in body(canned).split("RETURN")[-1]  # the same answer every time
 
 
 @each
-def test_each_example_returns_rows(demo_graph: Graph, canned: CannedQuery) -> None:
-    assert check_reads_only(demo_graph, canned.statement, {p.name: None for p in canned.parameters})
+def test_every_relationship_is_asked_for_its_source(canned: CannedQuery) -> None:
+    """Each is named, and its name stands in a test of `source` as often as in a pattern."""
+    text = body(canned)
+    assert not re.search(r"\)\s*<?--?>?\s*\(", text), "a relationship without a name"
+    patterns = re.findall(r"-\[(\w*)(?::[^\]]*)?\]-", text)
+    assert all(patterns), "a relationship without a name"
+    tested = re.findall(
+        r"all\(x IN ([^()]+) WHERE \(\$sources IS NULL OR x\.source IN \$sources\)|"
+        r"\$sources IS NULL OR (\w+)\.source IN \$sources",
+        text,
+    )
+    names = Counter(name for lists in tested for name in re.findall(r"\w+", " ".join(lists)))
+    assert Counter(patterns) <= names
+
+
+@each
+def test_each_example_returns_rows_of_the_sources_that_count(demo_graph: Graph, canned: CannedQuery) -> None:
     found = run(demo_graph, canned.name, canned.example)
     assert len(found) > 0
-    assert found.equals(run(demo_graph, canned.name, canned.example))
+    # The sources that count by name: all of them give the same rows in the same order, none of them gives none.
+    given = {p.name: p.default for p in canned.parameters} | canned.example
+    everybody = demo_graph.rows("MATCH (s:Source) RETURN collect(s.key) AS keys")[0]["keys"]
+    assert len(demo_graph.rows(canned.statement, **given, sources=[])) == 0
+    again = demo_graph.rows(canned.statement, **given, sources=everybody)
+    assert [list(row) for row in again] == [found.column_names] * len(found)
+    for name in found.column_names:
+        assert [row[name] for row in again] == found[name].to_pylist()
 
 
 KNOWN: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
@@ -66,6 +103,32 @@ KNOWN: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ),
     ("cell_type_children", {"cell_type": "CL:0000084"}, {"cell_type": "CL:0000912"}),
     ("who_states", {"entity": "STAT1"}, {"verb": "ENCODES", "source": "hgnc", "licence": "CC0-1.0"}),
+    ("signed_downstream", {"gene": "IFNG", "steps": 3}, {"symbol": "STAT1", "effect": "activates"}),
+    ("signed_upstream", {"gene": "UniProtKB:P42224", "steps": 1}, {"symbol": "PTPN11", "effect": "inhibits"}),
+    (
+        "shortest_signed_path",
+        {"source": "IL6", "target": "STAT3"},
+        {"step": 3, "symbol": "JAK1", "target_symbol": "STAT3", "so_far": "activates"},
+    ),
+    ("feedback_loops", {"gene": "TP53"}, {"loop": ["TP53", "MDM2", "TP53"], "feedback": "negative"}),
+    (
+        "drug_path_to_disease",
+        {"drug": "tofacitinib", "disease": "hepatocellular carcinoma"},
+        {"symbols": ["JAK3"], "steps": 0, "effect": "inhibits"},
+    ),
+    (
+        "complex_members",
+        {"gene": "IL6ST"},
+        {"complex": "COMPLEX:P08887_P40189", "members": ["IL6R", "IL6ST"], "partners": ["IL6"]},
+    ),
+    ("cell_types_of_gene", {"gene": "CD79A"}, {"cell_type_name": "B cell", "cells": 95}),
+    ("marker_genes", {"cell_type": "B cell"}, {"symbol": "MS4A1"}),
+    ("family_members", {"family": "JAK"}, {"symbol": "TYK2", "verb": "IS_A"}),
+    (
+        "evidence_of_edge",
+        {"first": "IFNG", "second": "IFNGR1"},
+        {"source": "signaling", "licence": "CC0-1.0"},
+    ),
 ]
 
 
@@ -89,8 +152,44 @@ def test_genes_with_a_drug_are_left_out_of_those_without(demo_graph: Graph) -> N
     assert not set(found["gene"].to_pylist()) & set(targeted[0]["ids"])
 
 
+def test_a_path_that_there_is_not_is_no_row_and_no_endless_search(demo_graph: Graph) -> None:
+    """From the genes that signal to the most others, to one that nothing signals to, at the most steps."""
+    hubs = demo_graph.rows(
+        "MATCH (g:Gene)-[:ENCODES*0..1]->()-[:SIGNALS_TO|LIGAND_OF]->(to) "
+        "WITH g, count(DISTINCT to) AS n ORDER BY n DESC, g.id LIMIT 3 RETURN collect(g.symbol) AS symbols"
+    )
+    for hub in hubs[0]["symbols"]:
+        found = run(
+            demo_graph, "shortest_signed_path", {"source": hub, "target": "XIST", "steps": 6}, timeout=20
+        )
+        assert len(found) == 0
+
+
+def test_both_ends_of_a_pair_can_be_joined_with_cells(demo_graph: Graph) -> None:
+    from tosg_graph.abundance import AbundanceReader
+    from tosg_graph.abundance_store import AbundanceStore
+
+    with AbundanceReader.open(AbundanceStore.open(demo_graph.settings.store)) as reader:
+        rows = run(
+            demo_graph,
+            "ligand_receptor_genes",
+            {"pathway": "T-cell receptor signaling pathway"},
+            abundance=["pct"],
+            by="cell_type",
+            cells="cell_type = 'B cell'",
+            reader=reader,
+        ).to_pylist()
+    assert {row["role"] for row in rows} == {"ligand", "receptor"}
+    assert any(row["pct"] and row["pct"] > 10 for row in rows)
+
+
 def test_the_docs_list_exactly_these() -> None:
     text = (ROOT / "docs" / "query.md").read_text(encoding="utf-8")
-    listed = re.findall(r"^\| `(\w+)` \| (.+?) \| (.*?) \|$", text, re.MULTILINE)
-    expected = [(c.name, c.title, c.signature and f"`{c.signature}`") for c in CANNED]
-    assert listed == expected
+    listed = re.findall(r"^### (.+)$|^\| `(\w+)` \| (.+?) \| (.*?) \|$", text, re.MULTILINE)
+    found, topic = [], ""
+    for heading, name, title, signature in listed:
+        topic = heading or topic
+        if name:
+            found.append((topic, name, title, signature))
+    expected = [(c.topic.capitalize(), c.name, c.title, c.signature and f"`{c.signature}`") for c in CANNED]
+    assert found == expected

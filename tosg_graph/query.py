@@ -43,6 +43,7 @@ class CannedQuery:
     """A question of ``cypher/queries``, as its header comments describe it."""
 
     name: str
+    topic: str
     title: str
     description: str
     parameters: tuple[CannedParameter, ...]
@@ -127,17 +128,18 @@ def run(
 
 
 def list_canned() -> list[CannedQuery]:
-    """All canned questions, by name."""
-    return [_canned(name) for name in canned_names()]
+    """All canned questions, by topic and name."""
+    return sorted((_canned(name) for name in canned_names()), key=lambda q: (q.topic, q.name))
 
 
 def _canned(name: str) -> CannedQuery:
     text = cypher(f"queries/{name}")
-    headers = re.findall(r"^// (title|description|param|example): (.*)$", text, re.MULTILINE)
+    headers = re.findall(r"^// (topic|title|description|param|example): (.*)$", text, re.MULTILINE)
     lines = {key: value for key, value in headers if key != "param"}
     parameters = tuple(_parameter(name, value) for key, value in headers if key == "param")
     return CannedQuery(
         name=name,
+        topic=lines["topic"],
         title=lines["title"],
         description=lines["description"],
         parameters=parameters,

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tosg_graph.diff import Diff
+    from tosg_graph.query import CannedQuery
     from tosg_graph.summarize import Summary
     from tosg_graph.types import CellsLedger, LedgerLine
 
@@ -78,6 +79,15 @@ def diff(found: Diff, as_json: bool) -> None:
         print("No source states anything else.")
     if len(found.bundles):
         arrow(found.bundles, "Exports")
+
+
+def questions(canned: Sequence[CannedQuery]) -> None:
+    """Print canned questions, sorted by topic, in a table for each topic."""
+    from itertools import groupby
+
+    columns = ("name", "asks", "parameters")
+    for topic, those in groupby(canned, key=lambda question: question.topic):
+        table(columns, ((q.name, q.title, q.signature) for q in those), topic.capitalize())
 
 
 def cells_ledger(ledgers: Sequence[CellsLedger]) -> None:

@@ -1,3 +1,4 @@
+// topic: sources
 // title: Who states what about an entity, and under which licence?
 // description: Relationships of the entity by verb and source, with version, licence, number and first examples.
 // param: entity string — id or gene symbol (STAT1, HGNC:11362, MONDO:0005070)
@@ -11,6 +12,7 @@ CALL () {
   RETURN n
 }
 MATCH (n)-[r]-(other:Entity)
+WHERE $sources IS NULL OR r.source IN $sources
 WITH n, r, other ORDER BY other.name, other.id
 WITH n, type(r) AS verb, r.source AS key, count(r) AS relationships, collect(DISTINCT other.name)[..5] AS examples
 OPTIONAL MATCH (s:Source {key: key})

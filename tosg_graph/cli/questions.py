@@ -61,9 +61,7 @@ def query(
         from tosg_graph.query import list_canned
 
         with errors(debug):
-            show.table(
-                ("name", "asks", "parameters"), ((q.name, q.title, q.signature) for q in list_canned())
-            )
+            show.questions(list_canned())
         return
     if not cypher:
         raise click.UsageError(
