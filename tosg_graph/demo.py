@@ -49,14 +49,14 @@ def run(platform: Platform) -> None:
     ledger = _knowledge(platform)
     _say("2/5 Cells: scanpy's bundled blood cells")
     cells = _cells(platform)
-    expression = platform.summarize(CELLS)
+    ledger += _expression(platform)
     _say("3/5 A question that needs both")
     answer = _answer(platform)
     _say("4/5 Text embeddings and export")
     bundle, manifest = _bundle(platform)
     _say("5/5 A small graph network on the export")
     fit = _fit(platform, bundle)
-    _summary(platform, [*ledger, expression.ledger], cells, answer, bundle, manifest, fit)
+    _summary(platform, ledger, cells, answer, bundle, manifest, fit)
     print(f"\nDone in {time.monotonic() - started:.0f} s.")
 
 
@@ -77,6 +77,17 @@ def _knowledge(platform: Platform) -> list[LedgerLine]:
         if {f"{k} {v}" for k, v in wanted.items()} <= held and wanted.keys() <= kept.keys():
             return [line for key in wanted for line in kept[key]]
     return platform.load("demo")
+
+
+def _expression(platform: Platform) -> list[LedgerLine]:
+    """Summarise the demo's cells into the graph, unless it has a summary, perhaps of the user's own cells."""
+    from tosg_graph.release import stored_release
+    from tosg_graph.summarize import SOURCE
+
+    release = stored_release(platform.graph)
+    if release and any(line.startswith(f"{SOURCE} ") for line in release["contents"]):
+        return _newest_lines(platform.settings.ledgers, release["releases"]).get(SOURCE, [])
+    return [platform.summarize(CELLS).ledger]
 
 
 def _newest_lines(folder: Path, releases: Sequence[str]) -> dict[str, list[LedgerLine]]:
