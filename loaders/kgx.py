@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from loaders.statements import Statements
 from loaders.tables import Row, read_text
+from tosg_graph.contract import labels as all_labels
+from tosg_graph.contract import node_columns, property_types, stored_node_columns
 from tosg_graph.errors import LoadError
 from tosg_graph.types import Parsed, Source, UserFile
 
@@ -24,7 +26,8 @@ SOURCE = Source(
     files={"nodes": UserFile("*nodes.*", _HOME), "edges": UserFile("*edges.*", _HOME)},
     in_demo=False,
     own_licences=True,
-    note="`source` of an edge is its primary knowledge source; predicates without a verb of ours stay as `relation`.",
+    note="`source` of an edge is its primary knowledge source; predicates without a verb of ours stay as `relation`; "
+    "what `tosg kg export` put into the column `tosg` comes back as it was.",
 )
 
 # Biolink category -> labels it may become; the id decides. Broader categories come later.
@@ -101,32 +104,73 @@ def parse(paths: dict[str, Path]) -> Parsed:
     """
     found = Statements("kgx")
     for number, row in _rows(paths["nodes"], ("id", "category")):
-        kinds = [kind.removeprefix("biolink:") for kind in _list(row.get("category"))]
-        best = min((k for k in kinds if k in _LABELS), key=list(_LABELS).index, default=None)
-        node: Row = {"id": _text(row["id"]), "name": _text(row.get("name")) or _text(row["id"])}
-        node["description"] = _text(row.get("description"))
-        node["synonyms"] = sorted(set(_list(row.get("synonym"))))
-        node["xrefs"] = sorted({x for x in _list(row.get("xref")) if _is_curie(x)})
-        if symbol := _text(row.get("symbol")):
-            node["symbol"] = symbol
-        if licence := _text(row.get("license") or row.get("licence")):
-            node["licence"] = licence
-        labels = _LABELS[best] if best else []
-        if labels not in (["Gene"], ["Protein"], ["Gene", "Protein"]):
-            node.pop("symbol", None)
-        found.node(number, labels, node, ", ".join(kinds))
+        own = _own(paths["nodes"].name, number, row, {**stored_node_columns(), "labels": "list"})
+        _add_node(found, number, row, own)
     for number, row in _rows(paths["edges"], ("subject", "predicate", "object")):
-        predicate = _text(row["predicate"]).removeprefix("biolink:")
-        verb, turned, properties = _VERBS.get(predicate, _OTHER)
-        edge: Row = {"subject": _text(row["subject"]), "object": _text(row["object"]), **properties}
-        edge["source"] = _stated_by(row)
-        edge["publications"] = sorted(set(_list(row.get("publications"))))
-        if licence := _text(row.get("license") or row.get("licence")):
-            edge["licence"] = licence
-        if _text(row.get("negated")).lower() == "true":
-            edge["negated"] = True
-        found.edge(number, verb, edge, predicate, turned=turned)
+        own = _own(paths["edges"].name, number, row, {**property_types(), "verb": "string"})
+        _add_edge(found, number, row, own)
     return found.parsed()
+
+
+def _add_node(found: Statements, number: int, row: dict[str, Any], own: Row) -> None:
+    kinds = [kind.removeprefix("biolink:") for kind in _list(row.get("category"))]
+    best = min((k for k in kinds if k in _LABELS), key=list(_LABELS).index, default=None)
+    node: Row = {"id": _text(row["id"]), "name": _text(row.get("name")) or _text(row["id"])}
+    node["description"] = _text(row.get("description"))
+    node["synonyms"] = sorted(set(_list(row.get("synonym"))))
+    node["xrefs"] = sorted({x for x in _list(row.get("xref")) if _is_curie(x)})
+    if symbol := _text(row.get("symbol")):
+        node["symbol"] = symbol
+    if licence := _text(row.get("license") or row.get("licence")):
+        node["licence"] = licence
+    if labels := own.pop("labels", None):
+        for label in labels:
+            columns = node_columns(label) if label in all_labels() else {}
+            found.node(number, [label], {k: v for k, v in (node | own).items() if k in columns}, label)
+        return
+    labels = _LABELS[best] if best else []
+    if labels not in (["Gene"], ["Protein"], ["Gene", "Protein"]):
+        node.pop("symbol", None)
+    found.node(number, labels, node, ", ".join(kinds))
+
+
+def _add_edge(found: Statements, number: int, row: dict[str, Any], own: Row) -> None:
+    predicate = _text(row["predicate"]).removeprefix("biolink:")
+    verb, turned, properties = _VERBS.get(predicate, _OTHER)
+    edge: Row = {"subject": _text(row["subject"]), "object": _text(row["object"])}
+    edge["source"] = _stated_by(row)
+    edge["publications"] = sorted(set(_list(row.get("publications"))))
+    if _text(row.get("negated")).lower() == "true":
+        edge["negated"] = True
+    if licence := _text(row.get("license") or row.get("licence")):
+        edge["licence"] = licence
+    if verb_of_ours := own.pop("verb", None):
+        found.edge(number, verb_of_ours, edge | own, own.get("relation", ""))
+    else:
+        found.edge(number, verb, properties | edge, predicate, turned=turned)
+
+
+def _own(file: str, number: int, row: dict[str, Any], columns: Mapping[str, str]) -> Row:
+    """What `tosg kg export` kept for us, as JSON in the column ``tosg``; empty where it is another's file."""
+    said = row.get("tosg") or {}
+    try:
+        own: Row = json.loads(said) if isinstance(said, str) else said
+        wrong = next((k for k, v in own.items() if k not in columns or not _is_a(columns[k], v)), None)
+    except (ValueError, AttributeError):
+        wrong = "no JSON object"
+    if wrong is not None:
+        raise LoadError(
+            f"{file}: row {number}, column 'tosg': {wrong!r} is not of schema/*.yaml. Export the graph again, or "
+            "remove the column."
+        )
+    return own
+
+
+def _is_a(kind: str, value: Any) -> bool:
+    if kind == "list":
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    allowed: dict[str, Any] = {"string": str, "int": int, "float": (int, float), "bool": bool}
+    return isinstance(value, allowed[kind]) and (kind == "bool" or not isinstance(value, bool))
 
 
 def _rows(path: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 from loaders.tables import Row, arrow, edge_table, node_table
 from tosg_graph.contract import allows, edge_columns, id_prefixes
@@ -33,7 +34,7 @@ class Statements:
     """
 
     source: str
-    label_of: dict[str, str] = field(default_factory=dict)
+    labels_of: dict[str, list[str]] = field(default_factory=dict)
     _nodes: dict[str, list[Row]] = field(default_factory=dict)
     _edges: dict[tuple[str, str, str], list[Row]] = field(default_factory=dict)
     _bad_nodes: list[Reject] = field(default_factory=list)
@@ -48,20 +49,26 @@ class Statements:
             return
         if label == "Gene":
             row.setdefault("symbol", row["name"])
-        self.label_of.setdefault(row["id"], label)
+        known = self.labels_of.setdefault(row["id"], [])
+        if label not in known:
+            known.append(label)
         self._nodes.setdefault(label, []).append(row)
 
     def edge(self, number: int, verb: str, row: Row, predicate: str, *, turned: bool = False) -> None:
-        """Add a statement; ``turned`` where the source says it from object to subject."""
+        """Add a statement; ``turned`` where the source says it from object to subject.
+
+        Of ends that have several labels, the first pair counts between which the verb may lead.
+        """
         if turned:
             row["subject"], row["object"] = row["object"], row["subject"]
         for end in ("subject", "object"):
-            if row[end] not in self.label_of:
+            if row[end] not in self.labels_of:
                 self._bad_edges.append(Reject(number, end, row[end], "not among the nodes"))
                 return
-        left, right = self.label_of[row["subject"]], self.label_of[row["object"]]
-        if not allows(verb, left, right):
-            verb = NEUTRAL
+        pairs = list(product(self.labels_of[row["subject"]], self.labels_of[row["object"]]))
+        fitting = next((pair for pair in pairs if allows(verb, *pair)), None)
+        left, right = fitting or pairs[0]
+        verb = verb if fitting else NEUTRAL
         given = {**DEFAULTS.get(verb, {}), **row} | ({"relation": predicate} if verb == NEUTRAL else {})
         given = {name: value for name, value in given.items() if name in edge_columns(verb)}
         self._edges.setdefault((left, verb, right), []).append(given)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tosg_graph.contract import property_types
 from tosg_graph.errors import LoadError
 from tosg_graph.types import EdgeTable, NodeTable, Reject
 
@@ -18,18 +19,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-# Arrow types of the columns that are not text.
-_LISTS = frozenset(
-    {"synonyms", "xrefs", "alias_symbols", "previous_symbols", "publications", "evidence", "complex"}
-    | {"subsets", "roles"}
-)
-_NUMBERS = {
-    "sign": "int64",
-    "score": "float64",
-    "affinity_nm": "float64",
-    "negated": "bool",
-    "approved": "bool",
-}
+# Arrow types of the schema's types.
+_TYPES = {"string": "string", "int": "int64", "float": "float64", "bool": "bool"}
 
 
 # --------------------------------------------------------------------------- reading
@@ -183,7 +174,7 @@ def _unite(rows: list[Row]) -> Row:
     united: Row = {}
     for row in sorted(rows, key=repr):
         for name, value in row.items():
-            if name in _LISTS:
+            if _kind(name) == "list":
                 united[name] = sorted({*united.get(name, ()), *value})
             elif united.get(name) in (None, ""):
                 united[name] = value
@@ -205,6 +196,10 @@ def _value(value: Any) -> Any:
 def _type(name: str) -> pa.DataType:
     import pyarrow as pa
 
-    if name in _LISTS:
-        return pa.list_(pa.string())
-    return pa.type_for_alias(_NUMBERS.get(name, "string"))
+    kind = _kind(name)
+    return pa.list_(pa.string()) if kind == "list" else pa.type_for_alias(_TYPES[kind])
+
+
+def _kind(name: str) -> str:
+    """Type that the schema gives a column; a name has one, whichever label or verb it belongs to."""
+    return property_types().get(name, "string")

@@ -104,6 +104,17 @@ def allowed_values(name: str) -> list[Any]:
     return list(schema("edges")["edge"]["values"].get(name, []))
 
 
+@cache
+def property_types() -> Mapping[str, str]:
+    """Every property of any label or verb: name -> type."""
+    found: dict[str, str] = {}
+    for columns in (stored_node_columns(), *(stored_edge_columns(verb) for verb in verbs())):
+        for name, kind in columns.items():
+            if found.setdefault(name, kind) != kind:
+                raise ContractError(f"schema/*.yaml gives {name!r} two types: {found[name]} and {kind}.")
+    return found
+
+
 def id_prefixes(label: str) -> list[str]:
     """Return the prefixes that ids of ``label`` may have."""
     return [*schema("nodes")["labels"][label]["prefixes"], *schema("nodes")["entity"]["cluster_prefixes"]]
@@ -415,6 +426,14 @@ def load_statements() -> dict[str, str]:
         found[f"load_edges_retire_{verb.lower()}"] = (
             f"// Delete the {verb} relationships in $keys.\n"
             f"UNWIND $keys AS key\nMATCH ()-[r:{verb} {{edge_key: key}}]->()\nDELETE r"
+        )
+        found[f"walk_edges_{verb.lower()}"] = (
+            f"// The next {verb} relationships by key, one list each: ends, the properties $keys, and, where $more, the "
+            "others.\n"
+            f"MATCH (s)-[r:{verb}]->(o) WHERE r.edge_key > $after\n"
+            "WITH s, r, o ORDER BY r.edge_key LIMIT $limit\n"
+            "RETURN collect([s.id, o.id, [k IN $keys | r[k]],\n"
+            "  CASE WHEN $more THEN [k IN keys(r) WHERE NOT k IN $keys | [k, r[k]]] ELSE [] END]) AS rows"
         )
         found[f"load_edges_key_{verb.lower()}"] = (
             f"// Made when the first {verb} is loaded: an index on relationships costs time where there are many.\n"

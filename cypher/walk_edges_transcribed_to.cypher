@@ -1,0 +1,6 @@
+// Generated from schema/*.yaml by scripts/generate_schema_cypher.py; do not edit.
+// The next TRANSCRIBED_TO relationships by key, one list each: ends, the properties $keys, and, where $more, the others.
+MATCH (s)-[r:TRANSCRIBED_TO]->(o) WHERE r.edge_key > $after
+WITH s, r, o ORDER BY r.edge_key LIMIT $limit
+RETURN collect([s.id, o.id, [k IN $keys | r[k]],
+  CASE WHEN $more THEN [k IN keys(r) WHERE NOT k IN $keys | [k, r[k]]] ELSE [] END]) AS rows
