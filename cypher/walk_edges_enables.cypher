@@ -1,5 +1,5 @@
 // Generated from schema/*.yaml by scripts/generate_schema_cypher.py; do not edit.
-// The next ENABLES relationships by key, one list each: ends, the properties $keys, and, where $more, the others.
+// The next ENABLES relationships by key, one list each: ends, properties $keys, where $more the others.
 MATCH (s)-[r:ENABLES]->(o) WHERE r.edge_key > $after
 WITH s, r, o ORDER BY r.edge_key LIMIT $limit
 RETURN collect([s.id, o.id, [k IN $keys | r[k]],

@@ -428,8 +428,7 @@ def load_statements() -> dict[str, str]:
             f"UNWIND $keys AS key\nMATCH ()-[r:{verb} {{edge_key: key}}]->()\nDELETE r"
         )
         found[f"walk_edges_{verb.lower()}"] = (
-            f"// The next {verb} relationships by key, one list each: ends, the properties $keys, and, where $more, the "
-            "others.\n"
+            f"// The next {verb} relationships by key, one list each: ends, properties $keys, where $more the others.\n"
             f"MATCH (s)-[r:{verb}]->(o) WHERE r.edge_key > $after\n"
             "WITH s, r, o ORDER BY r.edge_key LIMIT $limit\n"
             "RETURN collect([s.id, o.id, [k IN $keys | r[k]],\n"

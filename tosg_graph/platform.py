@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tosg_graph.embeddings import EmbedReport
     from tosg_graph.gds import Run
     from tosg_graph.graph import Graph
+    from tosg_graph.kgx_export import KgxReport
     from tosg_graph.summarize import Summary
     from tosg_graph.types import CellsLedger, LedgerLine, Selection, Source
 
@@ -257,6 +258,26 @@ class Platform:
 
         return run(
             self.graph, algorithm, projection, name=name, options=options, top=top, progress=self.progress
+        )
+
+    def export_kgx(
+        self,
+        out: str | Path,
+        *,
+        query: str | None = None,
+        parameters: Mapping[str, object] | None = None,
+        json_lines: bool = False,
+    ) -> KgxReport:
+        """Write the graph, or what ``query`` picks, as KGX; see `tosg_graph.kgx_export.export`."""
+        from tosg_graph.kgx_export import export
+
+        return export(
+            self.graph,
+            Path(out),
+            query=query,
+            parameters=parameters,
+            json_lines=json_lines,
+            progress=self.progress,
         )
 
     # ----------------------------------------------------------------- cells

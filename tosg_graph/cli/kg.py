@@ -6,7 +6,16 @@ from pathlib import Path
 
 import click
 
-from tosg_graph.cli.options import errors, format_option, platform, server_options, settings, write_rows
+from tosg_graph.cli.options import (
+    errors,
+    format_option,
+    parameter_option,
+    parse_parameters,
+    platform,
+    server_options,
+    settings,
+    write_rows,
+)
 
 
 @click.group()
@@ -107,3 +116,43 @@ def counts(uri: str | None, user: str | None, password: str | None, debug: bool)
     with platform(uri, user, password, debug) as p:
         for table in p.counts():
             show.arrow(table)
+
+
+@kg.command("export")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--query", "cypher", metavar="CYPHER", help="Only what this returns; the whole graph without it."
+)
+@parameter_option
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["kgx", "kgx-jsonl"]),
+    default="kgx",
+    show_default=True,
+    help="KGX as TSV, or as JSON Lines.",
+)
+@server_options
+def export(
+    out: Path,
+    cypher: str | None,
+    parameters: tuple[str, ...],
+    format_: str,
+    uri: str | None,
+    user: str | None,
+    password: str | None,
+    debug: bool,
+) -> None:
+    """Write the graph into the new folder OUT for other programs.
+
+    Example: tosg kg export my-graph; `tosg load kgx --path my-graph` reads it back.
+    """
+    from dataclasses import asdict
+
+    from tosg_graph import show
+
+    with platform(uri, user, password, debug) as p:
+        given = parse_parameters(parameters)
+        show.facts(
+            asdict(p.export_kgx(out, query=cypher, parameters=given, json_lines=format_ == "kgx-jsonl"))
+        )
