@@ -33,6 +33,7 @@ COMMANDS = [
     ("db", "console"),
     ("kg", "counts"),
     ("kg", "diff"),
+    ("kg", "export"),
     ("kg", "merges"),
     ("kg", "prune"),
     ("kg", "releases"),
