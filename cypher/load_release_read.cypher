@@ -3,5 +3,5 @@ MATCH (r:Release)
 WITH r ORDER BY r.number DESC
 WITH collect(r) AS releases
 UNWIND releases[..1] AS r
-RETURN r.id AS id, r.number AS number, r.previous AS previous, r.contents AS contents, r.ledger AS ledger, r.counts AS counts,
+RETURN r.id AS id, r.number AS number, r.previous AS previous, r.contents AS contents, r.ledger AS ledger, r.counts AS counts, r.format AS format,
   [release IN releases | release.id] AS releases

@@ -575,3 +575,17 @@ def test_a_killed_upsert_is_finished_by_running_it_again(upserting: Graph) -> No
         {"n": n}
     ]
     assert graph_release(upserting)
+
+
+@pytest.mark.parametrize(
+    ("written", "says"), [(2, "graph format 2; .*Upgrade"), (None, "a format older than 1; .*empty database")]
+)
+def test_a_graph_of_another_format_is_refused_in_one_line(
+    upserting: Graph, written: int | None, says: str
+) -> None:
+    load(upserting, small())
+    upserting.write("MATCH (r:Release) SET r.format = $written", written=written)
+    for ask in (lambda: load(upserting, small()), lambda: graph_release(upserting)):
+        with pytest.raises(LoadError, match=says) as refused:
+            ask()
+        assert "\n" not in str(refused.value)

@@ -107,7 +107,7 @@ def test_symbols_that_are_words_or_operators_are_found(graph: Graph) -> None:
         graph.write(statement)
     names = ["AND", "OR", "NOT", "IT", "WAS", "A", "TO"]
     graph.write(
-        "CREATE (:Release {id: 'r', number: 1}) WITH 1 AS one UNWIND $names AS name "
+        "CREATE (:Release {id: 'r', number: 1, format: 1}) WITH 1 AS one UNWIND $names AS name "
         "CREATE (:Entity:Gene {id: 'HGNC:' + name, name: name, symbol: name, text: 'Gene: ' + name})",
         names=names,
     )

@@ -22,7 +22,14 @@ from tosg_graph.identity import find_identity
 from tosg_graph.ids import IdResolver, fulltext_term
 from tosg_graph.merge import MergedEdges, MergedNodes, merge_edges, merge_nodes
 from tosg_graph.progress import Progress, silent
-from tosg_graph.release import content_line, graph_release, latest_contents, release_id, stored_release
+from tosg_graph.release import (
+    GRAPH_FORMAT,
+    content_line,
+    graph_release,
+    latest_contents,
+    release_id,
+    stored_release,
+)
 from tosg_graph.resources import cypher
 from tosg_graph.statements import edge_hashes, write_statements
 from tosg_graph.types import EdgeTable, LedgerLine, NodeTable, Parsed, Source
@@ -410,6 +417,7 @@ def _record(
         resources=_resources(parsed, work),
         release={
             "id": release,
+            "format": GRAPH_FORMAT,
             "number": before["number"] + 1 if before else 1,
             "previous": before["id"] if before else "",
             "contents": everything,

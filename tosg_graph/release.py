@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tosg_graph import history
+from tosg_graph.errors import LoadError
 from tosg_graph.resources import cypher
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tosg_graph.types import EdgeTable, NodeTable, Parsed, Source
 
 
+GRAPH_FORMAT = 1  # of labels, keys and bookkeeping in the database; another one is another number
 _BLOCK = 1 << 20  # rows hashed at a time, whatever the chunks of a table
 
 
@@ -29,9 +31,28 @@ def graph_release(graph: Graph) -> str:
 
 
 def stored_release(graph: Graph) -> dict[str, Any] | None:
-    """Return ``id``, ``number`` and ``contents`` of the newest release, or None."""
+    """Return ``id``, ``number`` and ``contents`` of the newest release, or None.
+
+    Raises
+    ------
+    LoadError
+        If the graph was written in another format than this program's.
+    """
     found = graph.rows(cypher("load_release_read"))
-    return found[0] if found else None
+    if not found:
+        return None
+    written = found[0]["format"]
+    if written != GRAPH_FORMAT:
+        named = f"graph format {written}" if written else "a format older than 1"
+        step = (
+            "Upgrade tosg-graph"
+            if (written or 0) > GRAPH_FORMAT
+            else "Load its sources again into an empty database (another TOSG_HOME)"
+        )
+        raise LoadError(
+            f"The graph was written in {named}; this program reads and writes {GRAPH_FORMAT}. {step}."
+        )
+    return found[0]
 
 
 def releases(graph: Graph) -> pa.Table:
