@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tosg_graph import walk
 from tosg_graph.errors import GdsError
 from tosg_graph.progress import Progress, silent
 from tosg_graph.resources import cypher, schema
@@ -267,9 +268,10 @@ def _present(graph: Graph, projection: str) -> tuple[list[str], dict[str, dict[s
     known = projections()
     if projection not in known:
         raise GdsError(_unknown("projection", projection, known))
-    [there] = graph.rows(cypher("gds_present"))
-    labels = [label for label in known[projection]["labels"] if label in there["labels"]]
-    verbs = {v: {"orientation": o} for v, o in known[projection]["verbs"].items() if v in there["verbs"]}
+    counted = {row["label"] for row in graph.rows(cypher("load_count_labels")) if row["nodes"]}
+    labels = [label for label in known[projection]["labels"] if label in counted]
+    # Counted, not listed: a constraint keeps a verb in the server's list that no relationship has.
+    verbs = {v: {"orientation": o} for v, o in known[projection]["verbs"].items() if walk.count(graph, v)}
     if not labels or not verbs:
         raise GdsError(
             f"The graph has no {', '.join(known[projection]['verbs'])} between "
