@@ -369,9 +369,10 @@ def test_pathway_disease_takes_the_longest_name_and_no_characteristic(parsed: An
 def full(settings: Settings, shared_data: Path) -> Any:
     def parse(key: str) -> Parsed:
         if key not in _CACHE:
-            _CACHE[key] = LOADERS[key].parse(
-                fetch(LOADERS[key].SOURCE, settings, path=shared_data / "kg" / key)
-            )
+            folder = shared_data / "kg" / key
+            if not folder.is_dir():  # its tables lie in a folder of another name
+                folder = shared_data / "kg"
+            _CACHE[key] = LOADERS[key].parse(fetch(LOADERS[key].SOURCE, settings, path=folder))
         return _CACHE[key]
 
     return parse
