@@ -290,11 +290,11 @@ def test_ctrl_c_during_a_load_is_repaired_by_the_same_command(
     tosg: Run, world: Graph, tmp_path: Path, environment: dict[str, str], at: str
 ) -> None:
     before = world.rows("MATCH (s:Release) RETURN count(s) AS n")
-    interrupt(environment, tmp_path, ("load", "famplex", "hgnc"), at)
+    interrupt(environment, tmp_path, ("load", "famplex", "cl"), at)
     assert world.rows("MATCH (s:Release) RETURN count(s) AS n") == before  # no load counts as done
-    done = tosg("load", "famplex", "hgnc")
+    done = tosg("load", "famplex", "cl")
     assert done.returncode == 0, done.stderr
-    assert "hgnc" in done.stdout
+    assert "cl" in done.stdout
 
 
 @pytest.mark.slow
@@ -320,9 +320,9 @@ def test_ctrl_c_during_the_first_load_keeps_the_server_usable(settings: Settings
         return done.stdout
 
     try:
-        interrupt(environment, tmp_path, ("load", "famplex", "hgnc"), "Bulk import")
+        interrupt(environment, tmp_path, ("load", "famplex", "cl"), "Bulk import")
         assert "0" in tosg("query", "MATCH (n) RETURN count(n) AS n", "--format", "csv").splitlines()[1]
         assert not list((tmp_path / "own").glob(".import-*"))
-        assert "hgnc" in tosg("load", "famplex", "hgnc")
+        assert "cl" in tosg("load", "famplex", "cl")
     finally:
         tosg("db", "stop")
