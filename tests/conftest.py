@@ -21,6 +21,7 @@ hypothesis_settings.load_profile("untimed")
 ROOT = Path(__file__).parent.parent
 SERVER_FIXTURES = {"settings", "server_graph", "graph", "demo_graph"}
 STARTS_SERVERS = {"test_server"}  # of their own
+ONLY_FILES = {"test_loaders", "test_curated_facts"}  # settings say where the sources' files are
 NAMED_SERVER = ("TOSG_NEO4J_URI", "TOSG_NEO4J_USER", "TOSG_NEO4J_PASSWORD", "TOSG_MIRROR")
 
 
@@ -28,7 +29,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs the server, and order: fast tests, server tests, tests on the demo graph."""
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
-        if fixtures & SERVER_FIXTURES or item.path.stem in STARTS_SERVERS:
+        needed = fixtures & SERVER_FIXTURES and item.path.stem not in ONLY_FILES
+        if needed or item.path.stem in STARTS_SERVERS:
             item.add_marker("server")
         if "demo_graph" in fixtures:
             item.add_marker("demo")
