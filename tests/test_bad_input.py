@@ -263,6 +263,8 @@ def interrupt(environment: dict[str, str], folder: Path, arguments: tuple[str, .
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell starts a background job with Ctrl-C ignored, and a child inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as child:
         assert child.stderr
         for line in child.stderr:
