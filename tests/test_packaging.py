@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -55,3 +56,17 @@ def test_the_wheel_holds_every_tracked_file_of_the_program(wheel: Path) -> None:
 def test_the_wheel_has_no_top_level_package_but_ours(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert {t for t in tops if not t.endswith(".dist-info")} == {"tosg_graph", "loaders"}
+
+
+@pytest.mark.slow
+def test_the_wheel_runs_alone() -> None:
+    bin_ = Path(sys.executable).parent
+    done = subprocess.run(
+        [ROOT / "scripts" / "check_wheel"],
+        env={**os.environ, "TOSG_BIN": str(bin_)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("The wheel runs by itself.\n")
