@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tosg_graph import contract, history, ledger, licences, stated
+from tosg_graph import contract, history, ledger, licences, stated, walk
 from tosg_graph.bulk_csv import write_edges, write_nodes
 from tosg_graph.errors import LoadError
 from tosg_graph.identity import find_identity
@@ -287,7 +287,7 @@ def _upsert(
     expected = _counts(graph)
     keys = frozenset(source.key for source, _ in parsed)
     nodes_there = pa.concat_tables([s.nodes() for s in sure]) if sure else None
-    same = stated.unchanged(nodes_there, "id", work.nodes.ids, work.nodes.hashes())
+    same = stated.unchanged(nodes_there, "id", work.nodes.ids, work.nodes.hashes)
     status, added = upsert_nodes(graph, work.nodes, keys, release, same, show)
     expected.update(added)
     _own(work.nodes.owner[status == CREATED], work.node_accounts, "created")
@@ -385,7 +385,7 @@ def _counts(graph: Graph) -> Counter[str]:
     """Count entities per label, and relationships per verb."""
     found = Counter({row["label"]: row["nodes"] for row in graph.rows(cypher("load_count_labels"))})
     for verb in contract.verbs():
-        found[verb] = graph.rows(cypher(f"load_edges_count_{verb.lower()}"))[0]["edges"]
+        found[verb] = walk.count(graph, verb)
     return found
 
 

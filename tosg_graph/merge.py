@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,6 +56,7 @@ class MergedNodes:
     _alone: Sequence[npt.NDArray[np.int64]]  # of each table, the rows that are alone with their id
     _united: pa.Table
 
+    @cached_property
     def hashes(self) -> npt.NDArray[np.uint64]:
         """Hash of what this load says of each node, uint64, shape ``(n,)``; see `tosg_graph.stated`."""
         found = [np.zeros(0, np.uint64)]
@@ -258,11 +260,6 @@ def _with_text(nodes: pa.Table) -> pa.Table:
     texts = entity_texts(nodes)
     hashes = [text_sha(text) for text in texts.to_pylist()]
     return nodes.append_column("text", texts).append_column("text_sha", pa.array(hashes, pa.string()))
-
-
-def sort_labels(given: Sequence[str]) -> list[str]:
-    """Type labels in the order of the schema."""
-    return [label for label in labels() if label in given]
 
 
 # --------------------------------------------------------------------------- relationships

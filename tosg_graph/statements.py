@@ -34,7 +34,7 @@ def write_statements(
     """
     import pyarrow as pa
 
-    hashes, types = nodes.hashes(), nodes.types()
+    hashes, types = nodes.hashes, nodes.types()
     files, number = {}, 0
     for source, tables in parsed:
         mine, own = nodes.stated_by(range(number, number + len(tables.nodes)), hashes)

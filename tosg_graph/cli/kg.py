@@ -8,10 +8,10 @@ import click
 
 from tosg_graph.cli.options import (
     errors,
-    format_option,
     parameter_option,
     parse_parameters,
     platform,
+    rows_options,
     server_options,
     settings,
     write_rows,
@@ -24,8 +24,7 @@ def kg() -> None:
 
 
 @kg.command("releases")
-@format_option
-@click.option("--out", type=click.Path(path_type=Path), help="Write to this file.")
+@rows_options
 @server_options
 def releases(
     format_: str, out: Path | None, uri: str | None, user: str | None, password: str | None, debug: bool
@@ -41,8 +40,7 @@ def releases(
 @kg.command("merges")
 @click.option("--release", metavar="ID", help="Of this release's load; the newest without it.")
 @click.option("--ambiguous", is_flag=True, help="Only what was kept apart.")
-@format_option
-@click.option("--out", type=click.Path(path_type=Path), help="Write to this file.")
+@rows_options
 @server_options
 def merges(
     release: str | None,

@@ -8,9 +8,9 @@ import click
 
 from tosg_graph.cli.options import (
     filter_options,
-    format_option,
     parse_pairs,
     platform,
+    rows_options,
     server_options,
     write_rows,
 )
@@ -90,8 +90,7 @@ def load(
     type=click.IntRange(1, 1000),
     help="Of --hops, per entity and step.",
 )
-@format_option
-@click.option("--out", type=click.Path(path_type=Path), help="Write to this file.")
+@rows_options
 @server_options
 def search(
     text: str,

@@ -62,13 +62,16 @@ filter_options = options(
         help="Keep to these licences; CC-BY-* is any version of CC-BY. Repeatable.",
     ),
 )
-format_option = click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["table", "json", "csv", "parquet"]),
-    default="table",
-    show_default=True,
-    help="How rows are written; parquet needs --out.",
+rows_options = options(
+    click.option(
+        "--format",
+        "format_",
+        type=click.Choice(["table", "json", "csv", "parquet"]),
+        default="table",
+        show_default=True,
+        help="How rows are written; parquet needs --out.",
+    ),
+    click.option("--out", type=click.Path(path_type=Path), help="Write to this file."),
 )
 
 

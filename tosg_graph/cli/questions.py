@@ -9,10 +9,10 @@ import click
 from tosg_graph.cli.options import (
     errors,
     filter_options,
-    format_option,
     parameter_option,
     parse_parameters,
     platform,
+    rows_options,
     server_options,
     write_rows,
 )
@@ -30,8 +30,7 @@ from tosg_graph.cli.options import (
 @filter_options
 @click.option("--limit", default=10_000, show_default=True, type=click.IntRange(1), help="Row cap.")
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds.")
-@format_option
-@click.option("--out", type=click.Path(path_type=Path), help="Write to this file.")
+@rows_options
 @server_options
 def query(
     cypher: str | None,
