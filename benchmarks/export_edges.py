@@ -8,20 +8,17 @@ not import torch.
 
 from __future__ import annotations
 
-import argparse
 import json
-import platform
 import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import command_line
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.csv as pc
 
@@ -61,26 +58,10 @@ print(json.dumps({
 """
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
-    parser.add_argument("--small", action="store_true", help="100,000 edges; within a minute")
-    parser.add_argument("--work", type=Path, help="folder for all data; it stays for inspection")
-    options = parser.parse_args()
-    work = options.work or Path(tempfile.mkdtemp(prefix="export_edges."))
-    result = measure(work.absolute(), edges=100_000 if options.small else 1_000_000)
-    for name, figure in result["figures"].items():
-        aim = f" (aim {figure['aim']} {figure['unit']})" if figure["aim"] is not None else ""
-        print(f"{name}: {figure['value']} {figure['unit']}{aim}")
-    if not options.work:
-        shutil.rmtree(work)
-    if options.json:
-        print(json.dumps(result))
-
-
-def measure(work: Path, edges: int) -> dict[str, Any]:
+def measure(work: Path, share: float) -> dict[str, Any]:
     from tosg_graph import server
 
+    edges = round(1_000_000 * share)
     home = work / "home"
     settings = replace(
         read_settings(), home=home, uri=None, user="neo4j", password=None, heap="1g", page_cache="1g"
@@ -104,11 +85,11 @@ def measure(work: Path, edges: int) -> dict[str, Any]:
     def median(key: str) -> float:
         return round(statistics.median(run[key] for run in runs), 2)
 
-    full = edges == 1_000_000  # the aims are for the full size
+    full = share == 1.0  # the aims are for the full size
     figure = "million_edges_cold_seconds" if full else "small_cold_seconds"
     return {
         "name": "export_edges",
-        "machine": machine(),
+        "machine": command_line.machine(),
         "figures": {
             figure: {"value": median("seconds"), "unit": "s", "aim": 4.0 if full else None},
             # The server's code is not compiled yet when the first one runs.
@@ -195,10 +176,5 @@ def make_store(settings: Settings) -> None:
         add(path, graph, AbundanceStore.open(settings.store), mapping=ObsMapping())
 
 
-def machine() -> str:
-    memory = psutil.virtual_memory().total / 1e9
-    return f"{psutil.cpu_count()} cores, {memory:.0f} GB, {platform.system()} {platform.machine()}"
-
-
 if __name__ == "__main__":
-    main()
+    command_line.run(__doc__, "export_edges", (0.1, "100,000 edges; within a minute"), measure)

@@ -9,14 +9,12 @@ them.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -24,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import bmg_files
+import command_line
 import numpy as np
-from export_edges import machine
 from load_full_graph import run
 
 from tosg_graph.graph import Graph
@@ -39,25 +37,6 @@ BATCH = 2_000
 REPEATS = 5
 # Memory of a laptop's server; the store is 3 GB.
 HEAP, PAGE_CACHE = "3g", "4g"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
-    parser.add_argument("--small", action="store_true", help="1 % of the size; within a minute or two")
-    parser.add_argument(
-        "--work", type=Path, help="folder for all data; a graph that is ready there is used again"
-    )
-    options = parser.parse_args()
-    work = (options.work or Path(tempfile.mkdtemp(prefix="graph_queries."))).absolute()
-    result = measure(work, share=0.01 if options.small else 1.0)
-    for name, figure in result["figures"].items():
-        aim = f" (aim {figure['aim']} {figure['unit']})" if figure["aim"] is not None else ""
-        print(f"{name}: {figure['value']} {figure['unit']}{aim}")
-    if not options.work:
-        shutil.rmtree(work)
-    if options.json:
-        print(json.dumps(result))
 
 
 def measure(work: Path, share: float) -> dict[str, Any]:
@@ -93,7 +72,7 @@ def measure(work: Path, share: float) -> dict[str, Any]:
         name: {"value": round(value, 2), "unit": unit, "aim": aim if full else None}
         for name, (value, unit, aim) in values.items()
     }
-    return {"name": "graph_queries", "machine": machine(), "figures": figures, "peers": {}}
+    return {"name": "graph_queries", "machine": command_line.machine(), "figures": figures, "peers": {}}
 
 
 def make_graph(work: Path, settings: Settings, share: float, vectors: int) -> None:
@@ -202,4 +181,4 @@ def search_from_shell(settings: Settings, text: str) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(__doc__, "graph_queries", (0.01, "1 % of the size; within a minute or two"), measure)

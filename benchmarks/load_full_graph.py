@@ -9,19 +9,17 @@ rejects, that differ from what the generator wrote.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import bmg_files
+import command_line
 import pyarrow.parquet as pq
-from export_edges import machine
 
 from tosg_graph.settings import read_settings
 
@@ -56,23 +54,6 @@ print(json.dumps({
     "stages": at,
 }))
 """
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
-    parser.add_argument("--small", action="store_true", help="1 % of the size; within a minute or two")
-    parser.add_argument("--work", type=Path, help="folder for all data; it stays for inspection")
-    options = parser.parse_args()
-    work = (options.work or Path(tempfile.mkdtemp(prefix="load_full_graph."))).absolute()
-    result = measure(work, share=0.01 if options.small else 1.0)
-    for name, figure in result["figures"].items():
-        aim = f" (aim {figure['aim']} {figure['unit']})" if figure["aim"] is not None else ""
-        print(f"{name}: {figure['value']} {figure['unit']}{aim}")
-    if not options.work:
-        shutil.rmtree(work)
-    if options.json:
-        print(json.dumps(result))
 
 
 def measure(work: Path, share: float) -> dict[str, Any]:
@@ -118,7 +99,7 @@ def measure(work: Path, share: float) -> dict[str, Any]:
             "unit": unit,
             "aim": round(aim, 1) if aim is not None else None,
         }
-    return {"name": "load_full_graph", "machine": machine(), "figures": figures, "peers": {}}
+    return {"name": "load_full_graph", "machine": command_line.machine(), "figures": figures, "peers": {}}
 
 
 def run(home: Path, data: Path) -> dict[str, Any]:
@@ -169,4 +150,4 @@ def mismatches(lines: list[dict[str, Any]], written: bmg_files.Written, ledgers:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(__doc__, "load_full_graph", (0.01, "1 % of the size; within a minute or two"), measure)
