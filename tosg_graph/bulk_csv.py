@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tosg_graph.merge import MergedEdges, MergedNodes
 
-_TYPES = {"string": "string", "int": "long", "float": "double", "bool": "boolean", "list": "string[]"}
+CSV_TYPES = {"string": "string", "int": "long", "float": "double", "bool": "boolean", "list": "string[]"}
 _ROWS = 1_000_000  # relationships that are text at a time
 
 
@@ -33,7 +33,7 @@ def write_nodes(nodes: MergedNodes, release: str, folder: Path) -> Iterator[tupl
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    header = {"_number": ":ID"} | {c: f"{c}:{_TYPES[k]}" for c, k in stored_node_columns().items()}
+    header = {"_number": ":ID"} | {c: f"{c}:{CSV_TYPES[k]}" for c, k in stored_node_columns().items()}
     first = files = 0
     for batch in nodes.batches():
         numbers = pa.array(np.arange(first, first + len(batch)))
@@ -45,7 +45,7 @@ def write_nodes(nodes: MergedNodes, release: str, folder: Path) -> Iterator[tupl
             given = joined.split(";")
             path = folder / f"nodes_{files}.csv"
             files += 1
-            _write(rows.filter(pc.equal(key.indices, code)), header, path)
+            write_csv(rows.filter(pc.equal(key.indices, code)), header, path)
             yield ["Entity", *(label for label in labels() if label in given)], path
 
 
@@ -60,19 +60,28 @@ def write_edges(verb: str, edges: MergedEdges, ids: pa.Array, folder: Path) -> t
     import pyarrow.compute as pc
 
     kinds = {c: k for c, k in stored_edge_columns(verb).items() if c in edges.data.column_names}
-    header = {"subject": ":START_ID", "object": ":END_ID"} | {c: f"{c}:{_TYPES[k]}" for c, k in kinds.items()}
+    header = {"subject": ":START_ID", "object": ":END_ID"} | {
+        c: f"{c}:{CSV_TYPES[k]}" for c, k in kinds.items()
+    }
     data = edges.data
     for end in ("subject", "object"):
         column = data[end].combine_chunks()
         number_of = pc.index_in(column.dictionary, value_set=ids)
         data = data.set_column(data.column_names.index(end), end, number_of.take(column.indices))
     path = folder / f"edges_{verb.lower()}.csv"
-    _write(data, header, path)
+    write_csv(data, header, path)
     return verb, path
 
 
-def _write(rows: pa.Table, header: Mapping[str, str], path: Path) -> None:
-    from pyarrow.csv import WriteOptions, write_csv
+def write_csv(rows: pa.Table, header: Mapping[str, str], path: Path) -> None:
+    """Write one file for the bulk import.
+
+    Parameters
+    ----------
+    header
+        Column -> what its head says; lists are of text or of numbers.
+    """
+    from pyarrow import csv
 
     # A column without values would cost the importer a look at every empty field.
     used = [name for name in header if rows[name].null_count < len(rows)]
@@ -80,7 +89,7 @@ def _write(rows: pa.Table, header: Mapping[str, str], path: Path) -> None:
         sink.write((",".join(header[name] for name in used) + "\n").encode())
         for start in range(0, len(rows), _ROWS):
             part = rows.slice(start, _ROWS).select(used)
-            write_csv(_as_text(part), sink, WriteOptions(include_header=False))
+            csv.write_csv(_as_text(part), sink, csv.WriteOptions(include_header=False))
 
 
 def _as_text(rows: pa.Table) -> pa.Table:
@@ -91,7 +100,8 @@ def _as_text(rows: pa.Table) -> pa.Table:
         kind = rows[name].type
         if pa.types.is_list(kind):
             # The contract refuses control characters in text, so no list element holds the delimiter.
-            rows = rows.set_column(at, name, pc.binary_join(rows[name], ARRAY_DELIMITER))
+            texts = rows[name].cast(pa.list_(pa.string()))
+            rows = rows.set_column(at, name, pc.binary_join(texts, ARRAY_DELIMITER))
         elif pa.types.is_dictionary(kind):
             rows = rows.set_column(at, name, rows[name].cast(pa.string()))
     return rows

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from tosg_graph import walk
 from tosg_graph.contract import labels, verbs
 from tosg_graph.resources import cypher
 
@@ -43,3 +45,11 @@ def by_verb(graph: Graph) -> pa.Table:
 def connected_genes(graph: Graph) -> pa.Table:
     """One row: ``genes``, and of them ``connected``, which have any relationship."""
     return graph.columns(cypher("count_connected_genes"))
+
+
+def stored_counts(graph: Graph) -> Counter[str]:
+    """Count entities per label, and relationships per verb."""
+    found = Counter({row["label"]: row["nodes"] for row in graph.rows(cypher("load_count_labels"))})
+    for verb in verbs():
+        found[verb] = walk.count(graph, verb)
+    return found

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tosg_graph import contract, history, ledger, licences, stated, walk
+from tosg_graph import contract, history, ledger, licences, stated
 from tosg_graph.bulk_csv import write_edges, write_nodes
-from tosg_graph.errors import LoadError
+from tosg_graph.graph_counts import stored_counts
+from tosg_graph.home_lock import TEMPORARY, only_one_load
 from tosg_graph.identity import find_identity
 from tosg_graph.ids import IdResolver, fulltext_term
+from tosg_graph.indexes import bring_online
 from tosg_graph.merge import MergedEdges, MergedNodes, merge_edges, merge_nodes
 from tosg_graph.progress import Progress, silent
 from tosg_graph.release import (
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tosg_graph.graph import Graph
-    from tosg_graph.settings import Settings
 
 __all__ = ["graph_release", "load"]
 
@@ -110,12 +108,12 @@ def load(
     for _, tables in parsed:
         contract.check(tables)
     parsed = [(source, licences.settled(source, tables)) for source, tables in parsed]
-    with _only_one(graph.settings):
+    with only_one_load(graph.settings):
         is_empty = graph.rows(cypher("load_is_empty"))[0]["nodes"] == 0
         before = stored_release(graph)
         contents = [content_line(source, tables) for source, tables in parsed]
         # Somebody may have written in Browser since the last load; then every row is compared.
-        untouched = before is not None and before["counts"] == _as_text(_counts(graph))
+        untouched = before is not None and before["counts"] == _as_text(stored_counts(graph))
         releases = before["releases"] if before else []
         known = {s.key: stated.known(graph.settings.stated, s.key, releases) for s, _ in parsed}
         complete = untouched and all(found.last for found in known.values())
@@ -132,10 +130,10 @@ def load(
         if is_empty and graph.is_local:
             expected = _bulk(graph, work, release, show)
         else:
-            _apply_schema(graph, list(work.edges), show)  # upsert needs the indexes
+            bring_online(graph, list(work.edges), show)  # upsert needs the indexes
             sure = [found.last for found in known.values() if found.last and untouched]
             expected = _upsert(graph, work, parsed, sure, known, release, show)
-        found = _counts(graph)
+        found = stored_counts(graph)
         ledger.check_counts(expected, found)
         lines = [*(account.line() for account in work.in_order), *skipped]
         _record(graph, parsed, work, release, before, contents, lines, found)
@@ -250,7 +248,7 @@ def _bulk(graph: Graph, work: _Work, release: str, show: Progress) -> Counter[st
     from tosg_graph import server
 
     settings = graph.settings
-    with tempfile.TemporaryDirectory(dir=settings.home, prefix=_TEMPORARY) as name:
+    with tempfile.TemporaryDirectory(dir=settings.home, prefix=TEMPORARY) as name:
         folder = Path(name)
         show("Writing import files", 0, 1 + len(work.edges))
         nodes = list(write_nodes(work.nodes, release, folder))
@@ -264,7 +262,7 @@ def _bulk(graph: Graph, work: _Work, release: str, show: Progress) -> Counter[st
         graph.restart_around(
             lambda: server.admin_import(settings, nodes, edges, report, show, id_type="integer"), show
         )
-    _apply_schema(graph, list(work.edges), show)
+    bring_online(graph, list(work.edges), show)
     _own(work.nodes.owner, work.node_accounts, "created")
     for verb, merged in work.edges.items():
         _own(merged.owner, work.edge_accounts[verb], "created")
@@ -284,7 +282,7 @@ def _upsert(
 ) -> Counter[str]:
     import pyarrow as pa
 
-    expected = _counts(graph)
+    expected = stored_counts(graph)
     keys = frozenset(source.key for source, _ in parsed)
     nodes_there = pa.concat_tables([s.nodes() for s in sure]) if sure else None
     same = stated.unchanged(nodes_there, "id", work.nodes.ids, work.nodes.hashes)
@@ -356,37 +354,6 @@ def _own(owner: npt.NDArray[np.int32], accounts: Sequence[ledger.TableAccount], 
 
 
 # --------------------------------------------------------------------------- schema, counts, release
-
-
-def _apply_schema(graph: Graph, used: Sequence[str], show: Progress) -> None:
-    """Create constraints and indexes that are missing, and wait until they are online."""
-    statements = [s for name in ("schema_constraints", "schema_indexes") for s in _split(cypher(name))]
-    statements += [cypher(f"load_edges_key_{verb.lower()}") for verb in used]
-    for done, statement in enumerate(statements):
-        show("Constraints and indexes", done, len(statements))
-        graph.write(statement)
-    while waiting := graph.rows(cypher("schema_await")):
-        failed = [row["name"] for row in waiting if row["state"] == "FAILED"]
-        if failed:
-            raise LoadError(
-                f"The index {failed[0]!r} could not be built. Look for it in the server's log, drop it "
-                f"(DROP INDEX {failed[0]}) and load again."
-            )
-        time.sleep(0.2)
-    show("Constraints and indexes", len(statements), len(statements))
-
-
-def _split(text: str) -> list[str]:
-    code = "\n".join(line for line in text.splitlines() if not line.startswith("//"))
-    return [statement.strip() for statement in code.split(";\n") if statement.strip(" ;\n")]
-
-
-def _counts(graph: Graph) -> Counter[str]:
-    """Count entities per label, and relationships per verb."""
-    found = Counter({row["label"]: row["nodes"] for row in graph.rows(cypher("load_count_labels"))})
-    for verb in contract.verbs():
-        found[verb] = walk.count(graph, verb)
-    return found
 
 
 def _as_text(counts: Counter[str]) -> str:
@@ -461,26 +428,3 @@ def _resources(parsed: Sequence[tuple[Source, Parsed]], work: _Work) -> list[dic
                             key, {"key": key, "title": key, "carried_by": source.key, "note": note}
                         )
     return [found[key] for key in sorted(found)]
-
-
-# --------------------------------------------------------------------------- one load at a time
-
-_TEMPORARY = ".import-"
-
-
-@contextmanager
-def _only_one(settings: Settings) -> Iterator[None]:
-    """Hold the lock of this home, and clear what a killed load left behind."""
-    from filelock import FileLock, Timeout
-
-    settings.home.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(settings.home / "load.lock", timeout=0):
-            for left in settings.home.glob(f"{_TEMPORARY}*"):
-                shutil.rmtree(left)
-            for folder in (settings.stated, settings.stated / "releases", settings.ledgers):
-                for part in folder.glob(".*.part"):
-                    part.unlink()
-            yield
-    except Timeout as error:
-        raise LoadError(f"Another process is loading into {settings.home}; wait until it is done.") from error

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from tosg_graph.annotate import AnnotateReport
     from tosg_graph.bundle import Manifest
     from tosg_graph.cells import ObsMapping
+    from tosg_graph.dump import DumpReport
     from tosg_graph.embedding_import import ImportReport
     from tosg_graph.embeddings import EmbedReport
     from tosg_graph.gds import Run
     from tosg_graph.graph import Graph
     from tosg_graph.kgx_export import KgxReport
+    from tosg_graph.restore import RestoreReport
     from tosg_graph.summarize import Summary
     from tosg_graph.types import CellsLedger, LedgerLine, Selection, Source
 
@@ -279,6 +281,18 @@ class Platform:
             json_lines=json_lines,
             progress=self.progress,
         )
+
+    def dump(self, out: str | Path) -> DumpReport:
+        """Write the whole graph as Parquet; see `tosg_graph.dump.dump`."""
+        from tosg_graph.dump import dump
+
+        return dump(self.graph, Path(out), self.progress)
+
+    def restore(self, folder: str | Path) -> RestoreReport:
+        """Fill an empty database from what `dump` wrote; see `tosg_graph.restore.restore`."""
+        from tosg_graph.restore import restore
+
+        return restore(self.graph, Path(folder), self.progress)
 
     # ----------------------------------------------------------------- cells
 

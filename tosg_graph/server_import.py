@@ -56,9 +56,9 @@ def admin_import(
     ----------
     nodes
         (labels, CSV file with a header); fields separated by comma, quoted by ``"``, items of a list by
-        `ARRAY_DELIMITER`.
+        `ARRAY_DELIMITER`. Without labels, the file has them in a column ``:LABEL``.
     relationships
-        (type, CSV file with a header).
+        (type, CSV file with a header). Without a type, the file has a column ``:TYPE``.
     report
         File that names the rows the import refused.
     id_type
@@ -79,8 +79,8 @@ def admin_import(
             )
     arguments = [
         *("database", "import", "full", _INCOMING),
-        *(f"--nodes={':'.join(labels)}={path}" for labels, path in nodes),
-        *(f"--relationships={verb}={path}" for verb, path in relationships),
+        *("--nodes=" + "=".join(filter(None, [":".join(labels), str(path)])) for labels, path in nodes),
+        *("--relationships=" + "=".join(filter(None, [verb, str(path)])) for verb, path in relationships),
         "--overwrite-destination=true",
         f"--report-file={report.absolute()}",
         f"--threads={_THREADS}",

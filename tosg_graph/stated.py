@@ -111,6 +111,13 @@ def settle(folder: Path, source: str, name: str, release: str) -> None:
     write_json(folder / f"{source}.json", {"file": name, "release": release, "pending": []})
 
 
+def files_of(path: Path, releases: Collection[str]) -> set[str]:
+    """Names of the files that a graph with these releases may hold of a source, whose ``<source>.json`` this is."""
+    entry = _entry(path.parent, path.stem)
+    settled = {entry["file"]} if entry["release"] in releases else set()
+    return settled | set(entry["pending"])
+
+
 def named_files(folder: Path) -> set[str]:
     """Names of all files that the graph may hold."""
     entries = [_entry(folder, path.stem) for path in folder.glob("*.json")]

@@ -71,7 +71,7 @@ def claim(graph: Graph, encoder: GraphEncoder, *, replace: bool, progress: Progr
         )
     if not same or held[0]["replacing"]:
         graph.write(cypher("vector_encoder_write"), encoder={**asdict(encoder), "replacing": True})
-    done = _fit_index(graph, encoder.dimension)
+    done = fit_index(graph, encoder.dimension)
     if not same or held[0]["replacing"]:
         keep = (
             "" if held else encoder.name
@@ -83,7 +83,7 @@ def claim(graph: Graph, encoder: GraphEncoder, *, replace: bool, progress: Progr
     return done
 
 
-def _fit_index(graph: Graph, dimension: int) -> str:
+def fit_index(graph: Graph, dimension: int) -> str:
     """Make the index again where its vectors have another length; the schema's own length is that of the default."""
     found = graph.rows(cypher("vector_index_read"))
     before = found[0]["dimension"] if found else None

@@ -6,7 +6,7 @@ the one before it, and memory does not grow with the graph.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,28 +58,34 @@ def nodes(graph: Graph, keys: Sequence[str], *, more: bool = False) -> Iterator[
         after = rows[-1][1][0]
 
 
-def edges(graph: Graph, verb: str, keys: Sequence[str], *, more: bool = False) -> Iterator[list[Edge]]:
+def edges(
+    graph: Graph, verb: str, keys: Sequence[str], *, more: bool = False, apart: Collection[int | None] = ()
+) -> Iterator[list[Edge]]:
     """Yield all relationships of a verb by key.
 
     Parameters
     ----------
     keys
         Properties to read, ``edge_key`` first.
+    more
+        Read all other properties too.
+    apart
+        Keys of relationships to leave out, each once; None for one without a key.
 
     Raises
     ------
     QueryError
         If one has no key or leads to something that is no entity: this program did not load it.
     """
-    after, seen = _FIRST_KEY, 0
+    after, seen, left_out = _FIRST_KEY, len(apart), frozenset(apart)
     statement = cypher(f"walk_edges_{verb.lower()}")
     while rows := graph.rows(statement, keys=list(keys), more=more, after=after, limit=EDGES)[0]["rows"]:
-        found = [Edge(*row) for row in rows]
+        found = [edge for edge in (Edge(*row) for row in rows) if edge.values[0] not in left_out]
         if any(edge.subject is None or edge.object is None for edge in found):
             raise QueryError(f"A {verb} relationship leads to a node without an id. Delete it and try again.")
         yield found
         seen += len(found)
-        after = found[-1].values[0]
+        after = rows[-1][2][0]
     there = count(graph, verb)
     if seen != there:
         raise QueryError(

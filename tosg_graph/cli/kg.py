@@ -154,3 +154,35 @@ def export(
         show.facts(
             asdict(p.export_kgx(out, query=cypher, parameters=given, json_lines=format_ == "kgx-jsonl"))
         )
+
+
+@kg.command("dump")
+@click.argument("out", type=click.Path(path_type=Path))
+@server_options
+def dump(out: Path, uri: str | None, user: str | None, password: str | None, debug: bool) -> None:
+    """Write the whole graph into the new folder OUT as Parquet, with vectors, releases and ledgers.
+
+    Example: tosg kg dump my-graph; `tosg kg restore my-graph` makes the same graph of it elsewhere.
+    """
+    from dataclasses import asdict
+
+    from tosg_graph import show
+
+    with platform(uri, user, password, debug) as p:
+        show.facts(asdict(p.dump(out)))
+
+
+@kg.command("restore")
+@click.argument("folder", type=click.Path(path_type=Path))
+@server_options
+def restore(folder: Path, uri: str | None, user: str | None, password: str | None, debug: bool) -> None:
+    """Fill the empty database of the local server from a dump.
+
+    Example: TOSG_HOME=~/another-graph tosg kg restore my-graph
+    """
+    from dataclasses import asdict
+
+    from tosg_graph import show
+
+    with platform(uri, user, password, debug) as p:
+        show.facts(asdict(p.restore(folder)))

@@ -1,0 +1,3 @@
+// How many relationships of any type there are.
+MATCH ()-[r]->()
+RETURN count(r) AS n
