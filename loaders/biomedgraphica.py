@@ -32,7 +32,13 @@ SOURCE = Source(
     licence="mixed: each resource keeps its own terms; OMIM, DrugBank, UMLS, SNOMED CT and KEGG restrict use",
     homepage=_HOME,
     size_mb=0.0,
-    files={"relations": UserFile(pattern="BioMedGraphica*_Relation.csv", homepage=_HOME)},
+    files={
+        "relations": UserFile(
+            pattern="BioMedGraphica*_Relation.csv",
+            homepage=_HOME,
+            beside=("../Entity/*/BioMedGraphica*.csv",),
+        )
+    },
     in_demo=False,
     note="Relations have no predicate, score or direction; `source` of each is the resource named by the row.",
 )

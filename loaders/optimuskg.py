@@ -32,7 +32,7 @@ SOURCE = Source(
     files={
         "nodes": UserFile("nodes.parquet", _HOME, optional=True),
         "edges": UserFile("edges.parquet", _HOME, optional=True),
-        "by_type": UserFile("gene.parquet", _HOME, optional=True),
+        "by_type": UserFile("gene.parquet", _HOME, optional=True, beside=("*.parquet", "../edges/*.parquet")),
     },
     in_demo=False,
     note="`source` of an edge is its direct resource as OptimusKG writes it; its other properties are not read.",

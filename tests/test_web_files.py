@@ -146,7 +146,7 @@ def test_what_was_read_is_known(site: Site, own: Settings) -> None:
     paths = fetch(web(site, None), own)
     record = json.loads(paths["file0"].with_name("toy_facts.tsv.json").read_text())
     assert record == {"url": site.url, "sha256": SHA, "bytes": len(CONTENT), "etag": '"one"'}
-    assert describe(paths) == (f"file0: toy_facts.tsv, {len(CONTENT)} bytes, sha256 {SHA}",)
+    assert describe(web(site, None), paths) == (f"file0: toy_facts.tsv, {len(CONTENT)} bytes, sha256 {SHA}",)
 
 
 def test_a_transfer_that_breaks_goes_on_where_it_was(site: Site, own: Settings) -> None:

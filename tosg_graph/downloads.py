@@ -60,12 +60,21 @@ def fetch(
     return {name: file for name, file in found.items() if file is not None}
 
 
-def describe(paths: Mapping[str, Path]) -> tuple[str, ...]:
-    """Say which files these are: one line each with name, bytes and sha256."""
-    return tuple(
-        f"{name}: {path.name}, {path.stat().st_size} bytes, sha256 {sha256_of(path)}"
-        for name, path in sorted(paths.items())
-    )
+def describe(source: Source, paths: Mapping[str, Path]) -> tuple[str, ...]:
+    """Say which files of a source these are: one line each with name, bytes and sha256."""
+    lines = []
+    for name, path in sorted(paths.items()):
+        file = source.files[name]
+        others = {
+            other.resolve()
+            for pattern in (file.beside if isinstance(file, UserFile) else ())
+            for other in path.parent.resolve().glob(pattern)
+        }
+        lines += [
+            f"{name}: {one.name}, {one.stat().st_size} bytes, sha256 {sha256_of(one)}"
+            for one in [path, *sorted(others - {path.resolve()})]
+        ]
+    return tuple(lines)
 
 
 def _unpacked(source: Source, settings: Settings, path: Path | None) -> Path | None:

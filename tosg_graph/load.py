@@ -6,13 +6,14 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tosg_graph import contract, history, ledger, licences, stated
+from tosg_graph import recipe as recipes
 from tosg_graph.bulk_csv import write_edges, write_nodes
 from tosg_graph.graph_counts import stored_counts
 from tosg_graph.home_lock import TEMPORARY, only_one_load
@@ -73,6 +74,7 @@ def load(
     progress: Progress | None = None,
     *,
     skipped: Sequence[LedgerLine] = (),
+    recipe: str = "",
 ) -> list[LedgerLine]:
     """Load sources into the graph.
 
@@ -89,6 +91,8 @@ def load(
         Sources and their tables; where two state the same thing, the first in this order wins.
     skipped
         Lines of sources that were not read; they are kept at the end of the ledger.
+    recipe
+        What `tosg_graph.recipe.recipe` says of the load; kept for `lines_of_same_load`.
 
     Returns
     -------
@@ -113,17 +117,16 @@ def load(
         before = stored_release(graph)
         contents = [content_line(source, tables) for source, tables in parsed]
         # Somebody may have written in Browser since the last load; then every row is compared.
-        untouched = before is not None and before["counts"] == _as_text(stored_counts(graph))
+        untouched = before is not None and _is_untouched(graph, before)
         releases = before["releases"] if before else []
         known = {s.key: stated.known(graph.settings.stated, s.key, releases) for s, _ in parsed}
-        complete = untouched and all(found.last for found in known.values())
-        if before and complete and (lines := _lines_of_same_load(parsed, contents, before, skipped)):
-            return lines
         release = release_id(before["id"] if before else "", contents)
         alone = is_empty or (before is not None and untouched and _states_all(parsed, before["contents"]))
         work = _merge(graph, parsed, is_empty, alone, show)
         _give_back_memory()
         files = write_statements(graph.settings.stated, parsed, work.nodes, work.edges, work.edge_accounts)
+        if work.node_accounts:
+            recipes.forget(graph.settings.stated)
         for key, name in files.items():
             stated.announce(graph.settings.stated, key, name)
         _give_back_memory()
@@ -142,24 +145,23 @@ def load(
                 graph.settings.stated, parsed, work.nodes, work.edges, work.edge_accounts
             )
         _remember(graph, files)
+        if recipe:
+            recipes.remember(graph.settings.stated, recipe, graph_release(graph), list(files), lines)
     return lines
 
 
-def _lines_of_same_load(
-    parsed: Sequence[tuple[Source, Parsed]],
-    contents: Sequence[str],
-    before: dict[str, Any],
-    skipped: Sequence[LedgerLine],
-) -> list[LedgerLine]:
-    """Ledger of the newest release where it loaded just this; nothing has changed since."""
-    tables = []
-    for source, given in parsed:
-        tables += [(source.key, t.name) for t in given.nodes] + [(source.key, t.name) for t in given.edges]
-    tables += [(line.source, line.table) for line in skipped]
-    lines = ledger.from_json(before["ledger"])
-    if not set(contents) <= set(before["contents"]) or [(x.source, x.table) for x in lines] != tables:
-        return []
-    return [replace(line, created=0, updated=0, retired=0) for line in lines]
+def lines_of_same_load(graph: Graph, recipe: str) -> list[LedgerLine]:
+    """Ledger of an earlier load of this recipe; empty where the graph is not as it left it."""
+    with only_one_load(graph.settings):
+        before = stored_release(graph)
+        if before is None or not _is_untouched(graph, before):
+            return []
+        return recipes.lines_of(graph.settings.stated, recipe, before["releases"])
+
+
+def _is_untouched(graph: Graph, before: dict[str, Any]) -> bool:
+    """Whether the graph counts what it did after the newest release."""
+    return bool(before["counts"] == _as_text(stored_counts(graph)))
 
 
 def _give_back_memory() -> None:

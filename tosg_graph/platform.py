@@ -105,6 +105,8 @@ class Platform:
     ) -> list[LedgerLine]:
         """Load knowledge sources and return the ledger.
 
+        The same files with the same choices again are not even parsed, while the graph is as that load left it.
+
         Parameters
         ----------
         keys
@@ -134,7 +136,8 @@ class Platform:
         from tosg_graph.downloads import describe, fetch
         from tosg_graph.errors import LicenceError, LoadError
         from tosg_graph.licences import filtered, make_filter, skipped
-        from tosg_graph.load import load
+        from tosg_graph.load import lines_of_same_load, load
+        from tosg_graph.recipe import Ingredient, is_kept, recipe
 
         wanted = known.named(keys, path)
         allowed = make_filter(sources, license_allow)
@@ -144,9 +147,8 @@ class Platform:
             )
         chosen = _options({key: loader.SOURCE for key, loader in wanted.items()}, options or {})
         tell = announce or (lambda _: None)
-        parsed, left_out = [], []
-        for done, (key, loader) in enumerate(wanted.items()):
-            self.progress("Reading sources", done, len(wanted))
+        found, left_out = [], []
+        for key, loader in wanted.items():
             source, place = loader.SOURCE, known.folder_of(loader, path)
             tell(terms_line(source))
             if line := skipped(allowed, source, {*LOADERS, *wanted}):
@@ -154,12 +156,22 @@ class Platform:
                 left_out.append(line)
                 continue
             files = fetch(source, self.settings, path=place, progress=self.progress, newest=newest)
-            tables = loader.parse(files, **chosen[key])
-            parsed.append((replace(source, files_read=describe(files)), filtered(allowed, source, tables)))
-        self.progress("Reading sources", len(wanted), len(wanted))
-        if not parsed:
+            found.append((loader, replace(source, files_read=describe(source, files)), files))
+        if not found:
             raise LicenceError(f"None of {', '.join(wanted)} is allowed by {allowed}; nothing was loaded.")
-        return load(self.graph, parsed, progress=self.progress, skipped=left_out)
+        made = recipe(
+            [Ingredient(source, chosen[source.key], known.mapping_sha256(of)) for of, source, _ in found],
+            allowed,
+        )
+        if is_kept(self.settings.stated, made) and (lines := lines_of_same_load(self.graph, made)):
+            return lines
+        parsed = []
+        for done, (loader, source, files) in enumerate(found):
+            self.progress("Reading sources", done, len(found))
+            tables = loader.parse(files, **chosen[source.key])
+            parsed.append((source, filtered(allowed, source, tables)))
+        self.progress("Reading sources", len(found), len(found))
+        return load(self.graph, parsed, progress=self.progress, skipped=left_out, recipe=made)
 
     def counts(self) -> list[pa.Table]:
         """Count what the graph holds: entities by label, relationships by verb, genes that are connected.

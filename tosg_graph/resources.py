@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,27 @@ def lock_text(name: str) -> str:
 def grammar(name: str) -> str:
     """Text of a grammar beside the program, e.g. ``cohort.lark``."""
     return (files("tosg_graph") / f"{name}.lark").read_text(encoding="utf-8")
+
+
+def program_sha256() -> str:
+    """Return the sha256, in hex, of the program and of all that is installed with it."""
+    digest = hashlib.sha256()
+    for package in ("loaders", "tosg_graph"):
+        for name, file in sorted(_files_below(files(package), package)):
+            content = file.read_bytes()
+            digest.update(f"{name} {len(content)}\n".encode())
+            digest.update(content)
+    return digest.hexdigest()
+
+
+def _files_below(folder: Traversable, name: str) -> list[tuple[str, Traversable]]:
+    found = []
+    for entry in folder.iterdir():
+        if entry.is_file():
+            found.append((f"{name}/{entry.name}", entry))
+        elif entry.name != "__pycache__":
+            found += _files_below(entry, f"{name}/{entry.name}")
+    return found
 
 
 def web(name: str) -> str:

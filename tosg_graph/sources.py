@@ -67,6 +67,17 @@ def folder_of(loader: Loader, path: Path | None) -> Path | None:
     return path
 
 
+def mapping_sha256(loader: Loader) -> str:
+    """Return the sha256 of the user's own mapping; empty for what comes with the program."""
+    from loaders import LOADERS
+    from loaders.mapping import Mapping
+    from tosg_graph.downloads import sha256_of
+
+    if isinstance(loader, Mapping) and loader.SOURCE.key not in LOADERS:
+        return sha256_of(loader.path)
+    return ""
+
+
 def _lying_in(path: Path | None) -> set[str]:
     """Keys of the sources of which a folder holds every file that a folder can hold."""
     from loaders import LOADERS

@@ -111,6 +111,12 @@ def settle(folder: Path, source: str, name: str, release: str) -> None:
     write_json(folder / f"{source}.json", {"file": name, "release": release, "pending": []})
 
 
+def settled_in(folder: Path, source: str) -> str | None:
+    """Release since which the graph holds what the last load of a source stated."""
+    found: str | None = _entry(folder, source)["release"]
+    return found
+
+
 def files_of(path: Path, releases: Collection[str]) -> set[str]:
     """Names of the files that a graph with these releases may hold of a source, whose ``<source>.json`` this is."""
     entry = _entry(path.parent, path.stem)

@@ -57,6 +57,7 @@ class UserFile:
     pattern: str  # e.g. "*_knowledge_full.tsv*"
     homepage: str  # where a person gets it
     optional: bool = False  # read where it is there
+    beside: tuple[str, ...] = ()  # patterns, from its folder, of other files that are read with it
 
 
 @dataclass(frozen=True)
