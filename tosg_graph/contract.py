@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from tosg_graph.types import EdgeTable, NodeTable, Parsed
 
+_AT_ONCE = 2  # tables that are checked at a time
 _CURIE = r"^[A-Za-z][A-Za-z0-9_.-]*:\S+$"
 # The importer cannot carry these, and none of them belongs in a name: C0 controls except tab and line ends,
 # and the two non-characters that it takes for the end of a file.
@@ -152,10 +154,12 @@ def check(parsed: Parsed) -> None:
     ContractError
         Naming source, table, row (1-based), column, value and what is allowed.
     """
-    for nodes in parsed.nodes:
-        _check_nodes(nodes)
-    for edges in parsed.edges:
-        _check_edges(edges)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # the first table that breaks it is the one that is named
+        for checked in [
+            *(pool.submit(_check_nodes, t) for t in parsed.nodes),
+            *(pool.submit(_check_edges, t) for t in parsed.edges),
+        ]:
+            checked.result()
 
 
 def _check_nodes(table: NodeTable) -> None:

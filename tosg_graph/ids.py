@@ -206,7 +206,7 @@ def edge_keys(
 
     keys = _hashes(subjects)
     _mix(keys)
-    keys ^= _hash(verb)
+    keys ^= _hashes_of([verb])[0]
     _mix(keys)
     for texts in (objects, sources):
         keys ^= _hashes(texts)
@@ -219,18 +219,16 @@ def edge_keys(
     return keys.view(np.int64)
 
 
-def _hash(text: str) -> np.uint64:
-    import numpy as np
-
-    return np.uint64(int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little"))
-
-
 def _hashes(texts: pa.DictionaryArray) -> npt.NDArray[np.uint64]:
+    found: npt.NDArray[np.uint64] = _hashes_of(texts.dictionary.to_pylist())[texts.indices.to_numpy()]
+    return found
+
+
+def _hashes_of(texts: Iterable[str]) -> npt.NDArray[np.uint64]:
     import numpy as np
 
-    distinct = np.array([_hash(text) for text in texts.dictionary.to_pylist()], np.uint64)
-    found: npt.NDArray[np.uint64] = distinct[texts.indices.to_numpy()]
-    return found
+    digests = b"".join(blake2b(text.encode(), digest_size=8).digest() for text in texts)
+    return np.frombuffer(digests, "<u8").astype(np.uint64)
 
 
 def _mix(values: npt.NDArray[np.uint64]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +14,17 @@ import numpy as np
 from tosg_graph import history
 from tosg_graph.errors import LoadError
 from tosg_graph.resources import cypher
+from tosg_graph.types import NodeTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from tosg_graph.graph import Graph
-    from tosg_graph.types import EdgeTable, NodeTable, Parsed, Source
+    from tosg_graph.types import EdgeTable, Parsed, Source
 
 
 GRAPH_FORMAT = 1  # of labels, keys and bookkeeping in the database; another one is another number
+_AT_ONCE = 2  # tables that are hashed at a time; each is copied in part
 _BLOCK = 1 << 20  # rows hashed at a time, whatever the chunks of a table
 
 
@@ -86,14 +89,9 @@ def content_line(source: Source, parsed: Parsed) -> str:
     for fetched in ("files", "files_read", "size_mb", "in_demo", "own_licences"):
         del said[fetched]  # how it was read, not what it says
     digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
-    for nodes in parsed.nodes:
-        digest.update(f"\nnodes {nodes.name} {nodes.label}\n".encode())
-        _add_table(digest, nodes)
-    for edges in parsed.edges:
-        digest.update(
-            f"\nedges {edges.name} {edges.subject_label} {edges.verb} {edges.object_label}\n".encode()
-        )
-        _add_table(digest, edges)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for found in pool.map(_table_digest, [*parsed.nodes, *parsed.edges]):
+            digest.update(found)
     return f"{source.key} {source.version} {digest.hexdigest()}"
 
 
@@ -103,24 +101,34 @@ def latest_contents(before: Iterable[str], loaded: Sequence[str]) -> list[str]:
     return sorted(by_key.values())
 
 
-def _add_table(digest: hashlib._Hash, table: NodeTable | EdgeTable) -> None:
+def _table_digest(table: NodeTable | EdgeTable) -> bytes:
+    kind = (
+        f"nodes {table.label}"
+        if isinstance(table, NodeTable)
+        else f"edges {table.subject_label} {table.verb} {table.object_label}"
+    )
+    digest = hashlib.sha256(f"{kind} {table.name}\n".encode())
     for name in sorted(table.data.column_names):
         column = table.data[name].combine_chunks()
         digest.update(f"{name} {len(column)}\n".encode())
         _add_column(digest, column)
+    return digest.digest()
 
 
 def _add_column(digest: hashlib._Hash, column: pa.Array) -> None:
-    """Hash values only, so that chunks, offsets and integer widths make no difference."""
+    """Hash values only, so that chunks, offsets, dictionaries and integer widths make no difference."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if pa.types.is_null(column.type):
         return
+    if pa.types.is_dictionary(column.type):
+        # Each distinct text once, in order of first appearance: whatever the dictionary is, and a fifth of the bytes.
+        codes = column.indices.dictionary_encode(null_encoding="encode")
+        _add_column(digest, column.dictionary.take(codes.dictionary).cast(pa.string()))
+        column = codes.indices
     for start in range(0, len(column), _BLOCK):
         block = column.slice(start, _BLOCK)
-        if pa.types.is_dictionary(block.type):
-            block = block.cast(pa.string())
         if pa.types.is_list(block.type) or pa.types.is_large_list(block.type):
             _add_numbers(digest, pc.fill_null(pc.list_value_length(block), -1))
             _add_column(digest, pc.list_flatten(block))
