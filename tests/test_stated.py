@@ -78,12 +78,49 @@ def test_damaged_files_are_as_none(tmp_path: Path) -> None:
     assert stated.known(tmp_path, "hgnc", ["r1"]) == stated.Known(None, ())
 
 
-def test_unchanged_and_gone() -> None:
-    keys = pa.array([3, 4, 99, 5])
-    hashes = np.array([21, 29, 0, 35], np.uint64)
-    assert stated.unchanged(edges(6), "key", keys, hashes).tolist() == [True, False, False, True]
-    assert stated.unchanged(None, "key", keys, hashes).tolist() == [False] * 4
-    assert stated.gone(edges(6), "key", keys).to_pylist() == [0, 1, 2]
+def test_what_differs_and_what_is_gone() -> None:
+    now = pa.table({"key": [3, 4, 99, 5], "hash": pa.array([21, 29, 0, 35], pa.uint64())})
+    found = stated.compare(edges(6), now, "key", "hash")
+    assert [part["key"].to_pylist() for part in (found.added, found.changed, found.gone)] == [
+        [99],
+        [4],
+        [0, 1, 2],
+    ]
+    assert stated.gone(edges(6), "key", now["key"].combine_chunks()).to_pylist() == [0, 1, 2]
+
+
+KEYS = st.lists(st.integers(-3, 9), unique=True)
+
+
+@given(KEYS, KEYS, st.booleans(), st.booleans(), st.data())
+def test_rows_in_any_order_are_compared_as_a_dictionary_would(
+    before: list[int], now: list[int], texts: bool, in_order: bool, data: st.DataObject
+) -> None:
+    def table(keys: list[int], hashes: list[int]) -> pa.Table:
+        named = pa.array([f"X:{k}" for k in keys], pa.string()) if texts else pa.array(keys, pa.int64())
+        return pa.table({"key": named, "hash": pa.array(hashes, pa.uint64())})
+
+    if in_order:
+        before, now = sorted(before), sorted(now)
+    was, is_ = ([data.draw(st.integers(0, 1)) for _ in keys] for keys in (before, now))
+    known, new = dict(zip(before, was, strict=True)), dict(zip(now, is_, strict=True))
+    found = stated.compare(table(before, was), table(now, is_), "key", "hash")
+    kept = [k for k in now if k in known and known[k] != new[k]]
+    for part, keys, hashes in (
+        (found.added, [k for k in now if k not in known], new),
+        (found.changed, kept, new),
+        (found.gone, [k for k in before if k not in new], known),
+    ):
+        assert part.equals(table(keys, [hashes[k] for k in keys]))
+
+
+def test_relationships_are_written_in_order(tmp_path: Path) -> None:
+    mixed = edges(9).take(pa.array([5, 2, 8, 0, 1, 7, 3, 6, 4]))
+    name = stated.write(tmp_path, "hgnc", NODES, [("IS_A", mixed)])
+    assert name == stated.write(tmp_path, "hgnc", NODES, [("IS_A", edges(9))])
+    found = stated.open_file(tmp_path / name)
+    assert found is not None
+    assert found.edges("IS_A").to_pylist() == edges(9).to_pylist()
 
 
 @given(

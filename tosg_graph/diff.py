@@ -140,7 +140,8 @@ def _node_changes(
 
     empty = (new or old).nodes().slice(0, 0)  # type: ignore[union-attr]  # one of the two is there
     was, now = (file.nodes() if file else empty for file in (old, new))
-    added, changed, retired = _compared(was, now, "id", "own")
+    found = stated.compare(was, now, "id", "own")
+    added, changed, retired = found.added, found.changed, found.gone
     touched.changed_ids.append(changed["id"].combine_chunks())
     touched.retired_ids.append(retired["id"].combine_chunks())
     labels = {x for part in (added, changed, retired) for x in pc.unique(part["label"]).to_pylist()}
@@ -154,30 +155,12 @@ def _edge_changes(
 ) -> Iterator[dict[str, Any]]:
     empty = (new or old).edges(verb).slice(0, 0)  # type: ignore[union-attr]  # one of the two is there
     was, now = (file.edges(verb) if file else empty for file in (old, new))
-    parts = [part["key"] for part in _compared(was, now, "key", "hash")]
+    found = stated.compare(was, now, "key", "hash")
+    parts = [part["key"] for part in (found.added, found.changed, found.gone)]
     touched.changed_keys.append(parts[1].combine_chunks())
     touched.retired_keys.append(parts[2].combine_chunks())
     if any(len(part) for part in parts):
         yield _row(source, "relationships", verb, parts)
-
-
-def _compared(was: pa.Table, now: pa.Table, key: str, hash_: str) -> tuple[pa.Table, pa.Table, pa.Table]:
-    """Rows of ``now`` that are new or have another hash, and rows of ``was`` that are gone."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    place = pc.index_in(now[key], value_set=was[key].combine_chunks()).combine_chunks()
-    known = place.is_valid().to_numpy(zero_copy_only=False)
-    at = place.fill_null(0).to_numpy()
-    differs = np.zeros(len(now), bool)
-    differs[known] = now[hash_].to_numpy()[known] != was[hash_].to_numpy()[at[known]]
-    gone = np.ones(len(was), bool)
-    gone[at[known]] = False
-    return (
-        now.filter(pa.array(~known)),
-        now.filter(pa.array(differs)),
-        was.filter(pa.array(gone)),
-    )
 
 
 def _row(source: str, kind: str, type_: str, parts: Sequence[pa.ChunkedArray]) -> dict[str, Any]:

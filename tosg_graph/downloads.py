@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path, PurePosixPath
 
@@ -62,7 +63,7 @@ def fetch(
 
 def describe(source: Source, paths: Mapping[str, Path]) -> tuple[str, ...]:
     """Say which files of a source these are: one line each with name, bytes and sha256."""
-    lines = []
+    read = []
     for name, path in sorted(paths.items()):
         file = source.files[name]
         others = {
@@ -70,11 +71,13 @@ def describe(source: Source, paths: Mapping[str, Path]) -> tuple[str, ...]:
             for pattern in (file.beside if isinstance(file, UserFile) else ())
             for other in path.parent.resolve().glob(pattern)
         }
-        lines += [
-            f"{name}: {one.name}, {one.stat().st_size} bytes, sha256 {sha256_of(one)}"
-            for one in [path, *sorted(others - {path.resolve()})]
-        ]
-    return tuple(lines)
+        read += [(name, one) for one in [path, *sorted(others - {path.resolve()})]]
+    with ThreadPoolExecutor() as pool:
+        hashes = pool.map(sha256_of, [path for _, path in read])
+        return tuple(
+            f"{name}: {path.name}, {path.stat().st_size} bytes, sha256 {found}"
+            for (name, path), found in zip(read, hashes, strict=True)
+        )
 
 
 def _unpacked(source: Source, settings: Settings, path: Path | None) -> Path | None:

@@ -31,7 +31,7 @@ from tosg_graph.release import (
     stored_release,
 )
 from tosg_graph.resources import cypher
-from tosg_graph.statements import edge_hashes, write_statements
+from tosg_graph.statements import write_statements
 from tosg_graph.types import EdgeTable, LedgerLine, NodeTable, Parsed, Source
 from tosg_graph.upsert import (
     CREATED,
@@ -134,8 +134,8 @@ def load(
             expected = _bulk(graph, work, release, show)
         else:
             bring_online(graph, list(work.edges), show)  # upsert needs the indexes
-            sure = [found.last for found in known.values() if found.last and untouched]
-            expected = _upsert(graph, work, parsed, sure, known, release, show)
+            sure = {key: found.last for key, found in known.items() if found.last and untouched}
+            expected = _upsert(graph, work, files, parsed, sure, known, release, show)
         found = stored_counts(graph)
         ledger.check_counts(expected, found)
         lines = [*(account.line() for account in work.in_order), *skipped]
@@ -273,11 +273,49 @@ def _bulk(graph: Graph, work: _Work, release: str, show: Progress) -> Counter[st
     return found
 
 
+class _Changes:
+    """What this load says against what its sources stated before.
+
+    Parameters
+    ----------
+    files
+        Source -> its file of statements of this load.
+    sure
+        Source -> what is known to be stored of it; of any other, every row counts as changed.
+    """
+
+    def __init__(self, folder: Path, files: Mapping[str, str], sure: Mapping[str, stated.Stated]) -> None:
+        self._now = {key: stated.open_file(folder / name) for key, name in files.items()}
+        self._sure = sure
+        self.gone: dict[tuple[str, str], pa.Array] = {}  # by source and verb, "" for nodes
+
+    def same(self, verb: str, keys: pa.Array) -> npt.NDArray[np.bool_]:
+        """Rows that are known to be stored as they are: relationships of a verb, or nodes where it is empty."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        name = "key" if verb else "id"
+        changed = [pa.array([], keys.type)]
+        for source, file in self._now.items():
+            assert file, "it was written by this load"
+            now = file.edges(verb) if verb else file.nodes()
+            if source in self._sure:
+                was = self._sure[source].edges(verb) if verb else self._sure[source].nodes()
+                found = stated.compare(was, now, name, "hash")
+                self.gone[source, verb] = found.gone[name].combine_chunks()
+                changed += [*found.added[name].chunks, *found.changed[name].chunks]
+            else:
+                changed += now[name].chunks
+        differs = pc.is_in(keys, value_set=pa.chunked_array(changed).combine_chunks())
+        return ~np.asarray(differs.to_numpy(zero_copy_only=False), np.bool_)
+
+
 def _upsert(
     graph: Graph,
     work: _Work,
+    files: Mapping[str, str],
     parsed: Sequence[tuple[Source, Parsed]],
-    sure: Sequence[stated.Stated],
+    sure: Mapping[str, stated.Stated],
     known: Mapping[str, stated.Known],
     release: str,
     show: Progress,
@@ -286,19 +324,16 @@ def _upsert(
 
     expected = stored_counts(graph)
     keys = frozenset(source.key for source, _ in parsed)
-    nodes_there = pa.concat_tables([s.nodes() for s in sure]) if sure else None
-    same = stated.unchanged(nodes_there, "id", work.nodes.ids, work.nodes.hashes)
+    changes = _Changes(graph.settings.stated, files, sure)
+    same = changes.same("", work.nodes.ids)
     status, added = upsert_nodes(graph, work.nodes, keys, release, same, show)
     expected.update(added)
     _own(work.nodes.owner[status == CREATED], work.node_accounts, "created")
     _own(work.nodes.owner[status == UPDATED], work.node_accounts, "updated")
     for verb, merged in work.edges.items():
         accounts = work.edge_accounts[verb]
-        edges_there = [s.edges(verb) for s in sure]
-        table = pa.concat_tables(edges_there) if edges_there else None
         edge_key = merged.data["edge_key"].combine_chunks()
-        same = stated.unchanged(table, "key", edge_key, edge_hashes(merged))
-        status = upsert_edges(graph, verb, merged, accounts, same, show)
+        status = upsert_edges(graph, verb, merged, accounts, changes.same(verb, edge_key), show)
         _own(merged.owner[status == CREATED], accounts, "created")
         _own(merged.owner[status == UPDATED], accounts, "updated")
         expected[verb] += int((status == CREATED).sum())
@@ -309,29 +344,46 @@ def _upsert(
             )
     for key, found in known.items():
         for file in found.possible:
-            expected.subtract(_retire(graph, work, key, file, release, show))
+            known_gone = changes.gone if file is sure.get(key) else {}
+            expected.subtract(_retire(graph, work, key, file, known_gone, release, show))
     return expected
 
 
 def _retire(
-    graph: Graph, work: _Work, source: str, known: stated.Stated, release: str, show: Progress
+    graph: Graph,
+    work: _Work,
+    source: str,
+    known: stated.Stated,
+    gone: Mapping[tuple[str, str], pa.Array],
+    release: str,
+    show: Progress,
 ) -> Counter[str]:
-    """Take out of the graph what a source stated and does not any more; relationships before nodes."""
+    """Take out of the graph what a source stated and does not any more; relationships before nodes.
+
+    Parameters
+    ----------
+    gone
+        What was found to be gone already.
+    """
     import pyarrow as pa
 
     removed: Counter[str] = Counter()
     own = [account for account in work.in_order if account.source == source]
     for verb in known.verbs():
-        keys = work.edges[verb].data["edge_key"].chunks if verb in work.edges else []
-        if verb in work.refused:  # another's, whatever an earlier load thought
-            keys = [*keys, work.refused[verb]]
-        now = pa.chunked_array(keys, pa.int64()).combine_chunks()
-        deleted = retire_edges(graph, verb, stated.gone(known.edges(verb), "key", now), show)
+        keys = gone.get((source, verb))
+        if keys is None:
+            now = work.edges[verb].data["edge_key"].chunks if verb in work.edges else []
+            if verb in work.refused:  # another's, whatever an earlier load thought
+                now = [*now, work.refused[verb]]
+            keys = stated.gone(known.edges(verb), "key", pa.chunked_array(now, pa.int64()).combine_chunks())
+        deleted = retire_edges(graph, verb, keys, show)
         removed[verb] += deleted
         (
             next((a for a in work.edge_accounts.get(verb, ()) if a.source == source), own[-1])
         ).retired += deleted
-    ids = stated.gone(known.nodes(), "id", work.nodes.ids)
+    ids = gone.get((source, ""))
+    if ids is None:
+        ids = stated.gone(known.nodes(), "id", work.nodes.ids)
     retired, labels = retire_nodes(graph, ids, source, release, show)
     if removed.total():  # a node that only these relationships held goes with them
         orphans, theirs = retire_orphans(graph, release)

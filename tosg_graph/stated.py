@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 _ROWS = 1 << 20  # of a row group
-_TEXTS = 1 << 16  # ids that are Python's at a time
 
 
 @dataclass(frozen=True)
@@ -152,6 +151,8 @@ def open_file(path: Path) -> Stated | None:
 def write(folder: Path, source: str, nodes: pa.Table, edges: Iterable[tuple[str, pa.Table]]) -> str:
     """Write what a source states, complete or not at all; tables as `Stated` gives them, edges with their verb.
 
+    Relationships are written in the order of their keys, so that two files are compared in one pass.
+
     Returns
     -------
     Name of the file in ``folder``; an earlier load that stated the same wrote it already.
@@ -169,7 +170,7 @@ def write(folder: Path, source: str, nodes: pa.Table, edges: Iterable[tuple[str,
         # Hashes do not compress.
         dictionaries = ["verb", "label"]
         with pq.ParquetWriter(part, schema, compression="NONE", use_dictionary=dictionaries) as writer:
-            for verb, whole in chain([("", nodes)], edges):
+            for verb, whole in chain([("", nodes)], ((verb, _in_order(rows)) for verb, rows in edges)):
                 for start in range(0, len(whole), _ROWS):
                     rows = whole.slice(start, _ROWS)
                     given = {"verb": pa.repeat(verb, len(rows))}
@@ -187,14 +188,17 @@ def write(folder: Path, source: str, nodes: pa.Table, edges: Iterable[tuple[str,
     return name
 
 
+def _in_order(edges: pa.Table) -> pa.Table:
+    import pyarrow as pa
+
+    order = np.argsort(edges["key"].to_numpy())
+    return pa.table({name: edges[name].to_numpy()[order] for name in edges.column_names})
+
+
 def _digest(digest: blake2b, verb: str, rows: pa.Table) -> None:
     digest.update(f"{verb} {len(rows)}".encode())
     for name in rows.column_names:
-        if name in ("id", "label"):
-            for start in range(0, len(rows), _TEXTS):
-                texts = rows[name].slice(start, _TEXTS).to_pylist()
-                digest.update("\n".join(texts).encode())
-        else:
+        if name not in ("id", "label"):  # the hash of a node is of these too
             digest.update(np.ascontiguousarray(rows[name].to_numpy()).data)
 
 
@@ -208,33 +212,53 @@ def write_json(path: Path, content: object) -> None:
         part.unlink(missing_ok=True)
 
 
-def unchanged(
-    known: pa.Table | None, name: str, keys: pa.Array, hashes: npt.NDArray[np.uint64]
-) -> npt.NDArray[np.bool_]:
-    """Which rows are known with this hash.
-
-    Parameters
-    ----------
-    known
-        ``name`` (``id`` or ``key``) and ``hash``; None where nothing is known.
-    """
-    import pyarrow.compute as pc
-
-    if known is None or not len(known):
-        return np.zeros(len(keys), bool)
-    place = pc.index_in(keys, value_set=known[name].combine_chunks())
-    at = pc.fill_null(place, 0).to_numpy(zero_copy_only=False)
-    same = known["hash"].to_numpy()[at] == hashes
-    same &= place.is_valid().to_numpy(zero_copy_only=False)
-    return np.asarray(same, np.bool_)
-
-
 def gone(known: pa.Table, name: str, keys: pa.Array) -> pa.Array:
     """Keys that were stated and are not any more."""
     import pyarrow.compute as pc
 
     theirs = known[name].combine_chunks()
     return theirs.filter(pc.invert(pc.is_in(theirs, value_set=keys)))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Rows that only the newer table has, that it has with another hash, and that only the older one has."""
+
+    added: pa.Table
+    changed: pa.Table
+    gone: pa.Table
+
+
+def compare(was: pa.Table, now: pa.Table, key: str, hash_: str) -> Difference:
+    """Compare what was stated with what is, by a column of distinct keys and one of hashes."""
+    import pyarrow as pa
+
+    place = _places(was[key], now[key])
+    known = place >= 0
+    at = place[known]
+    differs = known.copy()
+    differs[known] = now[hash_].to_numpy()[known] != was[hash_].to_numpy()[at]
+    gone = np.ones(len(was), bool)
+    gone[at] = False
+    return Difference(now.filter(pa.array(~known)), now.filter(pa.array(differs)), was.filter(pa.array(gone)))
+
+
+def _places(known: pa.ChunkedArray, keys: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """Row of each key among the known ones; -1 where it is not known."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_integer(known.type):
+        place = pc.index_in(keys, value_set=known.combine_chunks()).fill_null(-1)
+        return np.asarray(place.to_numpy(), np.int64)
+    theirs, ours = known.to_numpy(), keys.to_numpy()
+    if not len(theirs):
+        return np.full(len(ours), -1)
+    order = None if bool(np.all(theirs[1:] > theirs[:-1])) else np.argsort(theirs)
+    at = np.searchsorted(theirs, ours, sorter=order)  # fast where both are in order, as they are written
+    at[at == len(theirs)] = 0
+    at = at if order is None else order[at]
+    return np.where(theirs[at] == ours, at, -1)
 
 
 def hasher() -> str:
