@@ -99,6 +99,7 @@ def test_both_entry_points_are_installed() -> None:
         (("cells", "add", "a.h5ad", "--column", "cell_type"), "not NAME=VALUE"),
         (("export", "--query", "MATCH (n) RETURN n", "--out", "x"), "--label"),
         (("search", "x", "--limit", "0"), "--limit"),
+        (("kg", "restore", "no-such-folder"), "no-such-folder"),
     ],
     ids=[
         "no query",
@@ -108,6 +109,7 @@ def test_both_entry_points_are_installed() -> None:
         "half a column",
         "no label",
         "limit 0",
+        "no dump",
     ],
 )
 def test_misuse_exits_with_2_and_says_what_to_do(arguments: tuple[str, ...], says: str) -> None:

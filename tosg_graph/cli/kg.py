@@ -173,7 +173,7 @@ def dump(out: Path, uri: str | None, user: str | None, password: str | None, deb
 
 
 @kg.command("restore")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @server_options
 def restore(folder: Path, uri: str | None, user: str | None, password: str | None, debug: bool) -> None:
     """Fill the empty database of the local server from a dump.
