@@ -122,6 +122,11 @@ def load(
         known = {s.key: stated.known(graph.settings.stated, s.key, releases) for s, _ in parsed}
         release = release_id(before["id"] if before else "", contents)
         alone = is_empty or (before is not None and untouched and _states_all(parsed, before["contents"]))
+        in_bulk = is_empty and graph.is_local
+        if not in_bulk:  # ids are looked up in the indexes, and an upsert needs them
+            bring_online(
+                graph, list(dict.fromkeys(e.verb for _, tables in parsed for e in tables.edges)), show
+            )
         work = _merge(graph, parsed, is_empty, alone, show)
         _give_back_memory()
         files = write_statements(graph.settings.stated, parsed, work.nodes, work.edges, work.edge_accounts)
@@ -130,10 +135,9 @@ def load(
         for key, name in files.items():
             stated.announce(graph.settings.stated, key, name)
         _give_back_memory()
-        if is_empty and graph.is_local:
+        if in_bulk:
             expected = _bulk(graph, work, release, show)
         else:
-            bring_online(graph, list(work.edges), show)  # upsert needs the indexes
             sure = {key: found.last for key, found in known.items() if found.last and untouched}
             expected = _upsert(graph, work, files, parsed, sure, known, release, show)
         found = stored_counts(graph)
