@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from tosg_graph import cli
 from tosg_graph.cli import options
+from tosg_graph.errors import QueryError
 
 BIN = Path(sys.executable).parent
 
@@ -157,6 +158,27 @@ def test_the_list_of_sources_shows_version_licence_and_size() -> None:
 
 def test_the_list_of_questions_shows_their_parameters() -> None:
     assert "$" in tosg("query", "--list")
+
+
+def test_ctrl_c_behind_an_error_of_the_connection_is_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
+    def broken() -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            try:
+                raise OSError("the connection is half closed")
+            except OSError as error:
+                raise QueryError("The statement failed.") from error
+
+    for work, code, says in ((broken, options.INTERRUPTED, "Interrupted."), (fail, 1, "Error: The")):
+        with pytest.raises(SystemExit) as ended, options.errors(debug=False):
+            work()
+        assert ended.value.code == code
+        assert capsys.readouterr().err.startswith(says)
+
+
+def fail() -> None:
+    raise QueryError("The statement failed.")
 
 
 def test_ctrl_c_that_lands_in_a_finalizer_still_ends_the_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -104,19 +104,24 @@ def errors(debug: bool) -> Iterator[None]:
     try:
         with every_interrupt_counts():
             yield
-    except TosgError as error:
+    except (TosgError, KeyboardInterrupt) as error:
         if debug:
             raise
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        if debug:
-            raise
+        if not _was_interrupted(error):
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(1)
         click.echo(
             "Interrupted. What was complete is kept, nothing half-written counts; the same command goes on.",
             err=True,
         )
         sys.exit(INTERRUPTED)
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: a connection that it broke may complain when it is closed."""
+    while error and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 @contextmanager
