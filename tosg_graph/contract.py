@@ -117,6 +117,15 @@ def property_types() -> Mapping[str, str]:
     return found
 
 
+@cache
+def arrow_type(kind: str) -> pa.DataType:
+    """Return the Arrow type of a type of the schema."""
+    import pyarrow as pa
+
+    types = {"string": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
+    return pa.list_(pa.string()) if kind == "list" else types[kind]
+
+
 def id_prefixes(label: str) -> list[str]:
     """Return the prefixes that ids of ``label`` may have."""
     return [*schema("nodes")["labels"][label]["prefixes"], *schema("nodes")["entity"]["cluster_prefixes"]]

@@ -18,7 +18,6 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import version
 from itertools import chain
 from math import isfinite
@@ -29,7 +28,7 @@ import numpy as np
 
 from tosg_graph import history, stated, walk
 from tosg_graph.bundle import checksums, new_bundle, write_json
-from tosg_graph.contract import stored_edge_columns, stored_node_columns, verbs
+from tosg_graph.contract import arrow_type, stored_edge_columns, stored_node_columns, verbs
 from tosg_graph.errors import ExportError
 from tosg_graph.graph_counts import stored_counts
 from tosg_graph.home_lock import only_one_load
@@ -127,21 +126,6 @@ def node_kinds() -> dict[str, str]:
     """Columns of ``nodes.parquet`` that are properties: name -> kind; what `annotate` and `embed` add comes last."""
     vector = schema("nodes")["text_vector"]["property"]
     return {**stored_node_columns(), "annotated": "string", vector: VECTOR}
-
-
-@cache
-def arrow_kinds() -> Mapping[str, pa.DataType]:
-    """Kind of a property -> its type in Parquet."""
-    import pyarrow as pa
-
-    return {
-        "string": pa.string(),
-        "int": pa.int64(),
-        "float": pa.float64(),
-        "bool": pa.bool_(),
-        "list": pa.list_(pa.string()),
-        VECTOR: pa.list_(pa.float32()),
-    }
 
 
 # --------------------------------------------------------------------------- entities and their relationships
@@ -247,7 +231,7 @@ def _column(values: list[Any], kind: str) -> pa.Array | None:
         if not all(value is None or (type(value) is wanted and isfinite(value)) for value in values):
             return None
     try:
-        found = pa.array(values, arrow_kinds()[kind])
+        found = pa.array(values, pa.list_(pa.float32()) if kind == VECTOR else arrow_type(kind))
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         return None
     if kind == VECTOR:

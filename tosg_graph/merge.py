@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tosg_graph.contract import is_symmetric, labels, primary_type, stored_edge_columns, stored_node_columns
+from tosg_graph.contract import (
+    arrow_type,
+    is_symmetric,
+    labels,
+    primary_type,
+    stored_edge_columns,
+    stored_node_columns,
+)
 from tosg_graph.ids import IdResolver, edge_keys, one_dictionary
 from tosg_graph.ledger import TableAccount
 from tosg_graph.stated import row_hashes
@@ -247,7 +254,7 @@ def _unite_groups(
     import pyarrow as pa
 
     kinds = _kinds()
-    schema = pa.schema([(name, _arrow(kind)) for name, kind in kinds.items()])
+    schema = pa.schema([(name, arrow_type(kind)) for name, kind in kinds.items()])
     if not parts:
         return schema.empty_table()
     united = _unite(pa.concat_tables(parts), codes, kinds, accounts)
@@ -393,7 +400,7 @@ def _without_repeats(
     united = _unite(rows.take(pa.array(several)), first_of, wide, accounts)
     replaced = np.unique(kept[differs])  # in order of appearance, as the united rows are
     for name in properties:
-        values = pa.array([row[name] for row in united], _arrow(kinds[name]))
+        values = pa.array([row[name] for row in united], arrow_type(kinds[name]))
         rows = _replace(rows, name, replaced, values)
     return _finished(rows, dropped, accounts)
 
@@ -530,21 +537,14 @@ def _edge_column(data: pa.Table, name: str, kind: str) -> pa.Array:
     return _typed(data, name, kind).dictionary_encode()
 
 
-def _arrow(kind: str) -> pa.DataType:
-    import pyarrow as pa
-
-    types = {"string": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
-    return pa.list_(pa.string()) if kind == "list" else types[kind]
-
-
 def _typed(data: pa.Table, name: str, kind: str) -> pa.Array:
     """Return the column as the schema's type, null where absent or empty."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if name not in data.column_names:
-        return pa.nulls(len(data), _arrow(kind))
-    column = data[name].cast(_arrow(kind)).combine_chunks()
+        return pa.nulls(len(data), arrow_type(kind))
+    column = data[name].cast(arrow_type(kind)).combine_chunks()
     if kind == "string":
         return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
     return _sorted_lists(column) if kind == "list" else column

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tosg_graph.contract import arrow_type
 from tosg_graph.errors import ContractError, QueryError
 from tosg_graph.resources import cypher
 from tosg_graph.types import Selection
@@ -356,7 +357,7 @@ def _group(
     }
     for name, column in zip(listed, values, strict=True):
         kind = columns[name]
-        arrays[name] = pa.nulls(n, _arrow_type(kind)) if column is None else _array(name, kind, column)
+        arrays[name] = pa.nulls(n, arrow_type(kind)) if column is None else _array(name, kind, column)
     table = pa.table({name: arrays[name] for name in columns})
     return _Edges(np.array(row["starts"], np.int64), np.array(row["ends"], np.int64), table)
 
@@ -440,24 +441,11 @@ def _tidy(table: pa.Table) -> pa.Table:
 # --------------------------------------------------------------------------- Arrow and Bolt
 
 
-def _arrow_type(kind: str) -> pa.DataType:
-    """Arrow type of a type of the schema."""
-    import pyarrow as pa
-
-    return {
-        "string": pa.string(),
-        "int": pa.int64(),
-        "float": pa.float64(),
-        "bool": pa.bool_(),
-        "list": pa.list_(pa.string()),
-    }[kind]
-
-
 def _array(name: str, kind: str, values: Sequence[Any]) -> pa.Array:
     import pyarrow as pa
 
     try:
-        return pa.array(values, _arrow_type(kind))
+        return pa.array(values, arrow_type(kind))
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise QueryError(
             f"The property {name!r} in the graph is not the {kind} that schema/*.yaml names: {error}. "
@@ -471,7 +459,7 @@ def _constant(kind: str, value: Any, n: int) -> pa.Array:
     import pyarrow as pa
 
     if kind != "string":
-        return pa.repeat(pa.scalar(value, _arrow_type(kind)), n)
+        return pa.repeat(pa.scalar(value, arrow_type(kind)), n)
     if value is None:
         return pa.DictionaryArray.from_arrays(pa.nulls(n, pa.int32()), pa.array([], pa.string()))
     return pa.DictionaryArray.from_arrays(np.zeros(n, np.int32), pa.array([value], pa.string()))
