@@ -170,7 +170,17 @@ def test_ctrl_c_behind_an_error_of_the_connection_is_ctrl_c(capsys: pytest.Captu
             except OSError as error:
                 raise QueryError("The statement failed.") from error
 
-    for work, code, says in ((broken, options.INTERRUPTED, "Interrupted."), (fail, 1, "Error: The")):
+    def torn() -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise BufferError("the driver was reading")
+
+    for work, code, says in (
+        (broken, options.INTERRUPTED, "Interrupted."),
+        (torn, options.INTERRUPTED, "Interrupted."),
+        (fail, 1, "Error: The"),
+    ):
         with pytest.raises(SystemExit) as ended, options.errors(debug=False):
             work()
         assert ended.value.code == code
@@ -179,6 +189,11 @@ def test_ctrl_c_behind_an_error_of_the_connection_is_ctrl_c(capsys: pytest.Captu
 
 def fail() -> None:
     raise QueryError("The statement failed.")
+
+
+def test_a_fault_of_the_program_is_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError), options.errors(debug=False):
+        1 / 0  # noqa: B018  # the error is what is wanted
 
 
 def test_ctrl_c_that_lands_in_a_finalizer_still_ends_the_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -104,10 +104,11 @@ def errors(debug: bool) -> Iterator[None]:
     try:
         with every_interrupt_counts():
             yield
-    except (TosgError, KeyboardInterrupt) as error:
-        if debug:
+    except (Exception, KeyboardInterrupt) as error:
+        interrupted = _was_interrupted(error)
+        if debug or not (interrupted or isinstance(error, TosgError)):
             raise
-        if not _was_interrupted(error):
+        if not interrupted:
             click.echo(f"Error: {error}", err=True)
             sys.exit(1)
         click.echo(
@@ -118,7 +119,7 @@ def errors(debug: bool) -> Iterator[None]:
 
 
 def _was_interrupted(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind an error: a connection that it broke may complain when it is closed."""
+    """Whether Ctrl-C is behind an error: a connection that it broke may complain of anything when it is closed."""
     while error and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
