@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
 
+from tosg_graph import ids
 from tosg_graph.ids import IdResolver, edge_key, edge_keys, fulltext_term
 from tosg_graph.types import NodeTable
 
@@ -90,8 +93,27 @@ def test_each_of_half_a_million_endpoints_is_its_own() -> None:
 
 def test_edge_keys_are_pinned() -> None:
     """A changed formula would orphan every stored relationship."""
-    assert edge_key("HGNC:1", "SIGNALS_TO", "HGNC:2", "signor") == -3270907901643088360
-    assert edge_key("HGNC:2", "SIGNALS_TO", "HGNC:1", "signor") == 5083887068870438921
+    assert edge_key("HGNC:1", "SIGNALS_TO", "HGNC:2", "signor") == 3077474200618283899
+    assert edge_key("HGNC:2", "SIGNALS_TO", "HGNC:1", "signor") == -2991672619948916068
+
+
+@given(st.lists(st.text(max_size=40)), st.integers(0, 3))
+def test_texts_are_hashed_as_the_formula_says(texts: list[str], skipped: int) -> None:
+    def mixed(z: int) -> int:
+        z = (z + 0x9E3779B97F4A7C15) % 2**64
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+        return z ^ z >> 31
+
+    def hashed(text: str) -> int:
+        characters = text.encode()
+        found = len(characters)
+        for start in range(0, len(characters), 8):
+            found = mixed(found ^ int.from_bytes(characters[start : start + 8], "little"))
+        return found
+
+    given_ones = pa.array(texts, pa.string()).slice(skipped)  # an array that begins within its buffers
+    assert ids._hashes_of(given_ones).tolist() == [hashed(text) for text in texts[skipped:]]
 
 
 def test_edge_keys_of_many_are_those_of_each() -> None:

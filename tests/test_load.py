@@ -518,7 +518,12 @@ def test_any_text_survives_the_bulk_import(graph: Graph, drawn: list[tuple[str, 
 
 
 @pytest.mark.parametrize(
-    ("written", "says"), [(2, "graph format 2; .*Upgrade"), (None, "a format older than 1; .*empty database")]
+    ("written", "says"),
+    [
+        (3, "graph format 3; .*Upgrade"),
+        (1, "graph format 1; .*empty database"),
+        (None, "a format older than 1; .*empty database"),
+    ],
 )
 def test_a_graph_of_another_format_is_refused_in_one_line(
     upserting: Graph, written: int | None, says: str

@@ -10,6 +10,7 @@ import pytest
 from tosg_graph.contract import schema_statements
 from tosg_graph.errors import QueryError
 from tosg_graph.graph import Graph
+from tosg_graph.release import GRAPH_FORMAT
 from tosg_graph.search import did_you_mean, lucene_terms, nearest_names, neighbourhood, note, search
 
 
@@ -107,9 +108,10 @@ def test_symbols_that_are_words_or_operators_are_found(graph: Graph) -> None:
         graph.write(statement)
     names = ["AND", "OR", "NOT", "IT", "WAS", "A", "TO"]
     graph.write(
-        "CREATE (:Release {id: 'r', number: 1, format: 1}) WITH 1 AS one UNWIND $names AS name "
+        "CREATE (:Release {id: 'r', number: 1, format: $format}) WITH 1 AS one UNWIND $names AS name "
         "CREATE (:Entity:Gene {id: 'HGNC:' + name, name: name, symbol: name, text: 'Gene: ' + name})",
         names=names,
+        format=GRAPH_FORMAT,
     )
     graph.rows("CALL db.awaitIndexes(60)")
     graph.write("CALL db.index.fulltext.awaitEventuallyConsistentIndexRefresh()")

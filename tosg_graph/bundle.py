@@ -77,6 +77,14 @@ def edge_name(key: tuple[str, str, str]) -> str:
 # --------------------------------------------------------------------------- writing
 
 
+def refuse_existing(out: Path) -> None:
+    """Raise `ExportError` where ``out`` exists, before any work is done."""
+    if out.exists() or out.is_symlink():
+        raise ExportError(
+            f"{out} exists already and is not overwritten. Remove it, or choose another folder."
+        )
+
+
 @contextmanager
 def new_bundle(out: Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``out`` that becomes ``out`` when the block ends without error.
@@ -87,8 +95,7 @@ def new_bundle(out: Path) -> Iterator[Path]:
         If ``out`` exists, its parent cannot be written, or the disk fills up. Nothing is left behind.
     """
     out = out.expanduser().absolute()
-    if out.exists() or out.is_symlink():
-        raise ExportError(f"{out} exists already and is not overwritten. Remove it, or choose another --out.")
+    refuse_existing(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))

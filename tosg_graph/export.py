@@ -109,7 +109,7 @@ def export(
     """
     from tosg_graph.abundance import AbundanceReader
 
-    refuse_existing(out)
+    bundle.refuse_existing(out)
     version = store.version()
     if version is None:
         raise ExportError("The store has no cells yet. Add some: tosg cells add FILE.h5ad.")
@@ -188,7 +188,7 @@ def write_bundle(
     ExportError
         As `export`.
     """
-    refuse_existing(out)
+    bundle.refuse_existing(out)
     genes, axis_dropped = gene_table(selection.nodes, measured.axis)
     labelled, unlabelled = labelled_cells(measured.cells, label, strict)
     cells, classes, diagnostics = _split_and_order(labelled, label, seed)
@@ -235,12 +235,6 @@ def write_bundle(
             content["features"] = {name: f.values.shape[1] for name, f in measured.features.items()}
         bundle.write_json(content, folder / bundle.MANIFEST)
     return Manifest(out, bundle.read_manifest(out))
-
-
-def refuse_existing(out: Path) -> None:
-    """Raise `ExportError` where ``out`` exists, before any work is done."""
-    if out.exists() or out.is_symlink():
-        raise ExportError(f"{out} exists already and is not overwritten. Remove it, or choose another --out.")
 
 
 # --------------------------------------------------------------------------- genes and nodes

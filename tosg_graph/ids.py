@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from tosg_graph.contract import cluster_prefixes
@@ -198,15 +197,17 @@ def edge_keys(
 ) -> npt.NDArray[np.int64]:
     """Return the keys of n relationships of one verb as int64, shape ``(n,)``.
 
-    With h the blake2b-64 of a text, read as little-endian, and m the finalizer of splitmix64 (Steele, Lea and
-    Flood, 2014): ``m(m(m(m(h(subject)) ^ h(verb)) ^ h(object)) ^ h(source))``, and ``m(that ^ h(relation))`` where
-    there is a relation, read as a signed number. Each text is hashed once, however many relationships it has.
+    m is the finalizer of splitmix64 (Steele, Lea and Flood, 2014). The hash h of a text of n bytes of UTF-8 begins as
+    n; for each 8 bytes w, read as a little-endian number and filled up with zeros, it becomes ``m(h ^ w)``. The key is
+    ``m(m(m(m(h(subject)) ^ h(verb)) ^ h(object)) ^ h(source))``, and ``m(that ^ h(relation))`` where there is a
+    relation, read as a signed number. Each text is hashed once, however many relationships it has.
     """
     import numpy as np
+    import pyarrow as pa
 
     keys = _hashes(subjects)
     _mix(keys)
-    keys ^= _hashes_of([verb])[0]
+    keys ^= _hashes_of(pa.array([verb], pa.string()))[0]
     _mix(keys)
     for texts in (objects, sources):
         keys ^= _hashes(texts)
@@ -220,15 +221,32 @@ def edge_keys(
 
 
 def _hashes(texts: pa.DictionaryArray) -> npt.NDArray[np.uint64]:
-    found: npt.NDArray[np.uint64] = _hashes_of(texts.dictionary.to_pylist())[texts.indices.to_numpy()]
+    found: npt.NDArray[np.uint64] = _hashes_of(texts.dictionary)[texts.indices.to_numpy()]
     return found
 
 
-def _hashes_of(texts: Iterable[str]) -> npt.NDArray[np.uint64]:
+def _hashes_of(texts: pa.Array) -> npt.NDArray[np.uint64]:
+    """Hash of each text without a null, uint64, shape ``(n,)``; the n-th 8 bytes of all of them at once."""
     import numpy as np
+    import pyarrow as pa
 
-    digests = b"".join(blake2b(text.encode(), digest_size=8).digest() for text in texts)
-    return np.frombuffer(digests, "<u8").astype(np.uint64)
+    texts = texts.cast(pa.large_string())
+    _, offsets, characters = texts.buffers()
+    starts = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    given = np.frombuffer(characters or b"", np.uint8)
+    words = np.lib.stride_tricks.sliding_window_view(np.concatenate([given, np.zeros(8, np.uint8)]), 8)
+    lengths = np.diff(starts)
+    hashes = lengths.astype(np.uint64)
+    open_ones, done = np.flatnonzero(lengths), 0
+    while len(open_ones):
+        left = lengths[open_ones] - done
+        word = words[starts[open_ones] + done].view("<u8")[:, 0]
+        beyond = 8 * (8 - np.minimum(left, 8)).astype(np.uint64)  # bits of the next text
+        mixed = hashes[open_ones] ^ (word << beyond >> beyond)
+        _mix(mixed)
+        hashes[open_ones] = mixed
+        open_ones, done = open_ones[left > 8], done + 8
+    return hashes
 
 
 def _mix(values: npt.NDArray[np.uint64]) -> None:

@@ -283,8 +283,10 @@ class Platform:
         json_lines: bool = False,
     ) -> KgxReport:
         """Write the graph, or what ``query`` picks, as KGX; see `tosg_graph.kgx_export.export`."""
+        from tosg_graph.bundle import refuse_existing
         from tosg_graph.kgx_export import export
 
+        refuse_existing(Path(out))  # a server that is not running need not be started for that
         return export(
             self.graph,
             Path(out),
@@ -296,8 +298,10 @@ class Platform:
 
     def dump(self, out: str | Path) -> DumpReport:
         """Write the whole graph as Parquet; see `tosg_graph.dump.dump`."""
+        from tosg_graph.bundle import refuse_existing
         from tosg_graph.dump import dump
 
+        refuse_existing(Path(out))
         return dump(self.graph, Path(out), self.progress)
 
     def restore(self, folder: str | Path) -> RestoreReport:

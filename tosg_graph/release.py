@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tosg_graph.types import EdgeTable, Parsed, Source
 
 
-GRAPH_FORMAT = 1  # of labels, keys and bookkeeping in the database; another one is another number
+GRAPH_FORMAT = 2  # of labels, keys and bookkeeping in the database; another one is another number
 _AT_ONCE = 2  # tables that are hashed at a time; each is copied in part
 _BLOCK = 1 << 20  # rows hashed at a time, whatever the chunks of a table
 

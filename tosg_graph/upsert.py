@@ -6,8 +6,9 @@ what is already there is found equal.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -154,11 +155,12 @@ def upsert_edges(
     columns = [name for name in stored_edge_columns(verb) if name != "edge_key"]
     read, write = cypher(f"load_edges_read_{verb.lower()}"), cypher(f"load_edges_write_{verb.lower()}")
     places = np.flatnonzero(~same)
-    for start in range(0, len(places), _BATCH):
-        at = places[start : start + _BATCH]
-        rows = edges.data.take(pa.array(at))
+    parts = [places[start : start + _BATCH] for start in range(0, len(places), _BATCH)]
+    batches = (edges.data.take(pa.array(at)) for at in parts)
+    asked = _read_ahead(graph, read, batches)
+    for start, at, (rows, found) in zip(range(0, len(places), _BATCH), parts, asked, strict=True):
         keys = rows["edge_key"].to_pylist()
-        stored = {row[0]: row[1:] for row in graph.rows(read, keys=keys)[0]["rows"]}
+        stored = {row[0]: row[1:] for row in found}
         given = rows.column_names
         ours = zip(
             *(
@@ -182,6 +184,22 @@ def upsert_edges(
             graph.write(write, rows=writes)
         progress(f"Writing {verb}", min(start + _BATCH, len(places)), len(places))
     return status
+
+
+def _read_ahead(
+    graph: Graph, statement: str, batches: Iterable[pa.Table]
+) -> Iterator[tuple[pa.Table, list[list[Any]]]]:
+    """Yield each batch with what is stored of its keys; the server reads the next while this one is written."""
+    with ThreadPoolExecutor(1) as reader:
+        waiting: deque[tuple[pa.Table, Future[list[dict[str, Any]]]]] = deque()
+        for batch in batches:
+            keys = batch["edge_key"].to_pylist()
+            waiting.append((batch, reader.submit(graph.rows, statement, keys=keys)))
+            if len(waiting) > 1:
+                rows, answer = waiting.popleft()
+                yield rows, answer.result()[0]["rows"]
+        for rows, answer in waiting:
+            yield rows, answer.result()[0]["rows"]
 
 
 def retire_edges(graph: Graph, verb: str, keys: pa.Array, progress: Progress) -> int:
