@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,25 +93,23 @@ def graph(server_graph: Graph) -> Graph:
 
 @pytest.fixture(scope="session")
 def demo_graph(server_graph: Graph, settings: Settings) -> Graph:
-    """This run's server with every source of the demo graph loaded by the product's own code, and the demo's cells."""
-    from loaders import LOADERS
-    from tosg_graph.abundance import AbundanceReader
-    from tosg_graph.abundance_store import AbundanceStore
-    from tosg_graph.cells import add_scanpy_pbmc
-    from tosg_graph.demo import CELLS
-    from tosg_graph.downloads import fetch
-    from tosg_graph.load import load
-    from tosg_graph.summarize import summarize
-
+    """This run's server after `tosg demo`: its graph, its cells and their summary, some vectors, a bundle."""
     with server_graph.driver.session() as session:
         session.run("MATCH (n) CALL (n) { DETACH DELETE n } IN TRANSACTIONS OF 10000 ROWS").consume()
-    chosen = [loader for loader in LOADERS.values() if loader.SOURCE.in_demo]
-    load(server_graph, [(loader.SOURCE, loader.parse(fetch(loader.SOURCE, settings))) for loader in chosen])
-    store = AbundanceStore.open(settings.store)
-    add_scanpy_pbmc(server_graph, store)
-    with AbundanceReader.open(store) as reader:
-        summarize(server_graph, reader, cells=CELLS)
+    tosg = Path(sys.executable).parent / "tosg"
+    done = subprocess.run([tosg, "demo"], env=environment(settings), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     return server_graph
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Environment of a command that works on this run's server."""
+    return {
+        **os.environ,
+        "TOSG_HOME": str(settings.home),
+        "TOSG_NEO4J_HEAP": settings.heap,
+        "TOSG_NEO4J_PAGECACHE": settings.page_cache,
+    }
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from conftest import environment
 
 if TYPE_CHECKING:
     from tosg_graph.graph import Graph
@@ -69,15 +70,6 @@ def test_every_link_of_the_readme_leads_somewhere() -> None:
     assert not [link for link in links if "://" not in link and not (ROOT / link).exists()]
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    return {
-        **os.environ,
-        "TOSG_HOME": str(settings.home),
-        "TOSG_NEO4J_HEAP": "1g",
-        "TOSG_NEO4J_PAGECACHE": "512m",
-    }
-
-
 def run(command: str, settings: Settings, folder: Path) -> str:
     words = shlex.split(command)
     words[0] = str(Path(sys.executable).parent / words[0])
@@ -98,7 +90,6 @@ def example(demo_graph: Graph, settings: Settings, tmp_path_factory: pytest.Temp
     """A folder in which the README's commands can run: the demo is done, ``your.h5ad`` exists."""
     folder = tmp_path_factory.mktemp("readme")
     your_cells().write_h5ad(folder / "your.h5ad")
-    run("tosg demo", settings, folder)
     return folder
 
 

@@ -104,6 +104,8 @@ def test_taken_ports_are_avoided_and_insisted_ones_refused(own: Settings) -> Non
     taken = []
     for port in (server_config.BOLT_PORT, server_config.HTTP_PORT):
         sock = socket.socket()
+        # As servers do; without it a port whose last connection is being forgotten looks taken.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind(("127.0.0.1", port))
             sock.listen()
