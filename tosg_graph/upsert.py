@@ -158,8 +158,7 @@ def upsert_edges(
     parts = [places[start : start + _BATCH] for start in range(0, len(places), _BATCH)]
     batches = (edges.data.take(pa.array(at)) for at in parts)
     asked = _read_ahead(graph, read, batches)
-    for start, at, (rows, found) in zip(range(0, len(places), _BATCH), parts, asked, strict=True):
-        keys = rows["edge_key"].to_pylist()
+    for start, at, (rows, keys, found) in zip(range(0, len(places), _BATCH), parts, asked, strict=True):
         stored = {row[0]: row[1:] for row in found}
         given = rows.column_names
         ours = zip(
@@ -188,18 +187,18 @@ def upsert_edges(
 
 def _read_ahead(
     graph: Graph, statement: str, batches: Iterable[pa.Table]
-) -> Iterator[tuple[pa.Table, list[list[Any]]]]:
-    """Yield each batch with what is stored of its keys; the server reads the next while this one is written."""
+) -> Iterator[tuple[pa.Table, list[int], list[list[Any]]]]:
+    """Yield each batch, its keys and what is stored of them; the server reads the next while this one is written."""
     with ThreadPoolExecutor(1) as reader:
-        waiting: deque[tuple[pa.Table, Future[list[dict[str, Any]]]]] = deque()
+        waiting: deque[tuple[pa.Table, list[int], Future[list[dict[str, Any]]]]] = deque()
         for batch in batches:
             keys = batch["edge_key"].to_pylist()
-            waiting.append((batch, reader.submit(graph.rows, statement, keys=keys)))
+            waiting.append((batch, keys, reader.submit(graph.rows, statement, keys=keys)))
             if len(waiting) > 1:
-                rows, answer = waiting.popleft()
-                yield rows, answer.result()[0]["rows"]
-        for rows, answer in waiting:
-            yield rows, answer.result()[0]["rows"]
+                rows, asked, answer = waiting.popleft()
+                yield rows, asked, answer.result()[0]["rows"]
+        for rows, asked, answer in waiting:
+            yield rows, asked, answer.result()[0]["rows"]
 
 
 def retire_edges(graph: Graph, verb: str, keys: pa.Array, progress: Progress) -> int:
