@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -96,9 +97,7 @@ def demo_graph(server_graph: Graph, settings: Settings) -> Graph:
     """This run's server after `tosg demo`: its graph, its cells and their summary, some vectors, a bundle."""
     with server_graph.driver.session() as session:
         session.run("MATCH (n) CALL (n) { DETACH DELETE n } IN TRANSACTIONS OF 10000 ROWS").consume()
-    tosg = Path(sys.executable).parent / "tosg"
-    done = subprocess.run([tosg, "demo"], env=environment(settings), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run("tosg demo", settings, settings.home)
     return server_graph
 
 
@@ -110,6 +109,17 @@ def environment(settings: Settings) -> dict[str, str]:
         "TOSG_NEO4J_HEAP": settings.heap,
         "TOSG_NEO4J_PAGECACHE": settings.page_cache,
     }
+
+
+def run(command: str, settings: Settings, folder: Path) -> str:
+    """Run a command of ours in ``folder`` on this run's server and return what it printed on stdout."""
+    words = shlex.split(command)
+    words[0] = str(Path(sys.executable).parent / words[0])
+    done = subprocess.run(
+        words, cwd=folder, env=environment(settings), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import environment
+from conftest import environment, run
 
 if TYPE_CHECKING:
     from tosg_graph.graph import Graph
@@ -67,16 +66,6 @@ def test_every_link_of_the_readme_leads_somewhere() -> None:
     links = re.findall(r"\]\(([^)#]+)\)", README)
     assert links
     assert not [link for link in links if "://" not in link and not (ROOT / link).exists()]
-
-
-def run(command: str, settings: Settings, folder: Path) -> str:
-    words = shlex.split(command)
-    words[0] = str(Path(sys.executable).parent / words[0])
-    done = subprocess.run(
-        words, cwd=folder, env=environment(settings), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def shown(text: str) -> list[str]:
