@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import numpy as np
 from tosg_graph import contract, history, ledger, licences, stated
 from tosg_graph import recipe as recipes
 from tosg_graph.bulk_csv import write_edges, write_nodes
+from tosg_graph.changes import Changes
 from tosg_graph.graph_counts import stored_counts
 from tosg_graph.home_lock import TEMPORARY, only_one_load
 from tosg_graph.identity import find_identity
@@ -37,6 +38,7 @@ from tosg_graph.upsert import (
     CREATED,
     REFUSED,
     UPDATED,
+    one_beside,
     retire_edges,
     retire_nodes,
     retire_orphans,
@@ -66,6 +68,14 @@ class _Work:
     in_order: list[ledger.TableAccount]
     merges: pa.Table
     refused: dict[str, pa.Array] = field(default_factory=dict)  # verb -> keys that are another's
+
+    def keys(self, verb: str) -> pa.Array:
+        """Keys of all relationships of a verb that this load states, those that are another's too."""
+        import pyarrow as pa
+
+        chunks = self.edges[verb].data["edge_key"].chunks if verb in self.edges else []
+        refused = [self.refused[verb]] if verb in self.refused else []
+        return pa.chunked_array([*chunks, *refused], pa.int64()).combine_chunks()
 
 
 def load(
@@ -139,7 +149,7 @@ def load(
             expected = _bulk(graph, work, release, show)
         else:
             sure = {key: found.last for key, found in known.items() if found.last and untouched}
-            expected = _upsert(graph, work, files, parsed, sure, known, release, show)
+            expected = _upsert(graph, work, files, parsed, sure, known, releases, release, show)
         found = stored_counts(graph)
         ledger.check_counts(expected, found)
         lines = [*(account.line() for account in work.in_order), *skipped]
@@ -277,43 +287,6 @@ def _bulk(graph: Graph, work: _Work, release: str, show: Progress) -> Counter[st
     return found
 
 
-class _Changes:
-    """What this load says against what its sources stated before.
-
-    Parameters
-    ----------
-    files
-        Source -> its file of statements of this load.
-    sure
-        Source -> what is known to be stored of it; of any other, every row counts as changed.
-    """
-
-    def __init__(self, folder: Path, files: Mapping[str, str], sure: Mapping[str, stated.Stated]) -> None:
-        self._now = {key: stated.open_file(folder / name) for key, name in files.items()}
-        self._sure = sure
-        self.gone: dict[tuple[str, str], pa.Array] = {}  # by source and verb, "" for nodes
-
-    def same(self, verb: str, keys: pa.Array) -> npt.NDArray[np.bool_]:
-        """Rows that are known to be stored as they are: relationships of a verb, or nodes where it is empty."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        name = "key" if verb else "id"
-        changed = [pa.array([], keys.type)]
-        for source, file in self._now.items():
-            assert file, "it was written by this load"
-            now = file.edges(verb) if verb else file.nodes()
-            if source in self._sure:
-                was = self._sure[source].edges(verb) if verb else self._sure[source].nodes()
-                found = stated.compare(was, now, name, "hash")
-                self.gone[source, verb] = found.gone[name].combine_chunks()
-                changed += [*found.added[name].chunks, *found.changed[name].chunks]
-            else:
-                changed += now[name].chunks
-        differs = pc.is_in(keys, value_set=pa.chunked_array(changed).combine_chunks())
-        return ~np.asarray(differs.to_numpy(zero_copy_only=False), np.bool_)
-
-
 def _upsert(
     graph: Graph,
     work: _Work,
@@ -321,73 +294,74 @@ def _upsert(
     parsed: Sequence[tuple[Source, Parsed]],
     sure: Mapping[str, stated.Stated],
     known: Mapping[str, stated.Known],
+    releases: Collection[str],
     release: str,
     show: Progress,
 ) -> Counter[str]:
-    import pyarrow as pa
-
     expected = stored_counts(graph)
-    keys = frozenset(source.key for source, _ in parsed)
-    changes = _Changes(graph.settings.stated, files, sure)
-    same = changes.same("", work.nodes.ids)
-    status, added = upsert_nodes(graph, work.nodes, keys, release, same, show)
-    expected.update(added)
+    folder, sources = graph.settings.stated, frozenset(source.key for source, _ in parsed)
+    changes = Changes(folder, files, sure, stated.of_others(folder, sources, releases))
+    with one_beside() as beside:  # compares while this thread writes; two writers would lock each other out
+        same_nodes = beside.submit(changes.same, "", work.nodes.ids)
+        same_edges = {v: beside.submit(lambda v: changes.same(v, work.keys(v)), v) for v in work.edges}
+        expected.update(_upsert_nodes(graph, work, sources, same_nodes.result(), release, show))
+        for verb in work.edges:
+            expected[verb] += _upsert_edges(graph, work, verb, same_edges.pop(verb).result(), show)
+    for source, found in known.items():
+        for file in found.possible:
+            expected.subtract(_retire(graph, work, source, file, changes, release, show))
+    return expected
+
+
+def _upsert_nodes(
+    graph: Graph,
+    work: _Work,
+    sources: frozenset[str],
+    same: npt.NDArray[np.bool_],
+    release: str,
+    show: Progress,
+) -> Counter[str]:
+    """Write nodes; return label -> number of nodes that have got it."""
+    status, added = upsert_nodes(graph, work.nodes, sources, release, same, show)
     _own(work.nodes.owner[status == CREATED], work.node_accounts, "created")
     _own(work.nodes.owner[status == UPDATED], work.node_accounts, "updated")
-    for verb, merged in work.edges.items():
-        accounts = work.edge_accounts[verb]
-        edge_key = merged.data["edge_key"].combine_chunks()
-        status = upsert_edges(graph, verb, merged, accounts, changes.same(verb, edge_key), show)
-        _own(merged.owner[status == CREATED], accounts, "created")
-        _own(merged.owner[status == UPDATED], accounts, "updated")
-        expected[verb] += int((status == CREATED).sum())
-        if (status == REFUSED).any():
-            work.refused[verb] = edge_key.filter(pa.array(status == REFUSED))
-            work.edges[verb] = MergedEdges(
-                merged.data.filter(pa.array(status != REFUSED)), merged.owner[status != REFUSED]
-            )
-    for key, found in known.items():
-        for file in found.possible:
-            known_gone = changes.gone if file is sure.get(key) else {}
-            expected.subtract(_retire(graph, work, key, file, known_gone, release, show))
-    return expected
+    return added
+
+
+def _upsert_edges(graph: Graph, work: _Work, verb: str, same: npt.NDArray[np.bool_], show: Progress) -> int:
+    """Write relationships of a verb; return how many were created."""
+    import pyarrow as pa
+
+    merged, accounts = work.edges[verb], work.edge_accounts[verb]
+    status = upsert_edges(graph, verb, merged, accounts, same, show)
+    _own(merged.owner[status == CREATED], accounts, "created")
+    _own(merged.owner[status == UPDATED], accounts, "updated")
+    if (status == REFUSED).any():
+        work.refused[verb] = merged.data["edge_key"].combine_chunks().filter(pa.array(status == REFUSED))
+        work.edges[verb] = MergedEdges(
+            merged.data.filter(pa.array(status != REFUSED)), merged.owner[status != REFUSED]
+        )
+    return int((status == CREATED).sum())
 
 
 def _retire(
     graph: Graph,
     work: _Work,
     source: str,
-    known: stated.Stated,
-    gone: Mapping[tuple[str, str], pa.Array],
+    file: stated.Stated,
+    changes: Changes,
     release: str,
     show: Progress,
 ) -> Counter[str]:
-    """Take out of the graph what a source stated and does not any more; relationships before nodes.
-
-    Parameters
-    ----------
-    gone
-        What was found to be gone already.
-    """
-    import pyarrow as pa
-
+    """Take out of the graph what a source stated in a file and does not any more; relationships before nodes."""
     removed: Counter[str] = Counter()
     own = [account for account in work.in_order if account.source == source]
-    for verb in known.verbs():
-        keys = gone.get((source, verb))
-        if keys is None:
-            now = work.edges[verb].data["edge_key"].chunks if verb in work.edges else []
-            if verb in work.refused:  # another's, whatever an earlier load thought
-                now = [*now, work.refused[verb]]
-            keys = stated.gone(known.edges(verb), "key", pa.chunked_array(now, pa.int64()).combine_chunks())
-        deleted = retire_edges(graph, verb, keys, show)
-        removed[verb] += deleted
-        (
-            next((a for a in work.edge_accounts.get(verb, ()) if a.source == source), own[-1])
-        ).retired += deleted
-    ids = gone.get((source, ""))
-    if ids is None:
-        ids = stated.gone(known.nodes(), "id", work.nodes.ids)
+    for verb in file.verbs():
+        keys = changes.gone(source, file, verb, work.keys(verb))
+        removed[verb] = retire_edges(graph, verb, keys, show)
+        account = next((a for a in work.edge_accounts.get(verb, ()) if a.source == source), own[-1])
+        account.retired += removed[verb]
+    ids = changes.gone(source, file, "", work.nodes.ids)
     retired, labels = retire_nodes(graph, ids, source, release, show)
     if removed.total():  # a node that only these relationships held goes with them
         orphans, theirs = retire_orphans(graph, release)

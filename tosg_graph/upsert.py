@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -189,7 +190,7 @@ def _read_ahead(
     graph: Graph, statement: str, batches: Iterable[pa.Table]
 ) -> Iterator[tuple[pa.Table, list[int], list[list[Any]]]]:
     """Yield each batch, its keys and what is stored of them; the server reads the next while this one is written."""
-    with ThreadPoolExecutor(1) as reader:
+    with one_beside() as reader:
         waiting: deque[tuple[pa.Table, list[int], Future[list[dict[str, Any]]]]] = deque()
         for batch in batches:
             keys = batch["edge_key"].to_pylist()
@@ -210,6 +211,18 @@ def retire_edges(graph: Graph, verb: str, keys: pa.Array, progress: Progress) ->
         deleted += done.counters.relationships_deleted
         progress(f"Retiring {verb}", min(start + _BATCH, len(keys)), len(keys))
     return deleted
+
+
+@contextmanager
+def one_beside() -> Iterator[ThreadPoolExecutor]:
+    """Yield a thread that works beside this one; where this one fails, what that has not begun is dropped."""
+    thread = ThreadPoolExecutor(1)
+    try:
+        yield thread
+    except BaseException:
+        thread.shutdown(cancel_futures=True)
+        raise
+    thread.shutdown()
 
 
 def retire_nodes(
