@@ -33,12 +33,12 @@ from tosg_graph.release import (
 )
 from tosg_graph.resources import cypher
 from tosg_graph.statements import write_statements
+from tosg_graph.threads import threads
 from tosg_graph.types import EdgeTable, LedgerLine, NodeTable, Parsed, Source
 from tosg_graph.upsert import (
     CREATED,
     REFUSED,
     UPDATED,
-    one_beside,
     retire_edges,
     retire_nodes,
     retire_orphans,
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 __all__ = ["graph_release", "load"]
 
 _LOOKUP_BATCH = 5_000
+_MERGED_AT_ONCE = 2  # verbs; each needs memory of its own
 
 
 @dataclass
@@ -222,11 +223,17 @@ def _merge(
         None if is_empty else lambda label, curies: _lookup(graph, label, curies),
         {label: identity.entities(label) for label in identity.verdicts},
     )
-    edges_of = {}
-    for done, (verb, of_verb) in enumerate(edge_tables.items(), start=2):
-        edges_of[verb] = merge_edges(verb, of_verb, edge_accounts[verb], resolver)
-        _give_back_memory()
-        show("Merging tables", done, total)
+    with threads(_MERGED_AT_ONCE) as pool:
+        merging = {
+            verb: pool.submit(merge_edges, verb, of_verb, edge_accounts[verb], resolver)
+            for verb, of_verb in edge_tables.items()
+        }
+        pool.submit(lambda: merged.hashes)
+        edges_of = {}
+        for done, verb in enumerate(edge_tables, start=2):
+            edges_of[verb] = merging.pop(verb).result()
+            _give_back_memory()
+            show("Merging tables", done, total)
     return _Work(merged, node_accounts, edges_of, edge_accounts, in_order, merges)
 
 
@@ -301,7 +308,7 @@ def _upsert(
     expected = stored_counts(graph)
     folder, sources = graph.settings.stated, frozenset(source.key for source, _ in parsed)
     changes = Changes(folder, files, sure, stated.of_others(folder, sources, releases))
-    with one_beside() as beside:  # compares while this thread writes; two writers would lock each other out
+    with threads(1) as beside:  # compares while this thread writes; two writers would lock each other out
         same_nodes = beside.submit(changes.same, "", work.nodes.ids)
         same_edges = {v: beside.submit(lambda v: changes.same(v, work.keys(v)), v) for v in work.edges}
         expected.update(_upsert_nodes(graph, work, sources, same_nodes.result(), release, show))

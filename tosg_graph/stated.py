@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tosg_graph.threads import ahead
+
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
@@ -176,7 +178,7 @@ def write(folder: Path, source: str, nodes: pa.Table, edges: Iterable[tuple[str,
         # Hashes do not compress.
         dictionaries = ["verb", "label"]
         with pq.ParquetWriter(part, schema, compression="NONE", use_dictionary=dictionaries) as writer:
-            for verb, whole in chain([("", nodes)], ((verb, _in_order(rows)) for verb, rows in edges)):
+            for verb, whole in ahead(chain([("", nodes)], ((verb, _in_order(rows)) for verb, rows in edges))):
                 for start in range(0, len(whole), _ROWS):
                     rows = whole.slice(start, _ROWS)
                     given = {"verb": pa.repeat(verb, len(rows))}
