@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tosg_graph.kgx_export import KgxReport
     from tosg_graph.restore import RestoreReport
     from tosg_graph.summarize import Summary
-    from tosg_graph.types import CellsLedger, LedgerLine, Selection, Source
+    from tosg_graph.types import CellsLedger, LedgerLine, Parsed, Selection, Source
 
 
 def open(
@@ -165,13 +165,14 @@ class Platform:
         )
         if is_kept(self.settings.stated, made) and (lines := lines_of_same_load(self.graph, made)):
             return lines
-        parsed = []
-        for done, (loader, source, files) in enumerate(found):
-            self.progress("Reading sources", done, len(found))
-            tables = loader.parse(files, **chosen[source.key])
-            parsed.append((source, filtered(allowed, source, tables)))
-        self.progress("Reading sources", len(found), len(found))
-        return load(self.graph, parsed, progress=self.progress, skipped=left_out, recipe=made)
+
+        def parsed() -> Iterator[tuple[Source, Parsed]]:
+            for done, (loader, source, files) in enumerate(found):
+                self.progress("Reading sources", done, len(found))
+                yield source, filtered(allowed, source, loader.parse(files, **chosen[source.key]))
+            self.progress("Reading sources", len(found), len(found))
+
+        return load(self.graph, parsed(), progress=self.progress, skipped=left_out, recipe=made)
 
     def counts(self) -> list[pa.Table]:
         """Count what the graph holds: entities by label, relationships by verb, genes that are connected.
