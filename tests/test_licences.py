@@ -281,6 +281,16 @@ def test_a_source_that_is_not_there_is_refused(loaded: Graph) -> None:
             allowed_in(loaded, wanted)
 
 
+def test_a_filter_over_an_empty_graph_says_what_to_load(
+    loaded: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loaded, "rows", lambda *_: [])
+    wanted = make_filter("open", None)
+    assert wanted is not None
+    with pytest.raises(LicenceError, match=r"nothing is loaded.*tosg load demo"):
+        allowed_in(loaded, wanted)
+
+
 def test_a_query_that_asks_for_the_sources_gets_them(platform: Platform) -> None:
     asked = (
         "MATCH (:Gene)-[r:SIGNALS_TO]->() WHERE $sources IS NULL OR r.source IN $sources RETURN count(r) AS n"

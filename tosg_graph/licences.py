@@ -10,6 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph.errors import LicenceError
+from tosg_graph.graph_counts import NOTHING_LOADED
 from tosg_graph.resources import cypher
 from tosg_graph.types import EdgeTable, LedgerLine, NodeTable, Parsed, Reject, Selection, Source
 
@@ -345,14 +346,16 @@ def allowed_in(graph: Graph, wanted: Filter) -> Allowed:
     Raises
     ------
     LicenceError
-        If a named source is not in the graph, or nothing is allowed.
+        If nothing is loaded, a named source is not in the graph, or nothing is allowed.
     """
     rows = graph.rows(cypher("licence_sources"))
     known = sorted(row["key"] for row in rows)
+    if not known:
+        raise LicenceError(f"The graph has no source: {NOTHING_LOADED}.")
     for name in wanted.sources or ():
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else f" It has {', '.join(known)[:200] or 'none'}."
+            hint = f" Did you mean {near[0]!r}?" if near else f" It has {', '.join(known)[:200]}."
             raise LicenceError(f"The graph has no source {name!r}.{hint}")
     named = [row for row in rows if wanted.names(row["key"], row["carrier"])]
     keys = [row for row in named if wanted.licenses(row["licence"])]

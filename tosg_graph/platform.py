@@ -394,7 +394,7 @@ class Platform:
         sources, license_allow
             Keep to these sources and licences; see `tosg_graph.query.run`.
         notice
-            Called with one line where such a filter left rows out.
+            Called with one line where such a filter left rows out, or where the graph is empty.
 
         Raises
         ------
