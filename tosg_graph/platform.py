@@ -286,10 +286,10 @@ class Platform:
         from tosg_graph.bundle import refuse_existing
         from tosg_graph.kgx_export import export
 
-        refuse_existing(Path(out))  # a server that is not running need not be started for that
+        folder = refuse_existing(Path(out))  # a server that is not running need not be started for that
         return export(
             self.graph,
-            Path(out),
+            folder,
             query=query,
             parameters=parameters,
             json_lines=json_lines,
@@ -301,8 +301,8 @@ class Platform:
         from tosg_graph.bundle import refuse_existing
         from tosg_graph.dump import dump
 
-        refuse_existing(Path(out))
-        return dump(self.graph, Path(out), self.progress)
+        folder = refuse_existing(Path(out))
+        return dump(self.graph, folder, self.progress)
 
     def restore(self, folder: str | Path) -> RestoreReport:
         """Fill an empty database from what `dump` wrote; see `tosg_graph.restore.restore`."""
