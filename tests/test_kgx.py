@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from loaders import kgx
@@ -106,6 +107,13 @@ def test_every_row_is_loaded_or_rejected_with_its_reason(tmp_path: Path) -> None
         (8, "HGNC:404", "not among the nodes"),
         (9, "SNOMEDCT:1", "not among the nodes"),
     ]
+    for tables, given in ((parsed.nodes, NODES), (parsed.edges, EDGES)):
+        found = [
+            row
+            for t in tables
+            for row in [*(t.rows or pa.array([])).to_pylist(), *(r.row for r in t.rejects)]
+        ]
+        assert sorted(found) == list(range(1, len(given) + 1))
 
 
 def test_nodes_get_the_most_specific_label_that_their_id_allows(tmp_path: Path) -> None:

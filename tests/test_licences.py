@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loaders import LOADERS
-from loaders.tables import edge_table, node_table
+from loaders.tables import ROW, edge_table, node_table
 from tosg_graph import cli, licences
 from tosg_graph.errors import LicenceError, QueryError
 from tosg_graph.graph import Graph
@@ -188,6 +188,9 @@ def test_rows_that_are_not_allowed_are_rejects() -> None:
     ]
     for table in (*found.nodes, *found.edges):
         assert table.read == len(table.data) + table.merged + len(table.rejects)
+    left, genes_of = found.edges[2], found.nodes[1]
+    assert left.rows is not None
+    assert genes_of.rows is None  # nothing was left out of it
     rejects = found.nodes[0].rejects
     assert isinstance(rejects, pa.Table)
     assert rejects.to_pylist()[1] == {
@@ -279,6 +282,18 @@ def test_a_source_that_is_not_there_is_refused(loaded: Graph) -> None:
         assert wanted is not None
         with pytest.raises(LicenceError, match=says):
             allowed_in(loaded, wanted)
+
+
+def test_rows_keep_their_place_in_the_file_when_others_are_left_out() -> None:
+    rows = [
+        {ROW: 2 * n, "id": f"HGNC:{n}", "name": "G", "symbol": "G", "licence": "CC0" if n % 2 else "MIT"}
+        for n in range(1, 6)
+    ]
+    table = node_table("shared", "genes", "Gene", rows, read=5)
+    (kept,) = licences.filtered(make_filter(None, "CC0"), SHARED, Parsed((table,))).nodes
+    assert kept.rows is not None
+    assert isinstance(kept.rejects, pa.Table)
+    assert (kept.rows.to_pylist(), kept.rejects["row"].to_pylist()) == ([2, 6, 10], [4, 8])
 
 
 def test_a_filter_over_an_empty_graph_says_what_to_load(

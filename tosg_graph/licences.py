@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from tosg_graph.contract import file_rows
 from tosg_graph.errors import LicenceError
 from tosg_graph.graph_counts import NOTHING_LOADED
 from tosg_graph.resources import cypher
@@ -277,7 +278,7 @@ def _filter_table(allowed: Filter, source: Source, table: NodeTable | EdgeTable)
         values = pa.array([f"{s} {o}" for s, o in ends], pa.string())
     rejects = pa.table(
         {
-            "row": pa.array(at + 1, pa.int64()),
+            "row": pa.array(file_rows(table, at), pa.int64()),
             "column": pa.repeat("licence" if allowed.sources is None else "source", len(at)),
             "value": values.cast(pa.string()),
             "reason": pa.array([reasons[place] for place in at], pa.string()),
@@ -285,7 +286,8 @@ def _filter_table(allowed: Filter, source: Source, table: NodeTable | EdgeTable)
     )
     before = table.rejects if not isinstance(table.rejects, tuple) else reject_table(table.rejects)
     every = pa.concat_tables([before.select(rejects.column_names).cast(rejects.schema), rejects])
-    return replace(table, data=data.filter(pa.array(~bad)), rejects=every)
+    kept = pa.array(file_rows(table, np.flatnonzero(~bad)), pa.int32())
+    return replace(table, data=data.filter(pa.array(~bad)), rejects=every, rows=kept)
 
 
 def _reasons(allowed: Filter, source: Source, data: pa.Table) -> list[str | None]:
