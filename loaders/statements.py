@@ -8,13 +8,19 @@ from itertools import product
 
 from loaders.tables import ROW, Row, arrow, content, edge_table, node_table, rows_of
 from tosg_graph.contract import allows, edge_columns, id_prefixes
-from tosg_graph.types import EdgeTable, NodeTable, Parsed, Reject
+from tosg_graph.types import EdgeTable, NodeTable, Parsed, Reject, SourceOption
 
 # A statement whose verb is not allowed between its ends keeps its own predicate as `relation`.
 NEUTRAL = "ASSOCIATED_WITH"
 # What `schema/edges.yaml` requires of a verb, where the source does not give it.
 DEFAULTS: dict[str, Row] = {"SIGNALS_TO": {"sign": 0}}
 DEFAULTS |= {verb: {"evidence": ["not_provided"]} for verb in ("INVOLVED_IN", "ENABLES", "LOCATED_IN")}
+
+KEY = SourceOption(
+    "key",
+    "what to call this file's source, so that several of one format stand side by side",
+    default="",
+)
 
 
 def label_for(curie: str, candidates: Sequence[str]) -> str | None:

@@ -258,6 +258,32 @@ def dump_of_entities(graph: Graph) -> Any:
     )[1]
 
 
+def stating(key: str, *pairs: tuple[int, int]) -> tuple[Source, Parsed]:
+    """Source that passes on what SIGNOR says of genes 1 to 3."""
+    genes = nodes(key, "Gene", id=[f"HGNC:{i}" for i in (1, 2, 3)], name=list("abc"), symbol=list("abc"))
+    signals = edges(
+        key,
+        ("Gene", "SIGNALS_TO", "Gene"),
+        subject=pa.array([f"HGNC:{a}" for a, _ in pairs], pa.string()),
+        object=pa.array([f"HGNC:{b}" for _, b in pairs], pa.string()),
+        sign=pa.array([1] * len(pairs), pa.int64()),
+        resource=pa.array(["SIGNOR"] * len(pairs), pa.string()),
+    )
+    return source(key), Parsed((genes,), (signals,))
+
+
+def test_a_relationship_that_another_source_states_too_is_not_retired(upserting: Graph) -> None:
+    load(upserting, [stating("a", (1, 2), (2, 3))])
+    load(upserting, [stating("b", (1, 2))])
+    signals = "MATCH (s)-[:SIGNALS_TO]->(o) RETURN s.id AS s, o.id AS o ORDER BY s"
+    assert load(upserting, [stating("a")])[1].retired == 1  # only what b does not state
+    assert upserting.rows(signals) == [{"s": "HGNC:1", "o": "HGNC:2"}]
+    load(upserting, [stating("a", (1, 2)), stating("b")])  # within one load
+    assert upserting.rows(signals) == [{"s": "HGNC:1", "o": "HGNC:2"}]
+    assert load(upserting, [stating("a")])[1].retired == 1
+    assert upserting.rows(signals) == []
+
+
 def test_a_retired_node_that_others_hold_stays(upserting: Graph) -> None:
     other = [
         (

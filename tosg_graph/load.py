@@ -139,7 +139,8 @@ def load(
             expected = _bulk(graph, work, release, show)
         else:
             sure = {key: found.last for key, found in known.items() if found.last and untouched}
-            expected = _upsert(graph, work, files, parsed, sure, known, release, show)
+            changes = _Changes(graph.settings.stated, files, sure, releases)
+            expected = _upsert(graph, work, changes, parsed, known, release, show)
         found = stored_counts(graph)
         ledger.check_counts(expected, found)
         lines = [*(account.line() for account in work.in_order), *skipped]
@@ -286,11 +287,20 @@ class _Changes:
         Source -> its file of statements of this load.
     sure
         Source -> what is known to be stored of it; of any other, every row counts as changed.
+    releases
+        Ids of the releases of the graph.
     """
 
-    def __init__(self, folder: Path, files: Mapping[str, str], sure: Mapping[str, stated.Stated]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        files: Mapping[str, str],
+        sure: Mapping[str, stated.Stated],
+        releases: Sequence[str],
+    ) -> None:
         self._now = {key: stated.open_file(folder / name) for key, name in files.items()}
-        self._sure = sure
+        self._others = stated.of_others(folder, files, releases)
+        self.sure = sure
         self.gone: dict[tuple[str, str], pa.Array] = {}  # by source and verb, "" for nodes
 
     def same(self, verb: str, keys: pa.Array) -> npt.NDArray[np.bool_]:
@@ -303,8 +313,8 @@ class _Changes:
         for source, file in self._now.items():
             assert file, "it was written by this load"
             now = file.edges(verb) if verb else file.nodes()
-            if source in self._sure:
-                was = self._sure[source].edges(verb) if verb else self._sure[source].nodes()
+            if source in self.sure:
+                was = self.sure[source].edges(verb) if verb else self.sure[source].nodes()
                 found = stated.compare(was, now, name, "hash")
                 self.gone[source, verb] = found.gone[name].combine_chunks()
                 changed += [*found.added[name].chunks, *found.changed[name].chunks]
@@ -313,13 +323,24 @@ class _Changes:
         differs = pc.is_in(keys, value_set=pa.chunked_array(changed).combine_chunks())
         return ~np.asarray(differs.to_numpy(zero_copy_only=False), np.bool_)
 
+    def of_nobody(self, source: str, verb: str, keys: pa.Array) -> pa.Array:
+        """Of relationships that a source does not state any more, those that no other source states."""
+        import pyarrow.compute as pc
+
+        theirs = [file for key, file in self._now.items() if file and key != source]
+        for file in [*theirs, *self._others] if len(keys) else ():
+            if verb in file.verbs():
+                keys = keys.filter(
+                    pc.invert(pc.is_in(keys, value_set=file.edges(verb)["key"].combine_chunks()))
+                )
+        return keys
+
 
 def _upsert(
     graph: Graph,
     work: _Work,
-    files: Mapping[str, str],
+    changes: _Changes,
     parsed: Sequence[tuple[Source, Parsed]],
-    sure: Mapping[str, stated.Stated],
     known: Mapping[str, stated.Known],
     release: str,
     show: Progress,
@@ -328,7 +349,6 @@ def _upsert(
 
     expected = stored_counts(graph)
     keys = frozenset(source.key for source, _ in parsed)
-    changes = _Changes(graph.settings.stated, files, sure)
     same = changes.same("", work.nodes.ids)
     status, added = upsert_nodes(graph, work.nodes, keys, release, same, show)
     expected.update(added)
@@ -348,8 +368,7 @@ def _upsert(
             )
     for key, found in known.items():
         for file in found.possible:
-            known_gone = changes.gone if file is sure.get(key) else {}
-            expected.subtract(_retire(graph, work, key, file, known_gone, release, show))
+            expected.subtract(_retire(graph, work, key, file, changes, release, show))
     return expected
 
 
@@ -358,19 +377,14 @@ def _retire(
     work: _Work,
     source: str,
     known: stated.Stated,
-    gone: Mapping[tuple[str, str], pa.Array],
+    changes: _Changes,
     release: str,
     show: Progress,
 ) -> Counter[str]:
-    """Take out of the graph what a source stated and does not any more; relationships before nodes.
-
-    Parameters
-    ----------
-    gone
-        What was found to be gone already.
-    """
+    """Take out of the graph what a source stated, and nobody states any more; relationships before nodes."""
     import pyarrow as pa
 
+    gone = changes.gone if known is changes.sure.get(source) else {}  # found already
     removed: Counter[str] = Counter()
     own = [account for account in work.in_order if account.source == source]
     for verb in known.verbs():
@@ -380,7 +394,7 @@ def _retire(
             if verb in work.refused:  # another's, whatever an earlier load thought
                 now = [*now, work.refused[verb]]
             keys = stated.gone(known.edges(verb), "key", pa.chunked_array(now, pa.int64()).combine_chunks())
-        deleted = retire_edges(graph, verb, keys, show)
+        deleted = retire_edges(graph, verb, changes.of_nobody(source, verb, keys), show)
         removed[verb] += deleted
         (
             next((a for a in work.edge_accounts.get(verb, ()) if a.source == source), own[-1])

@@ -220,6 +220,13 @@ def gone(known: pa.Table, name: str, keys: pa.Array) -> pa.Array:
     return theirs.filter(pc.invert(pc.is_in(theirs, value_set=keys)))
 
 
+def of_others(folder: Path, sources: Collection[str], releases: Collection[str]) -> list[Stated]:
+    """Open what sources that are not among these stated, as far as a graph with these releases may hold it."""
+    paths = [path for path in sorted(folder.glob("*.json")) if path.stem not in sources]
+    opened = (open_file(folder / name) for path in paths for name in sorted(files_of(path, releases)))
+    return [file for file in opened if file]
+
+
 @dataclass(frozen=True)
 class Difference:
     """Rows that only the newer table has, that it has with another hash, and that only the older one has."""
