@@ -62,7 +62,16 @@ SPELLINGS = {
     "Apache-2.0": ["Apache 2.0", "Apache-2.0"],
     "EUPL-1.2": ["EUPL-1.2"],
     "LicenseRef-Mine": ["LicenseRef-Mine"],
+    "CC-BY-4.0 AND GPL-3.0": [
+        "GPL-3.0 AND CC-BY-4.0; the package, and UniProt",
+        "CC BY 4.0 AND GPLv3",
+        "CC-BY-4.0 AND GPL-3 (package)",
+    ],
+    "CC0-1.0 AND NOASSERTION": ["CC0-1.0 AND NOASSERTION; the resources keep their own terms"],
     UNKNOWN: [
+        "GPL-3.0 AND something",
+        "GPL-3.0 AND CC-BY-4.0; parts are MIT",
+        "NOASSERTION AND NOASSERTION",
         "",
         "mixed: each resource keeps its own terms",
         "as stated by the graph's own sources",
@@ -107,6 +116,13 @@ def test_every_source_has_a_licence_that_is_known_or_says_that_it_is_mixed() -> 
         ("*", ["CC BY-NC 4.0", "MIT"], ["", "mixed: all sorts"]),
         (UNKNOWN, ["", "mixed: all sorts"], ["MIT"]),
         ("cc0,MIT", ["CC0-1.0", "MIT"], ["CC-BY-4.0"]),
+        (
+            "MIT,CC-BY-*",
+            ["CC BY 4.0 AND MIT", "CC-BY-3.0 AND CC-BY-4.0"],
+            ["MIT AND GPL-3.0", "MIT AND NOASSERTION"],
+        ),
+        ("*", ["CC0 AND MIT"], ["CC0 AND NOASSERTION"]),
+        ("CC0,NOASSERTION", ["CC0 AND NOASSERTION"], ["MIT AND NOASSERTION"]),
     ],
 )
 def test_a_family_is_its_versions_and_no_other_licence(
@@ -122,6 +138,8 @@ def test_filters_are_lists_or_repeated() -> None:
     assert make_filter((), ()) is None
     assert make_filter(["a,b", "c"], None) == Filter(("a", "b", "c"), None)
     assert make_filter(None, ["CC BY 4.0", "cc0,"]) == Filter(None, ("CC-BY-4.0", "CC0-1.0"))
+    with pytest.raises(LicenceError, match=r"Name each that you allow: CC-BY-4\.0,MIT"):
+        make_filter(None, ["MIT AND CC BY 4.0"])
     with pytest.raises(LicenceError, match=r"'CC-BYE' is no licence that is known here\. Write SPDX ids"):
         make_filter(None, ["CC-BYE"])
 
