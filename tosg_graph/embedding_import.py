@@ -93,14 +93,13 @@ def import_embeddings(
         row_of_sha.setdefault(sha, row_of[id_])
     revision = _sha256(path)
     made_by = GraphEncoder(encoder, revision, vectors.shape[1], imported=True)
-    cache = EmbeddingCache.open(graph.settings.embeddings, encoder)
-    cache.check_revision(revision, vectors.shape[1])
+    cache = EmbeddingCache.open(graph.settings.embeddings, encoder, revision)
     index = claim(graph, made_by, replace=replace, progress=show)
     missing = [sha for sha, there in zip(row_of_sha, cache.has(list(row_of_sha)), strict=True) if not there]
     for start in range(0, len(missing), _BLOCK):
         show("Reading vectors", start, len(missing))
         part = missing[start : start + _BLOCK]
-        cache.append(part, vectors[[row_of_sha[sha] for sha in part]], revision)
+        cache.append(part, vectors[[row_of_sha[sha] for sha in part]])
     matched = len(set(row_of_sha.values()))
     lost = ids.take(pa.array(unmatched))
     return ImportReport(
