@@ -325,14 +325,10 @@ class _Changes:
 
     def of_nobody(self, source: str, verb: str, keys: pa.Array) -> pa.Array:
         """Of relationships that a source does not state any more, those that no other source states."""
-        import pyarrow.compute as pc
-
         theirs = [file for key, file in self._now.items() if file and key != source]
         for file in [*theirs, *self._others] if len(keys) else ():
             if verb in file.verbs():
-                keys = keys.filter(
-                    pc.invert(pc.is_in(keys, value_set=file.edges(verb)["key"].combine_chunks()))
-                )
+                keys = stated.without(keys, file.edges(verb)["key"])
         return keys
 
 
@@ -393,7 +389,7 @@ def _retire(
             now = work.edges[verb].data["edge_key"].chunks if verb in work.edges else []
             if verb in work.refused:  # another's, whatever an earlier load thought
                 now = [*now, work.refused[verb]]
-            keys = stated.gone(known.edges(verb), "key", pa.chunked_array(now, pa.int64()).combine_chunks())
+            keys = stated.without(known.edges(verb)["key"], pa.chunked_array(now, pa.int64()))
         deleted = retire_edges(graph, verb, changes.of_nobody(source, verb, keys), show)
         removed[verb] += deleted
         (
@@ -401,7 +397,7 @@ def _retire(
         ).retired += deleted
     ids = gone.get((source, ""))
     if ids is None:
-        ids = stated.gone(known.nodes(), "id", work.nodes.ids)
+        ids = stated.without(known.nodes()["id"], work.nodes.ids)
     retired, labels = retire_nodes(graph, ids, source, release, show)
     if removed.total():  # a node that only these relationships held goes with them
         orphans, theirs = retire_orphans(graph, release)

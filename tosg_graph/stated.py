@@ -212,12 +212,13 @@ def write_json(path: Path, content: object) -> None:
         part.unlink(missing_ok=True)
 
 
-def gone(known: pa.Table, name: str, keys: pa.Array) -> pa.Array:
-    """Keys that were stated and are not any more."""
+def without(keys: pa.Array | pa.ChunkedArray, others: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Keys that are not among the others, in their order."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    theirs = known[name].combine_chunks()
-    return theirs.filter(pc.invert(pc.is_in(theirs, value_set=keys)))
+    left = keys.filter(pc.invert(pc.is_in(keys, value_set=others)))
+    return left.combine_chunks() if isinstance(left, pa.ChunkedArray) else left
 
 
 def of_others(folder: Path, sources: Collection[str], releases: Collection[str]) -> list[Stated]:
