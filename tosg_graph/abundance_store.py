@@ -4,68 +4,124 @@
 ``counts``  (block, gene, cell, count), gene-major inside blocks of cells
 ``cells``   one row per cell; its commit binds the versions of the other two, and is what makes an add visible
 
-What a killed add leaves in ``axis`` or ``counts`` is invisible to readers and undone by the next add.
+What a killed add leaves in the tables is invisible to readers and undone by the next add. Every version that a commit
+of ``cells`` bound stays readable until `tosg_graph.vacuum` removes its files.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph.errors import StoreError
+from tosg_graph.store_files import (
+    CELLS_ROW_GROUP,
+    ROW_GROUP,
+    StoredFile,
+    StoreFiles,
+    cells_writer,
+    counts_writer,
+)
 from tosg_graph.types import StoreVersion
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
     from deltalake import DeltaTable
 
 FORMAT_VERSION = 1
+TABLES = ("axis", "counts", "cells")
 BLOCK_CELLS = 16_384
-ROW_GROUP = 2**20
+BLOCK_ORDER = ("organ", "disease", "cell_type", "cell_id")  # how cells fill blocks: alike cells together
 _LOCK_SECONDS = 10
+PART = ".part"  # how names of unfinished files and folders end
 _METADATA = "tosg"  # key of our record in the commit's metadata
 
 
 @dataclass(frozen=True)
 class AbundanceStore:
-    """A store in a folder; opening creates nothing."""
+    """A store in a folder or a bucket; opening creates nothing.
+
+    Parameters
+    ----------
+    folder
+        Where the tables lie; for a bucket, where its lock and its unfinished files do.
+    url
+        Address of a bucket, such as ``s3://bucket/path``; "" where the tables lie in ``folder``.
+    """
 
     folder: Path
+    url: str = ""
 
     @classmethod
-    def open(cls, folder: Path) -> AbundanceStore:
-        """Open the store in ``folder``, which need not exist yet.
+    def open(cls, folder: Path, url: str = "") -> AbundanceStore:
+        """Open the store in ``folder``, which need not exist yet, or at ``url``.
 
         Raises
         ------
         StoreError
             If it was written by a newer format.
         """
-        store = cls(Path(folder))
+        store = cls(Path(folder), url.rstrip("/"))
         store.version()
         return store
+
+    def __str__(self) -> str:
+        return self.url or str(self.folder)
+
+    @property
+    def files(self) -> StoreFiles:
+        """The Parquet files of the tables."""
+        return StoreFiles(self.url or str(self.folder.absolute()))
 
     # ----------------------------------------------------------------- reading
 
     def version(self) -> StoreVersion | None:
         """Return the versions that the newest commit binds together, or None for an empty store."""
-        record = self._record()
+        record = self.record()
         return None if record is None else record.version
+
+    def records(self) -> list[Record]:
+        """What each commit of ``cells`` says, newest first: the versions that can be read, if not vacuumed."""
+        return self._records()
+
+    def version_at(self, number: int) -> StoreVersion:
+        """Return the versions that commit ``number`` of ``cells`` binds together.
+
+        Raises
+        ------
+        StoreError
+            If no commit of ours has that number.
+        """
+        numbers = []
+        for record in self.records():
+            if record.version.cells == number:
+                return record.version
+            numbers.append(record.version.cells)
+        known = ", ".join(map(str, numbers[:10])) or "none"
+        raise StoreError(
+            f"{self} has no version {number}; the newest are {known}. `tosg cells versions` lists all."
+        )
 
     def axis(self, version: StoreVersion | None = None) -> pa.Table:
         """Return the gene axis sorted by column: ``column``, ``feature``, ``gene_id``, ``symbol``, ``rule``."""
         version = version or self.version()
         if version is None:
             return axis_schema().empty_table()
-        return (
-            self._table("axis", version.axis).to_pyarrow_table().select(axis_schema().names).sort_by("column")
-        )
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        parts = []
+        for name in self.file_names("axis", version.axis):
+            with self.files.open("axis", name) as file:
+                parts.append(pq.read_table(file, columns=axis_schema().names).cast(axis_schema()))
+        return pa.concat_tables(parts).sort_by("column").combine_chunks()
 
     def cells_files(self, version: StoreVersion) -> list[str]:
         """Paths of the Parquet files of the cells table, sorted."""
@@ -75,12 +131,33 @@ class AbundanceStore:
         """Paths of the Parquet files of the counts table, sorted."""
         return self._files("counts", version.counts)
 
+    def cells_schema(self, version: StoreVersion) -> pa.Schema:
+        """Columns of the cells table, those of all files together."""
+        import pyarrow as pa
+
+        return pa.schema(self._table("cells", version.cells).schema().to_arrow())
+
     def datasets(self) -> pa.Table:
         """One row per dataset in the store: ``dataset``, ``cells``, ``counts``, ``file``, ``sha256``, ``note``."""
         import pyarrow as pa
 
-        record = self._record()
+        record = self.record()
         return pa.Table.from_pylist(record.datasets if record else [], schema=datasets_schema())
+
+    def file_names(self, name: str, version: int) -> list[str]:
+        """Names of the Parquet files of a table at one of its own versions, sorted."""
+        return [uri.rsplit("/", 1)[1] for uri in self._files(name, version)]
+
+    def named_files(self, name: str, records: Sequence[Record] | None = None) -> set[str]:
+        """Names of the Parquet files of a table that any version in ``records`` (all without) needs."""
+        found: set[str] = set()
+        era = -1
+        for record in self.records() if records is None else records:  # newest first
+            # Within an era files are only added, so that its last version names all of them.
+            if record.era != era:
+                found |= set(self.file_names(name, record.version.of(name)))
+                era = record.era
+        return found
 
     # ----------------------------------------------------------------- writing
 
@@ -105,22 +182,83 @@ class AbundanceStore:
             lock.acquire(timeout=_LOCK_SECONDS)
         except Timeout:
             raise StoreError(
-                f"Another process is adding cells to {self.folder}. Wait until it ends, then run this again."
+                f"Another process is adding cells to {self}. Wait until it ends, then run this again."
             ) from None
         try:
             self._undo_leftovers()
-            yield Append(self, self._record())
+            yield Append(self, self.record())
         except BaseException as error:
             self._undo_leftovers()
             if isinstance(error, OSError | DeltaError):
                 reason = (isinstance(error, OSError) and error.strerror) or str(error).splitlines()[0]
                 raise StoreError(
-                    f"{self.folder} cannot be written: {reason}. Nothing was added; make room there, or set "
+                    f"{self} cannot be written: {reason}. Nothing was added; make room there, or set "
                     "TOSG_HOME to another disk, and run this again."
                 ) from error
             raise
         finally:
             lock.release()
+
+    def register_counts(self, files: Sequence[StoredFile], version: int, *, instead: bool = False) -> int:
+        """Put finished files into the log of ``counts`` and return its new version; invisible until `register_cells`.
+
+        Parameters
+        ----------
+        version
+            Of the counts so far, -1 for none.
+        instead
+            Take the place of all files so far, which older versions keep.
+        """
+        from deltalake import DeltaTable, Schema
+        from deltalake.transaction import create_table_with_add_actions
+
+        address, schema = self.files.table("counts"), Schema.from_arrow(counts_schema())
+        actions: list[Any] = [file.add_action() for file in files]
+        if version < 0:
+            create_table_with_add_actions(address, schema, actions, mode="append")
+        else:
+            mode = "overwrite" if instead else "append"
+            DeltaTable(address).create_write_transaction(actions, mode, schema)
+        return _newest(address)
+
+    def register_cells(
+        self, files: Sequence[StoredFile], schema: pa.Schema, said: dict[str, Any], *, instead: bool = False
+    ) -> StoreVersion:
+        """Put finished files into the log of ``cells``: the commit point; ``said`` binds the other tables' versions."""
+        from deltalake import CommitProperties, DeltaTable, Schema
+        from deltalake.transaction import create_table_with_add_actions
+
+        address = self.files.table("cells")
+        actions: list[Any] = [file.add_action() for file in files]
+        record = CommitProperties(custom_metadata={_METADATA: json.dumps(said)})
+        if not DeltaTable.is_deltatable(address):
+            create_table_with_add_actions(
+                address, Schema.from_arrow(schema), actions, mode="append", commit_properties=record
+            )
+        else:
+            table = DeltaTable(address)
+            held = {field.name for field in table.schema().fields}
+            fresh = [field for field in Schema.from_arrow(schema).fields if field.name not in held]
+            if fresh:
+                table.alter.add_columns(fresh)
+            table.create_write_transaction(
+                actions, "overwrite" if instead else "append", table.schema(), commit_properties=record
+            )
+        version = self.version()
+        if version is None:
+            raise StoreError(f"The commit to {address} cannot be read back. Run `tosg cells list`.")
+        return version
+
+    def sum_of_counts(self, file: str) -> int:
+        """Read a file of counts back and return the sum of its counts."""
+        import pyarrow.parquet as pq
+
+        total = 0
+        with self.files.open("counts", file) as opened:
+            parquet = pq.ParquetFile(opened)
+            for batch in parquet.iter_batches(ROW_GROUP, columns=["count"]):
+                total += int(batch["count"].to_numpy().sum(dtype="int64"))
+        return total
 
     # ----------------------------------------------------------------- inside
 
@@ -129,69 +267,87 @@ class AbundanceStore:
         from deltalake.exceptions import DeltaError
 
         try:
-            return DeltaTable(self.folder / name, version=version)
+            return DeltaTable(self.files.table(name), version=version)
         except DeltaError as error:
             raise StoreError(
-                f"The {name} table of {self.folder} has no readable version {version}: {error}. "
+                f"The {name} table of {self} has no readable version {version}: {error}. "
                 "Restore the folder from a copy, or add the files again into a new TOSG_HOME."
             ) from error
 
     def _files(self, name: str, version: int) -> list[str]:
         return sorted(self._table(name, version).file_uris())
 
-    def _record(self) -> _Record | None:
+    def record(self) -> Record | None:
         """Read what the newest commit of ``cells`` says."""
+        newest = self._records(1) or self._records()  # one commit is read where that is enough
+        return newest[0] if newest else None
+
+    def _records(self, limit: int | None = None) -> list[Record]:
         from deltalake import DeltaTable
 
-        folder = self.folder / "cells"
-        if not DeltaTable.is_deltatable(str(folder)):
-            return None
-        for commit in DeltaTable(folder).history():
-            if _METADATA in commit:
-                said = json.loads(commit[_METADATA])
-                if said["format_version"] > FORMAT_VERSION:
-                    raise StoreError(
-                        f"{self.folder} was written in store format {said['format_version']}; this version reads up to "
-                        f"{FORMAT_VERSION}. Update tosg-graph."
-                    )
-                version = StoreVersion(commit["version"], said["counts"], said["axis"], said["axis_sha256"])
-                return _Record(version, said["blocks"], said["datasets"])
-        raise StoreError(f"{folder} is a Delta table, but not one of ours. Set TOSG_HOME to another folder.")
+        address = self.files.table("cells")
+        if not DeltaTable.is_deltatable(address):
+            return []
+        commits = DeltaTable(address).history(limit)
+        found = [self._said(commit) for commit in commits if _METADATA in commit]
+        if not found and limit is None:
+            raise StoreError(
+                f"{address} is a Delta table, but not one of ours. Set TOSG_HOME to another folder."
+            )
+        era = 0
+        for place in reversed(range(len(found))):
+            era += found[place].rewrites
+            found[place] = replace(found[place], era=era)
+        return found
+
+    def _said(self, commit: dict[str, Any]) -> Record:
+        said = json.loads(commit[_METADATA])
+        if said["format_version"] > FORMAT_VERSION:
+            raise StoreError(
+                f"{self} was written in store format {said['format_version']}; this version reads up to "
+                f"{FORMAT_VERSION}. Update tosg-graph."
+            )
+        version = StoreVersion(commit["version"], said["counts"], said["axis"], said["axis_sha256"])
+        rewrites = commit.get("operationParameters", {}).get("mode") != "Append"
+        return Record(version, said["blocks"], said["datasets"], commit["timestamp"], rewrites)
 
     def _undo_leftovers(self) -> None:
-        """Bring ``axis`` and ``counts`` back to what the newest commit names, and remove files of no commit."""
-        import shutil
-
+        """Bring the tables back to what the newest commit names, and remove files of no commit."""
         from deltalake import DeltaTable
 
-        record = self._record()
-        for name in ("axis", "counts"):
-            folder = self.folder / name
+        for part in self.folder.glob(f".*{PART}"):
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
+        record = self.record()
+        for name in TABLES:
             if record is None:
-                shutil.rmtree(folder, ignore_errors=True)
+                self.files.remove_table(name)
                 continue
-            committed = record.version.axis if name == "axis" else record.version.counts
-            kept = self._files(name, committed)
-            newest = DeltaTable(folder)
-            if sorted(newest.file_uris()) != kept:
+            committed = record.version.of(name)
+            newest = DeltaTable(self.files.table(name))
+            if sorted(newest.file_uris()) != self._files(name, committed):
                 newest.restore(committed)
-            names = {Path(path).name for path in kept}
-            for path in folder.glob("*.parquet"):
-                if path.name not in names:
-                    path.unlink()
+            left = set(self.files.listing(name)) - set(self.file_names(name, committed))
+            # Older versions need files that the newest does not, once it was compacted.
+            for file in left - self.named_files(name) if left else ():
+                self.files.remove(name, file)
 
 
 @dataclass(frozen=True)
-class _Record:
+class Record:
+    """What one commit of ``cells`` says."""
+
     version: StoreVersion
     blocks: int  # number of blocks so far
     datasets: list[dict[str, Any]]
+    timestamp: int  # milliseconds since 1970, UTC
+    rewrites: bool  # the files of the version before are not among its own
+    era: int = 0  # how many commits so far rewrote the files
 
 
 class Append:
     """One add in progress: axis rows, then blocks of counts, then the commit. Made by `AbundanceStore.writer`."""
 
-    def __init__(self, store: AbundanceStore, record: _Record | None) -> None:
+    def __init__(self, store: AbundanceStore, record: Record | None) -> None:
         self._store = store
         self._record = record
         self._axis = store.axis(record.version) if record else axis_schema().empty_table()
@@ -223,8 +379,9 @@ class Append:
         columns = pa.array(range(len(self._axis), len(self._axis) + len(rows)), pa.int32())
         fresh = pa.table([columns, *(rows[n] for n in axis_schema().names[1:])], schema=axis_schema())
         if len(fresh) or self._axis_version < 0:
-            write_deltalake(self._store.folder / "axis", fresh, mode="append")
-            self._axis_version = _newest(self._store.folder / "axis")
+            address = self._store.files.table("axis")
+            write_deltalake(address, fresh, mode="append")
+            self._axis_version = _newest(address)
             self._axis = pa.concat_tables([self._axis, fresh]).combine_chunks()
         return self._axis
 
@@ -239,62 +396,18 @@ class Append:
             Per block three int32 arrays ``gene`` (axis column), ``cell`` (position in the block), ``count``,
             sorted by gene, then cell.
         """
-        import pyarrow.parquet as pq
-        from deltalake import Schema
-        from deltalake.transaction import AddAction, create_table_with_add_actions
-
-        folder = self._store.folder / "counts"
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{name}.parquet"
-        rows = self._write_parquet(path, blocks)
-        action = AddAction(
-            path.name,
-            path.stat().st_size,
-            {},
-            int(time.time() * 1000),
-            True,
-            json.dumps({"numRecords": rows}),
-        )
-        schema = Schema.from_arrow(counts_schema())
-        if self._counts_version < 0:
-            create_table_with_add_actions(str(folder), schema, [action], mode="append")
-        else:
-            from deltalake import DeltaTable
-
-            DeltaTable(folder).create_write_transaction([action], "append", schema)
-        self._counts_version = _newest(folder)
-        counts = pq.read_table(path, columns=["count"])["count"]
-        return sum(int(chunk.to_numpy().sum(dtype="int64")) for chunk in counts.chunks)
+        part = self._store.folder / f".{name}{PART}"
+        rows = self._write_parquet(part, blocks)
+        file = self._store.files.put("counts", part, name, rows)
+        self._counts_version = self._store.register_counts([file], self._counts_version)
+        return self._store.sum_of_counts(file.name)
 
     def _write_parquet(self, path: Path, blocks: Iterator[tuple[Any, Any, Any]]) -> int:
-        import numpy as np
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         rows = 0
-        writer = pq.ParquetWriter(
-            path,
-            counts_schema(),
-            compression="zstd",
-            compression_level=3,
-            use_dictionary=False,
-            write_page_index=True,
-            column_encoding={
-                "block": "DELTA_BINARY_PACKED",
-                "gene": "DELTA_BINARY_PACKED",
-                "cell": "DELTA_BINARY_PACKED",
-                "count": "BYTE_STREAM_SPLIT",
-            },
-        )
-        with writer:
-            for gene, cell, count in blocks:
-                block = np.full(len(gene), self.next_block, np.int32)
-                # One write per block: a row group never crosses one.
-                writer.write_table(
-                    pa.table([block, gene, cell, count], schema=counts_schema()), row_group_size=ROW_GROUP
-                )
+        with counts_writer(path, counts_schema()) as writer:
+            for block in blocks:
+                rows += write_block(writer, self.next_block, *block)
                 self.next_block += 1
-                rows += len(gene)
         return rows
 
     def commit(self, cells: pa.Table, dataset: dict[str, Any]) -> StoreVersion:
@@ -305,9 +418,6 @@ class Append:
         StoreError
             If a column has another type than in the store.
         """
-        from deltalake import CommitProperties, write_deltalake
-
-        folder = self._store.folder / "cells"
         self._check_types(cells)
         said = {
             "format_version": FORMAT_VERSION,
@@ -317,24 +427,20 @@ class Append:
             "blocks": self.next_block,
             "datasets": [*(self._record.datasets if self._record else []), dataset],
         }
-        write_deltalake(
-            folder,
-            cells,
-            mode="append",
-            schema_mode="merge",
-            commit_properties=CommitProperties(custom_metadata={_METADATA: json.dumps(said)}),
-        )
-        version = self._store.version()
-        if version is None:
-            raise StoreError(f"The commit to {folder} cannot be read back. Run `tosg cells list`.")
-        return version
+        part = self._store.folder / f".cells{PART}"
+        with cells_writer(part, cells.schema) as writer:
+            writer.write_table(cells, row_group_size=CELLS_ROW_GROUP)
+        file = self._store.files.put("cells", part, "cells", len(cells))
+        return self._store.register_cells([file], cells.schema, said)
 
     def _check_types(self, cells: pa.Table) -> None:
         import pyarrow as pa
+        from deltalake import DeltaTable
 
         if self._record is None:
             return
-        stored = pa.schema(self._store._table("cells", self._record.version.cells).schema().to_arrow())
+        # The newest schema: it also has what an add brought that was killed before its commit.
+        stored = pa.schema(DeltaTable(self._store.files.table("cells")).schema().to_arrow())
         for field in cells.schema:
             place = stored.get_field_index(field.name)
             if place >= 0 and not _same_type(stored.field(place).type, field.type):
@@ -342,6 +448,17 @@ class Append:
                     f"The column {field.name!r} is {field.type} in this file, but {stored.field(place).type} in the "
                     "store. Rename or convert it in the file."
                 )
+
+
+def write_block(writer: pq.ParquetWriter, number: int, gene: Any, cell: Any, count: Any) -> int:
+    """Write one block of counts, sorted by gene, then cell, and return the number of its rows."""
+    import numpy as np
+    import pyarrow as pa
+
+    block = np.full(len(gene), number, np.int32)
+    # One write per block: a row group never crosses one.
+    writer.write_table(pa.table([block, gene, cell, count], schema=counts_schema()), row_group_size=ROW_GROUP)
+    return len(gene)
 
 
 def counts_schema() -> pa.Schema:
@@ -386,10 +503,10 @@ def cell_id(dataset: str, barcode: str) -> str:
     return hashlib.sha256(f"{dataset}\0{barcode}".encode()).hexdigest()[:32]
 
 
-def _newest(folder: Path) -> int:
+def _newest(address: str) -> int:
     from deltalake import DeltaTable
 
-    version: int = DeltaTable(folder).version()
+    version: int = DeltaTable(address).version()
     return version
 
 

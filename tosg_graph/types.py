@@ -209,6 +209,10 @@ class StoreVersion:
     axis: int
     axis_sha256: str
 
+    def of(self, table: str) -> int:
+        """Version of one of the three tables."""
+        return {"cells": self.cells, "counts": self.counts, "axis": self.axis}[table]
+
 
 @dataclass(frozen=True)
 class CellsLedger:
