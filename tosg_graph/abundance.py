@@ -332,25 +332,36 @@ class AbundanceReader:
         return csr_array(parts, shape=(len(cell_ids), len(columns)))
 
 
-def locked_connection(
-    store: AbundanceStore, version: StoreVersion, memory_limit: str = MEMORY_LIMIT, spill: Path | None = None
-) -> duckdb.DuckDBPyConnection:
+def locked_connection(store: AbundanceStore, version: StoreVersion) -> duckdb.DuckDBPyConnection:
     """Connect to an in-memory DuckDB with the views ``cells`` and ``counts`` of a version; it can read nothing else.
-
-    Parameters
-    ----------
-    spill
-        Folder for what a sort cannot hold in memory.
 
     Raises
     ------
     StoreError
         If a file of the version is not there.
     """
+    _check_present(store, version)
+    return connection_to(store, store.cells_files(version), store.counts_files(version))
+
+
+def connection_to(
+    store: AbundanceStore,
+    cells: Sequence[str],
+    counts: Sequence[str] = (),
+    memory_limit: str = MEMORY_LIMIT,
+    spill: Path | None = None,
+) -> duckdb.DuckDBPyConnection:
+    """Connect to an in-memory DuckDB that can read these files of a store and nothing else.
+
+    Parameters
+    ----------
+    cells, counts
+        Files that become the views ``cells`` and, where there are any, ``counts``.
+    spill
+        Folder for what a sort cannot hold in memory.
+    """
     import duckdb
 
-    cells_files, counts_files = store.cells_files(version), store.counts_files(version)
-    _check_present(store, version)
     connection = duckdb.connect(":memory:", config={"memory_limit": memory_limit})
     if spill:
         connection.execute("SET temp_directory = ?", [str(spill)])
@@ -358,10 +369,11 @@ def locked_connection(
     connection.execute("SET autoload_known_extensions = false")
     if not store.files.is_local:
         connection.register_filesystem(store.files.for_duckdb())
-    connection.execute("SET allowed_paths = ?", [[*cells_files, *counts_files]])
+    connection.execute("SET allowed_paths = ?", [[*cells, *counts]])
     # Older files lack the obs columns that newer ones brought: null there.
-    connection.read_parquet(cells_files, union_by_name=True).create_view("cells")
-    connection.read_parquet(counts_files).create_view("counts")
+    connection.read_parquet(list(cells), union_by_name=True).create_view("cells")
+    if counts:
+        connection.read_parquet(list(counts)).create_view("counts")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection

@@ -148,6 +148,26 @@ class AbundanceStore:
         """Names of the Parquet files of a table at one of its own versions, sorted."""
         return [uri.rsplit("/", 1)[1] for uri in self._files(name, version)]
 
+    def file_sizes(self, name: str, version: StoreVersion) -> dict[str, int]:
+        """Name -> bytes of the Parquet files of a table, as its log has them."""
+        import pyarrow as pa
+
+        actions = pa.table(self._table(name, version.of(name)).get_add_actions(flatten=True))
+        pairs = zip(actions["path"].to_pylist(), actions["size_bytes"].to_pylist(), strict=True)
+        return {path.rsplit("/", 1)[-1]: size for path, size in sorted(pairs)}
+
+    def is_being_written(self) -> bool:
+        """Whether another process holds the store at this moment; False where this one may not ask."""
+        from filelock import FileLock, Timeout
+
+        try:
+            with FileLock(self.folder / "write.lock", timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError:
+            return False
+
     def named_files(self, name: str, records: Sequence[Record] | None = None) -> set[str]:
         """Names of the Parquet files of a table that any version in ``records`` (all without) needs."""
         found: set[str] = set()

@@ -164,9 +164,10 @@ class _Places:
         """Sort the cells; their places lie in files that are mapped into memory."""
         import numpy as np
 
-        from tosg_graph.abundance import locked_connection
+        from tosg_graph.abundance import connection_to
 
-        connection = locked_connection(store, record.version, memory_limit=SORT_MEMORY, spill=work / "sort")
+        files = store.cells_files(record.version)
+        connection = connection_to(store, files, memory_limit=SORT_MEMORY, spill=work / "sort")
         known = [row[0] for row in connection.execute("DESCRIBE cells").fetchall()]
         order = ", ".join(f"{name} NULLS LAST" for name in BLOCK_ORDER if name in known)
         depth = "coalesce(n_counts, -1)" if "n_counts" in known else "-1"
