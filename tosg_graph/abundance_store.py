@@ -190,6 +190,23 @@ class AbundanceStore:
         StoreError
             If another process is writing, or the disk is full or read-only; nothing is added then.
         """
+        with self.locked():
+            try:
+                self._undo_leftovers()
+                yield Append(self, self.record())
+            except BaseException:
+                self._undo_leftovers()
+                raise
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing.
+
+        Raises
+        ------
+        StoreError
+            If another process is writing, or the store cannot be written.
+        """
         from deltalake.exceptions import DeltaError
         from filelock import FileLock, Timeout
 
@@ -205,19 +222,20 @@ class AbundanceStore:
                 f"Another process is adding cells to {self}. Wait until it ends, then run this again."
             ) from None
         try:
-            self._undo_leftovers()
-            yield Append(self, self.record())
-        except BaseException as error:
-            self._undo_leftovers()
-            if isinstance(error, OSError | DeltaError):
-                reason = (isinstance(error, OSError) and error.strerror) or str(error).splitlines()[0]
-                raise StoreError(
-                    f"{self} cannot be written: {reason}. Nothing was added; make room there, or set "
-                    "TOSG_HOME to another disk, and run this again."
-                ) from error
-            raise
+            yield
+        except (OSError, DeltaError) as error:
+            reason = (isinstance(error, OSError) and error.strerror) or str(error).splitlines()[0]
+            raise StoreError(
+                f"{self} cannot be written: {reason}. Nothing was added; make room there, or set "
+                "TOSG_HOME to another disk, and run this again."
+            ) from error
         finally:
             lock.release()
+
+    def clear_unfinished(self) -> None:
+        """Remove what killed processes were preparing; for the one that holds the store."""
+        for part in self.folder.glob(f".*{PART}"):
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
 
     def register_counts(self, files: Sequence[StoredFile], version: int, *, instead: bool = False) -> int:
         """Put finished files into the log of ``counts`` and return its new version; invisible until `register_cells`.
@@ -329,14 +347,14 @@ class AbundanceStore:
             )
         version = StoreVersion(commit["version"], said["counts"], said["axis"], said["axis_sha256"])
         rewrites = commit.get("operationParameters", {}).get("mode") != "Append"
-        return Record(version, said["blocks"], said["datasets"], commit["timestamp"], rewrites)
+        operation = said.get("operation", "add")
+        return Record(version, said["blocks"], said["datasets"], commit["timestamp"], operation, rewrites)
 
     def _undo_leftovers(self) -> None:
         """Bring the tables back to what the newest commit names, and remove files of no commit."""
         from deltalake import DeltaTable
 
-        for part in self.folder.glob(f".*{PART}"):
-            shutil.rmtree(part) if part.is_dir() else part.unlink()
+        self.clear_unfinished()
         record = self.record()
         for name in TABLES:
             if record is None:
@@ -360,6 +378,7 @@ class Record:
     blocks: int  # number of blocks so far
     datasets: list[dict[str, Any]]
     timestamp: int  # milliseconds since 1970, UTC
+    operation: str  # "add" or "compact"
     rewrites: bool  # the files of the version before are not among its own
     era: int = 0  # how many commits so far rewrote the files
 
