@@ -54,10 +54,13 @@ class AbundanceStore:
         Where the tables lie; for a bucket, where its lock and its unfinished files do.
     url
         Address of a bucket, such as ``s3://bucket/path``; "" where the tables lie in ``folder``.
+    pinned
+        Version that is read in place of the newest, see `at`; such a store is not written.
     """
 
     folder: Path
     url: str = ""
+    pinned: int | None = None
 
     @classmethod
     def open(cls, folder: Path, url: str = "") -> AbundanceStore:
@@ -83,7 +86,7 @@ class AbundanceStore:
     # ----------------------------------------------------------------- reading
 
     def version(self) -> StoreVersion | None:
-        """Return the versions that the newest commit binds together, or None for an empty store."""
+        """Return the versions that the newest commit binds together (or the pinned one), or None for an empty store."""
         record = self.record()
         return None if record is None else record.version
 
@@ -91,23 +94,31 @@ class AbundanceStore:
         """What each commit of ``cells`` says, newest first: the versions that can be read, if not vacuumed."""
         return self._records()
 
-    def version_at(self, number: int) -> StoreVersion:
-        """Return the versions that commit ``number`` of ``cells`` binds together.
+    def record_at(self, number: int) -> Record:
+        """Return what commit ``number`` of ``cells`` says.
 
         Raises
         ------
         StoreError
             If no commit of ours has that number.
         """
-        numbers = []
-        for record in self.records():
+        records = self.records()
+        for record in records:
             if record.version.cells == number:
-                return record.version
-            numbers.append(record.version.cells)
-        known = ", ".join(map(str, numbers[:10])) or "none"
+                return record
+        known = ", ".join(str(record.version.cells) for record in records[:10]) or "none"
         raise StoreError(
             f"{self} has no version {number}; the newest are {known}. `tosg cells versions` lists all."
         )
+
+    def version_at(self, number: int) -> StoreVersion:
+        """Return the versions that commit ``number`` of ``cells`` binds together; `record_at` says what is raised."""
+        return self.record_at(number).version
+
+    def at(self, number: int) -> AbundanceStore:
+        """Return this store as it was at a version, for reading; `record_at` says what is raised."""
+        self.record_at(number)
+        return replace(self, pinned=number)
 
     def axis(self, version: StoreVersion | None = None) -> pa.Table:
         """Return the gene axis sorted by column: ``column``, ``feature``, ``gene_id``, ``symbol``, ``rule``."""
@@ -210,6 +221,8 @@ class AbundanceStore:
         from deltalake.exceptions import DeltaError
         from filelock import FileLock, Timeout
 
+        if self.pinned is not None:
+            raise StoreError(f"Version {self.pinned} of {self} is only read. Write without --store-version.")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -316,7 +329,9 @@ class AbundanceStore:
         return sorted(self._table(name, version).file_uris())
 
     def record(self) -> Record | None:
-        """Read what the newest commit of ``cells`` says."""
+        """Read what the newest commit of ``cells`` says, or the pinned one."""
+        if self.pinned is not None:
+            return self.record_at(self.pinned)
         newest = self._records(1) or self._records()  # one commit is read where that is enough
         return newest[0] if newest else None
 

@@ -12,6 +12,7 @@ from tosg_graph.cli.options import (
     platform,
     server_options,
     settings,
+    store_version_option,
 )
 
 
@@ -126,6 +127,7 @@ def cells_summarize(
 @click.command()
 @click.argument("expression", default="true")
 @click.option("--by", multiple=True, help="Count the values of this column. Repeatable.")
+@store_version_option
 @server_options
 def cohort(
     expression: str,
