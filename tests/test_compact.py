@@ -33,9 +33,9 @@ def no_terms(column: str, value: str) -> None:
     return None
 
 
-def three_adds(folder: Path) -> AbundanceStore:
+def three_adds(folder: Path, url: str = "") -> AbundanceStore:
     """Seventeen cells of three datasets, the second with a column more, in blocks that are half empty."""
-    store = AbundanceStore.open(folder)
+    store = AbundanceStore.open(folder, url)
     toy_store.add(store, 0, 6, "a", organ=organs(0, 6))
     toy_store.add(store, 6, 1, "b", organ=organs(6, 1), site=pa.array(["x"]))
     toy_store.add(store, 7, 10, "c", organ=organs(7, 10))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -69,10 +70,15 @@ class AbundanceStore:
         Raises
         ------
         StoreError
-            If it was written by a newer format.
+            If it was written by a newer format, or cannot be reached.
         """
         store = cls(Path(folder), url.rstrip("/"))
-        store.version()
+        try:
+            store.version()
+        except OSError as error:
+            # Messages about buckets are coloured trees of several lines.
+            reason = " ".join(re.sub(r"\x1b\[\d*m|↳", " ", str(error)).split())
+            raise StoreError(f"{store} cannot be reached: {reason}. Check TOSG_STORE.") from error
         return store
 
     def __str__(self) -> str:

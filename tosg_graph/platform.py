@@ -78,7 +78,7 @@ class Platform:
         """The abundance store of this home."""
         from tosg_graph.abundance_store import AbundanceStore
 
-        store = AbundanceStore.open(self.settings.store)
+        store = AbundanceStore.open(self.settings.store, self.settings.store_url)
         return store if self.store_version is None else store.at(self.store_version)
 
     def reader(self, version: int | None = None) -> AbundanceReader:
