@@ -18,9 +18,11 @@ import toy_store
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tosg_graph import cell_places
 from tosg_graph import compact as compact_module
 from tosg_graph.abundance import AbundanceReader
 from tosg_graph.abundance_store import AbundanceStore, counts_schema
+from tosg_graph.cell_places import block_sizes
 from tosg_graph.compact import compact
 from tosg_graph.errors import StoreError
 from tosg_graph.store_files import recorded_sha256
@@ -159,6 +161,20 @@ def test_names_of_files_hold_their_sha256(tmp_path: Path) -> None:
 def files(folder: Path) -> dict[str, int]:
     found = (p for p in folder.rglob("*") if p.is_file() and p.name != "write.lock")
     return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in found}
+
+
+def test_blocks_of_heavy_cells_have_fewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert block_sizes(np.full(37, 5, np.int32), 16) == [16, 16, 5]
+    monkeypatch.setattr(cell_places, "BLOCK_VALUES", 40)
+    assert block_sizes(np.full(37, 5, np.int32), 16) == [8, 8, 8, 8, 5]
+    assert block_sizes(np.full(9, 50, np.int32), 16) == [4, 4, 1]
+    store = AbundanceStore.open(tmp_path / "store")
+    n_genes = pa.array([sum(toy_store.count(k, c) > 0 for c in range(5)) for k in range(17)], pa.int32())
+    toy_store.add(store, 0, 17, "a", n_genes=n_genes)
+    before = answers(store)
+    assert compact(store, block_cells=16).blocks == 3  # at most 40 counts, of 4 or 5 per cell
+    assert answers(store) == before
+    assert compact(store, block_cells=16).written is None
 
 
 # --------------------------------------------------------------------------- any store

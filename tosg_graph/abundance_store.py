@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 TABLES = ("axis", "counts", "cells")
 BLOCK_CELLS = 16_384
+BLOCK_VALUES = 2**26  # counts in a block; one of heavier cells has fewer of them
 BLOCK_ORDER = ("organ", "disease", "cell_type", "cell_id")  # how cells fill blocks: alike cells together
 _LOCK_SECONDS = 10
 PART = ".part"  # how names of unfinished files and folders end

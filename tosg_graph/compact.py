@@ -11,8 +11,8 @@ The sort of the cells spills to disk, counts pass through files, one per new blo
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,19 +20,18 @@ from typing import TYPE_CHECKING, Any
 
 from tosg_graph.abundance_store import (
     BLOCK_CELLS,
-    BLOCK_ORDER,
     FORMAT_VERSION,
     PART,
     Record,
     counts_schema,
     write_block,
 )
+from tosg_graph.cell_places import CellPlaces, cell_places
 from tosg_graph.errors import StoreError
 from tosg_graph.progress import Progress, silent
 from tosg_graph.store_files import CELLS_ROW_GROUP, ROW_GROUP, StoredFile, cells_writer, counts_writer
 
 if TYPE_CHECKING:
-    import duckdb
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 FILE_BLOCKS = 16  # at most; a file has at least half as many, where there are so many
 CELLS_PER_FILE = 64 * BLOCK_CELLS
 BLOCKS_AT_ONCE = 512  # unfinished blocks on disk; more take another pass over the counts
-SORT_MEMORY = "1GB"
 
 
 @dataclass(frozen=True)
@@ -78,142 +76,54 @@ def compact(
         record = store.record()
         if record is None:
             raise StoreError("The store holds no cells yet. Add some: tosg cells add FILE.h5ad")
-        with (
-            tempfile.TemporaryDirectory(prefix=".compact-", suffix=PART, dir=store.folder) as work,
-            closing(_Places.read(store, record, Path(work), block_cells, progress)) as places,
-        ):
-            return _compacted(store, record, places, progress)
+        folder = tempfile.TemporaryDirectory(prefix=".compact-", suffix=PART, dir=store.folder)
+        with folder as name:
+            work = Path(name)
+            with cell_places(store, record, work, block_cells=block_cells, progress=progress) as places:
+                return _compacted(store, record, places, work, progress)
 
 
-def _compacted(store: AbundanceStore, record: Record, places: _Places, progress: Progress) -> Compaction:
+def _compacted(
+    store: AbundanceStore, record: Record, places: CellPlaces, work: Path, progress: Progress
+) -> Compaction:
     before = record.version
-    old = {name: store.file_names(name, getattr(before, name)) for name in ("counts", "cells")}
-    sizes = {name: store.files.listing(name) for name in old}
-    blocks = places.blocks
+    old_counts = store.file_names("counts", before.counts)
+    sizes = [*store.file_sizes("counts", before).values(), *store.file_sizes("cells", before).values()]
     unchanged = Compaction(
         before=before,
         written=None,
-        cells=len(places.new),
+        cells=places.cells,
         blocks_before=record.blocks,
         blocks=record.blocks,
-        files_before=sum(map(len, old.values())),
-        files=sum(map(len, old.values())),
-        bytes_before=(size := sum(sizes[name].get(file, 0) for name in old for file in old[name])),
-        bytes=size,
+        files_before=len(sizes),
+        files=len(sizes),
+        bytes_before=sum(sizes),
+        bytes=sum(sizes),
     )
-    if places.in_order and len(old["counts"]) == len(_file_ranges(0, blocks)):
+    if places.in_order and len(old_counts) == len(_file_ranges(0, places.blocks)):
         return unchanged
-    counts = _write_counts(store, old["counts"], places, progress)
+    counts = _write_counts(store, old_counts, places, work, progress)
     total = sum(store.sum_of_counts(file.name) for file in counts)
     expected = sum(row["counts"] for row in record.datasets)
     if total != expected:
         raise StoreError(
             f"The counts of {store} sum to {total:,} but {expected:,} were added. Run `tosg cells verify`."
         )
-    cells, schema = _write_cells(store, record, places, progress)
+    cells, schema = _write_cells(store, record, places, work, progress)
     version = store.register_counts(counts, before.counts, instead=True)
     said = {
         "format_version": FORMAT_VERSION,
         "counts": version,
         "axis": before.axis,
         "axis_sha256": before.axis_sha256,
-        "blocks": blocks,
+        "blocks": places.blocks,
         "datasets": record.datasets,
         "operation": "compact",
     }
     written = store.register_cells(cells, schema, said, instead=True)
     new = (*counts, *cells)
-    return replace(unchanged, written=written, blocks=blocks, files=len(new), bytes=sum(f.size for f in new))
-
-
-# --------------------------------------------------------------------------- places
-
-
-@dataclass(frozen=True)
-class _Places:
-    """Where each cell lay, and where it will.
-
-    Parameters
-    ----------
-    start
-        int64, shape ``(n_old_blocks + 1,)``: number of cells before each old block.
-    new
-        int64, shape ``(n_cells,)``: the place in the new order of the cell that was ``start[block] + cell``.
-    depth
-        int64, shape ``(n_cells,)``, in the new order: sum of the cell's counts as the cells table has it, -1 unknown.
-    """
-
-    start: NDArray[np.int64]
-    new: NDArray[np.int64]
-    depth: NDArray[np.int64]
-    in_order: bool
-    block_cells: int
-    work: Path
-    connection: duckdb.DuckDBPyConnection
-    order: str
-
-    @property
-    def blocks(self) -> int:
-        """Number of new blocks."""
-        return -(-len(self.new) // self.block_cells)
-
-    @classmethod
-    def read(
-        cls, store: AbundanceStore, record: Record, work: Path, block_cells: int, progress: Progress
-    ) -> _Places:
-        """Sort the cells; their places lie in files that are mapped into memory."""
-        import numpy as np
-
-        from tosg_graph.abundance import connection_to
-
-        files = store.cells_files(record.version)
-        connection = connection_to(store, files, memory_limit=SORT_MEMORY, spill=work / "sort")
-        known = [row[0] for row in connection.execute("DESCRIBE cells").fetchall()]
-        order = ", ".join(f"{name} NULLS LAST" for name in BLOCK_ORDER if name in known)
-        depth = "coalesce(n_counts, -1)" if "n_counts" in known else "-1"
-        sizes = np.zeros(record.blocks, np.int64)
-        found = connection.sql(
-            "SELECT block, count(*) AS cells, count(DISTINCT cell) AS places, min(cell) AS low, max(cell) AS high "
-            "FROM cells GROUP BY block"
-        ).to_arrow_table()
-        block, cells, held, low, high = (column.to_numpy() for column in found.columns)
-        if not (
-            (cells == held) & (low == 0) & (high == cells - 1) & (block >= 0) & (block < len(sizes))
-        ).all():
-            raise StoreError(f"Cells of {store} lack a place or share one. Run `tosg cells verify`.")
-        sizes[block] = cells
-        start = np.concatenate([[0], np.cumsum(sizes)])
-        count = int(start[-1])
-        new = np.memmap(work / "new", np.int64, "w+", shape=(count,))
-        depths = np.memmap(work / "depth", np.int64, "w+", shape=(count,))
-        done = 0
-        in_order = bool((sizes[:-1] == block_cells).all() and sizes.max(initial=0) <= block_cells)
-        # The text holds checked column names only.
-        query = f"SELECT block, cell, {depth} AS depth FROM cells ORDER BY {order}"  # noqa: S608
-        for batch in connection.sql(query).to_arrow_reader(ROW_GROUP):
-            progress("Sorting cells", done, count)
-            was = start[batch["block"].to_numpy()] + batch["cell"].to_numpy()
-            now = np.arange(done, done + len(was))
-            new[was] = now
-            depths[done : done + len(was)] = batch["depth"].to_numpy()
-            in_order = in_order and bool((was == now).all())
-            done += len(was)
-        progress("Sorting cells", count, count)
-        return cls(start, new, depths, in_order, block_cells, work, connection, order)
-
-    def of(self, block: NDArray[np.int32], cell: NDArray[np.int32]) -> NDArray[np.int64]:
-        """New places of counts, by their old block and cell."""
-        if len(block) and (block.min() < 0 or block.max() >= len(self.start) - 1 or cell.min() < 0):
-            raise StoreError("A file of counts names a block that no cell is in. Run `tosg cells verify`.")
-        was = self.start[block] + cell
-        if (was >= self.start[block + 1]).any():
-            raise StoreError("A file of counts names a place that no cell is at. Run `tosg cells verify`.")
-        now: NDArray[np.int64] = self.new[was]
-        return now
-
-    def close(self) -> None:
-        """Close the connection that sorts."""
-        self.connection.close()
+    size = sum(file.size for file in new)
+    return replace(unchanged, written=written, blocks=places.blocks, files=len(new), bytes=size)
 
 
 # --------------------------------------------------------------------------- counts
@@ -227,40 +137,50 @@ def _file_ranges(first: int, last: int) -> list[range]:
 
 
 def _write_counts(
-    store: AbundanceStore, files: Sequence[str], places: _Places, progress: Progress
+    store: AbundanceStore, files: Sequence[str], places: CellPlaces, work: Path, progress: Progress
 ) -> list[StoredFile]:
     written = []
     at_once = max(FILE_BLOCKS, BLOCKS_AT_ONCE // FILE_BLOCKS * FILE_BLOCKS)
     for first in range(0, places.blocks, at_once):
         some = range(first, min(first + at_once, places.blocks))
-        _distribute(store, files, places, some, progress)
+        filled = _distribute(store, files, places, some, work, progress)
         for blocks in _file_ranges(some.start, some.stop):
             progress("Writing blocks", blocks.start, places.blocks)
-            part = places.work / "counts"
+            part = work / "counts"
             rows = 0
             with counts_writer(part, counts_schema()) as writer:
                 for number in blocks:
-                    rows += write_block(writer, number, *_sorted_block(places, number))
+                    rows += write_block(writer, number, *_sorted_block(places, number, filled[number], work))
             written.append(store.files.put("counts", part, f"blocks-{blocks.start:05d}", rows))
     progress("Writing blocks", places.blocks, places.blocks)
     return written
 
 
 def _distribute(
-    store: AbundanceStore, files: Sequence[str], places: _Places, blocks: range, progress: Progress
-) -> None:
-    """Append each count to the unfinished block that it will be in; those outside of ``blocks`` are passed over."""
+    store: AbundanceStore,
+    files: Sequence[str],
+    places: CellPlaces,
+    blocks: range,
+    work: Path,
+    progress: Progress,
+) -> Counter[int]:
+    """Append each count to the unfinished block that it will be in, and return the number of counts of each.
+
+    Those of no block in ``blocks`` are passed over.
+    """
     import numpy as np
 
+    filled: Counter[int] = Counter()
     for block, gene, cell, count in _read_counts(store, files, progress):
-        place = places.of(block, cell)
-        number = place // places.block_cells
+        number, now = places.split(places.of(block, cell))
         order = np.argsort(number, kind="stable")  # genes stay in order, which packs better
-        rows = np.stack([gene, (place % places.block_cells).astype(np.int32), count])[:, order]
-        bounds = np.searchsorted(number[order], range(blocks.start, blocks.stop + 1))
-        for target, a, b in zip(blocks, bounds, bounds[1:], strict=False):
+        rows = np.stack([gene, now, count])[:, order]
+        bounds = np.searchsorted(number[order], range(blocks.start, blocks.stop + 1)).tolist()
+        for target, (a, b) in zip(blocks, pairwise(bounds), strict=True):
             if b > a:
-                _append(places.work / f"block-{target}", rows[:, a:b])
+                _append(work / f"block-{target}", rows[:, a:b])
+                filled[target] += b - a
+    return filled
 
 
 def _read_counts(
@@ -288,39 +208,41 @@ def _append(path: Path, rows: NDArray[np.int32]) -> None:
         file.write(packed)
 
 
-def _unpacked(path: Path) -> Iterator[NDArray[np.int32]]:
+def _unfinished(path: Path, rows: int) -> NDArray[np.int32]:
+    """Read an unfinished block back, and remove its file: int32, shape ``(3, rows)``."""
     import numpy as np
     import pyarrow as pa
 
-    if not path.exists():  # cells without any count
-        return
-    with path.open("rb") as file:
-        while header := file.read(16):
-            rows, size = np.frombuffer(header, np.int64).tolist()
-            plain = pa.Codec("lz4").decompress(file.read(size), rows * 12, asbytes=True)
-            yield np.frombuffer(plain, np.int32).reshape(3, rows)
+    found = np.empty((3, rows), np.int32)
+    done = 0
+    if rows:  # cells may have no counts at all
+        with path.open("rb") as file:
+            while header := file.read(16):
+                some, size = np.frombuffer(header, np.int64).tolist()
+                plain = pa.Codec("lz4").decompress(file.read(size), some * 12, asbytes=True)
+                found[:, done : done + some] = np.frombuffer(plain, np.int32).reshape(3, some)
+                done += some
+        path.unlink()
+    return found
 
 
-def _sorted_block(places: _Places, number: int) -> tuple[Any, Any, Any]:
+def _sorted_block(places: CellPlaces, number: int, rows: int, work: Path) -> tuple[Any, Any, Any]:
     """``gene, cell, count`` of a new block by gene, then cell; its sums are those of the cells table."""
     import numpy as np
     from scipy.sparse import coo_array
 
-    path = places.work / f"block-{number}"
-    rows = np.concatenate([np.empty((3, 0), np.int32), *_unpacked(path)], axis=1)
-    path.unlink(missing_ok=True)
-    gene, cell, count = rows
-    size = places.block_cells
-    expected = places.depth[number * size : (number + 1) * size]
+    gene, cell, count = _unfinished(work / f"block-{number}", rows)
+    expected = places.n_counts[places.bounds[number] : places.bounds[number + 1]]
     sums = np.bincount(cell, weights=count, minlength=len(expected)).astype(np.int64)
     if ((expected >= 0) & (sums != expected)).any():
         raise StoreError("The counts of a cell do not sum to its n_counts. Run `tosg cells verify`.")
     # A counting sort; scipy would add up two counts of one gene in one cell.
-    matrix = coo_array((count, (gene, cell)), shape=(int(gene.max(initial=-1)) + 1, size)).tocsr()
+    shape = (int(gene.max(initial=-1)) + 1, len(expected))
+    matrix = coo_array((count, (gene, cell)), shape=shape).tocsr()
     matrix.sort_indices()
-    if matrix.nnz != len(count):
+    if matrix.nnz != rows:
         raise StoreError("A cell has two counts of one gene. Run `tosg cells verify`.")
-    genes = np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))
+    genes = np.repeat(np.arange(shape[0], dtype=np.int32), np.diff(matrix.indptr))
     return genes, matrix.indices.astype(np.int32, copy=False), matrix.data
 
 
@@ -328,23 +250,21 @@ def _sorted_block(places: _Places, number: int) -> tuple[Any, Any, Any]:
 
 
 def _write_cells(
-    store: AbundanceStore, record: Record, places: _Places, progress: Progress
+    store: AbundanceStore, record: Record, places: CellPlaces, work: Path, progress: Progress
 ) -> tuple[list[StoredFile], pa.Schema]:
     """Write the cells in their new order and places."""
     import pyarrow as pa
 
     schema = store.cells_schema(record.version)
     written: list[StoredFile] = []
-    done, total = 0, len(places.new)
-    # The text holds checked column names only.
-    query = f"SELECT * FROM cells ORDER BY {places.order}"  # noqa: S608
-    batches = places.connection.sql(query).to_arrow_reader(CELLS_ROW_GROUP)
+    done, total = 0, places.cells
+    batches = places.batches(CELLS_ROW_GROUP)
     while done < total:
-        part, first = places.work / "cells", done
+        part, first = work / "cells", done
         with cells_writer(part, schema) as writer:
             while done < total and done - first < CELLS_PER_FILE:
                 progress("Writing cells", done, total)
-                table = _placed(pa.Table.from_batches([batches.read_next_batch()]), done, places, schema)
+                table = _placed(pa.Table.from_batches([next(batches)]), done, places, schema)
                 writer.write_table(table, row_group_size=CELLS_ROW_GROUP)
                 done += len(table)
         written.append(store.files.put("cells", part, "cells", done - first))
@@ -352,17 +272,17 @@ def _write_cells(
     return written, schema
 
 
-def _placed(cells: pa.Table, first: int, places: _Places, schema: pa.Schema) -> pa.Table:
+def _placed(cells: pa.Table, first: int, places: CellPlaces, schema: pa.Schema) -> pa.Table:
     """Cells in the columns of ``schema``, ``block`` and ``cell`` counted on from ``first``."""
     import numpy as np
     import pyarrow as pa
 
-    place = np.arange(first, first + len(cells))
-    now = {"block": place // places.block_cells, "cell": place % places.block_cells}
+    block, cell = places.split(np.arange(first, first + len(cells)))
+    now = {"block": pa.array(block.astype(np.int32)), "cell": pa.array(cell)}
     columns = []
     for field in schema:
         if field.name in now:
-            columns.append(pa.array(now[field.name].astype(np.int32)))
+            columns.append(now[field.name])
         elif field.name in cells.column_names:
             columns.append(cells[field.name].cast(field.type))
         else:  # what an add brought that was killed before its commit
