@@ -220,7 +220,7 @@ def make_random(folder: Path, adds: list[list[tuple[str | None, list[int]]]]) ->
     return store
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(random_stores(), st.integers(1, 5))
 def test_any_store_answers_the_same_after_compaction(
     adds: list[list[tuple[str | None, list[int]]]], block_cells: int

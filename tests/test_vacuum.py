@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,19 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def store(home: Path) -> AbundanceStore:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Versions 0, 2, 3 by adds (1 brought a column), 4 by a compaction, 5 by an add, 6 by a compaction."""
-    store = three_adds(home / "store")
+    store = three_adds(tmp_path_factory.mktemp("template") / "store")
     compact(store, block_cells=BLOCK)
     toy_store.add(store, 17, 3, "d")
     compact(store, block_cells=BLOCK)
-    return store
+    return store.folder
+
+
+@pytest.fixture
+def store(template: Path, home: Path) -> AbundanceStore:
+    return AbundanceStore.open(shutil.copytree(template, home / "store"))
 
 
 def readable(store: AbundanceStore, home: Path) -> list[int]:

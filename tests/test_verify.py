@@ -13,6 +13,7 @@ from test_compact import BLOCK, three_adds
 from tosg_graph.abundance_store import AbundanceStore
 from tosg_graph.compact import compact
 from tosg_graph.errors import StoreError
+from tosg_graph.store_files import StoredFile, StoreFiles
 from tosg_graph.verify import verify
 
 
@@ -37,6 +38,28 @@ def test_a_sound_store_has_no_findings(tmp_path: Path, compacted: bool) -> None:
     assert done.files == (3 if compacted else 7)
     assert done.without_checksum == 0
     assert verify(store, number=0).cells == 6
+
+
+def test_files_without_a_checksum_are_read_and_compaction_gives_them_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def put(files: StoreFiles, name: str, part: Path, stem: str, rows: int) -> StoredFile:
+        stored = StoredFile(f"{stem}.parquet", part.stat().st_size, rows)
+        (Path(files.table(name)) / stored.name).parent.mkdir(parents=True, exist_ok=True)
+        part.rename(Path(files.table(name)) / stored.name)
+        return stored
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StoreFiles, "put", put)
+        store = toy_store.make(tmp_path / "store", BLOCK)  # one full block, in order
+    done = verify(store)
+    assert (done.findings, done.without_checksum) == ((), 2)
+    assert compact(store, block_cells=BLOCK).written is not None
+    assert verify(store).without_checksum == 0
+    assert compact(store, block_cells=BLOCK).written is None
+    path = store.folder / "counts" / "file-toy.parquet"
+    path.write_bytes(path.read_bytes()[:-5] + b"?" * 5)
+    assert str(verify(store, number=0).findings[0]).startswith("file counts/file-toy.parquet: damaged: ")
 
 
 @pytest.mark.parametrize("table", ["counts", "cells"])

@@ -29,7 +29,14 @@ from tosg_graph.abundance_store import (
 from tosg_graph.cell_places import CellPlaces, cell_places
 from tosg_graph.errors import StoreError
 from tosg_graph.progress import Progress, silent
-from tosg_graph.store_files import CELLS_ROW_GROUP, ROW_GROUP, StoredFile, cells_writer, counts_writer
+from tosg_graph.store_files import (
+    CELLS_ROW_GROUP,
+    ROW_GROUP,
+    StoredFile,
+    cells_writer,
+    counts_writer,
+    recorded_sha256,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,7 +107,8 @@ def _compacted(
         bytes_before=sum(sizes),
         bytes=sum(sizes),
     )
-    if places.in_order and len(old_counts) == len(_file_ranges(0, places.blocks)):
+    filled = len(old_counts) == len(_file_ranges(0, places.blocks))
+    if places.in_order and filled and all(map(recorded_sha256, old_counts)):
         return unchanged
     counts = _write_counts(store, old_counts, places, work, progress)
     total = sum(store.sum_of_counts(file.name) for file in counts)
