@@ -18,12 +18,12 @@ import toy_store
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tosg_graph import cell_places
+from tosg_graph import cell_blocks
 from tosg_graph import compact as compact_module
 from tosg_graph.abundance import AbundanceReader
-from tosg_graph.abundance_store import AbundanceStore, counts_schema
-from tosg_graph.cell_places import block_sizes
-from tosg_graph.compact import compact
+from tosg_graph.abundance_store import AbundanceStore
+from tosg_graph.compact import Compaction, compact
+from tosg_graph.counts_files import counts_schema
 from tosg_graph.errors import StoreError
 from tosg_graph.store_files import recorded_sha256
 
@@ -33,6 +33,13 @@ ORGANS = ["liver", "blood", None]
 
 def no_terms(column: str, value: str) -> None:
     return None
+
+
+def compact_by(store: AbundanceStore, block_cells: int) -> Compaction:
+    """Compact into blocks of at most so many cells."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cell_blocks, "BLOCK_CELLS", block_cells)
+        return compact(store)
 
 
 def three_adds(folder: Path, url: str = "") -> AbundanceStore:
@@ -67,7 +74,7 @@ def answers(store: AbundanceStore) -> list[Any]:
 def test_every_answer_is_the_same_and_the_blocks_are_full(tmp_path: Path) -> None:
     store = three_adds(tmp_path / "store")
     before = answers(store)
-    done = compact(store, block_cells=BLOCK)
+    done = compact_by(store, BLOCK)
     assert (done.cells, done.blocks_before, done.blocks) == (17, 6, 5)
     assert (done.files_before, done.files) == (6, 2)
     assert done.written == store.version()
@@ -85,7 +92,7 @@ def test_every_answer_is_the_same_and_the_blocks_are_full(tmp_path: Path) -> Non
 
 def test_counts_lie_gene_major_in_blocks_that_no_row_group_crosses(tmp_path: Path) -> None:
     store = three_adds(tmp_path / "store")
-    version = compact(store, block_cells=BLOCK).written
+    version = compact_by(store, BLOCK).written
     assert version
     (path,) = store.counts_files(version)
     file = pq.ParquetFile(path)
@@ -116,7 +123,7 @@ def test_files_have_from_half_as_many_blocks_to_all_of_them(
     monkeypatch.setattr(compact_module, "CELLS_ROW_GROUP", 2048)
     store = three_adds(tmp_path / "store")
     before = answers(store)
-    version = compact(store, block_cells=BLOCK).written
+    version = compact_by(store, BLOCK).written
     assert version
     held = [set(pq.read_table(p)["block"].to_pylist()) for p in store.counts_files(version)]
     assert sorted(map(sorted, held)) == [[0, 1], [2, 3], [4]]
@@ -125,9 +132,9 @@ def test_files_have_from_half_as_many_blocks_to_all_of_them(
 
 def test_a_compact_store_is_not_written_again(tmp_path: Path) -> None:
     store = three_adds(tmp_path / "store")
-    compact(store, block_cells=BLOCK)
+    compact_by(store, BLOCK)
     held, version = files(store.folder), store.version()
-    again = compact(store, block_cells=BLOCK)
+    again = compact_by(store, BLOCK)
     assert again.written is None
     assert (again.blocks, again.files, again.bytes) == (5, 2, again.bytes_before)
     assert (files(store.folder), store.version()) == (held, version)
@@ -137,7 +144,7 @@ def test_an_older_version_stays_readable_and_adds_go_on(tmp_path: Path) -> None:
     store = three_adds(tmp_path / "store")
     old, before = store.version(), answers(store)
     assert old
-    compact(store, block_cells=BLOCK)
+    compact_by(store, BLOCK)
     toy_store.add(store, 17, 3, "d")
     toy_store.add(store, 20, 2, "e")  # the lock clears what no version names, and only that
     with AbundanceReader.open(store, store.version_at(old.cells)) as reader:
@@ -147,12 +154,12 @@ def test_an_older_version_stays_readable_and_adds_go_on(tmp_path: Path) -> None:
     with AbundanceReader.open(store) as reader:
         assert reader.csr([toy_store.cell_id(18)], [1]).toarray().tolist() == [[1801]]
         assert len(reader.cells("true", no_terms)) == 22
-    assert compact(store, block_cells=BLOCK).blocks == 6
+    assert compact_by(store, BLOCK).blocks == 6
 
 
 def test_names_of_files_hold_their_sha256(tmp_path: Path) -> None:
     store = three_adds(tmp_path / "store")
-    compact(store, block_cells=BLOCK)
+    compact_by(store, BLOCK)
     held = [(name, file) for name in ("counts", "cells") for file in store.files.listing(name)]
     assert len(held) == 8
     assert all(recorded_sha256(file) == store.files.sha256(name, file) for name, file in held)
@@ -164,17 +171,14 @@ def files(folder: Path) -> dict[str, int]:
 
 
 def test_blocks_of_heavy_cells_have_fewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert block_sizes(np.full(37, 5, np.int32), 16) == [16, 16, 5]
-    monkeypatch.setattr(cell_places, "BLOCK_VALUES", 40)
-    assert block_sizes(np.full(37, 5, np.int32), 16) == [8, 8, 8, 8, 5]
-    assert block_sizes(np.full(9, 50, np.int32), 16) == [4, 4, 1]
+    monkeypatch.setattr(cell_blocks, "BLOCK_VALUES", 40)
     store = AbundanceStore.open(tmp_path / "store")
     n_genes = pa.array([sum(toy_store.count(k, c) > 0 for c in range(5)) for k in range(17)], pa.int32())
     toy_store.add(store, 0, 17, "a", n_genes=n_genes)
     before = answers(store)
-    assert compact(store, block_cells=16).blocks == 3  # at most 40 counts, of 4 or 5 per cell
+    assert compact_by(store, 16).blocks == 3  # at most 40 counts, of 4 or 5 per cell
     assert answers(store) == before
-    assert compact(store, block_cells=16).written is None
+    assert compact_by(store, 16).written is None
 
 
 # --------------------------------------------------------------------------- any store
@@ -228,9 +232,9 @@ def test_any_store_answers_the_same_after_compaction(
     with tempfile.TemporaryDirectory() as folder:
         store = make_random(Path(folder) / "store", adds)
         before = answers(store)
-        compact(store, block_cells=block_cells)
+        compact_by(store, block_cells)
         assert answers(store) == before
-        assert compact(store, block_cells=block_cells).written is None
+        assert compact_by(store, block_cells).written is None
 
 
 # --------------------------------------------------------------------------- what goes wrong
@@ -248,7 +252,7 @@ def _die(folder: Path, moment: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     setattr(owner, moment, call)
-    compact(AbundanceStore.open(folder), block_cells=BLOCK)
+    compact_by(AbundanceStore.open(folder), BLOCK)
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -262,7 +266,7 @@ def test_a_kill_leaves_the_last_good_state(tmp_path: Path, moment: str) -> None:
     committed = moment == "register_cells"
     assert (store.version() == version) is not committed
     assert answers(store) == before
-    done = compact(store, block_cells=BLOCK)
+    done = compact_by(store, BLOCK)
     assert (done.written is None) is committed
     assert answers(store) == before
     assert not list(store.folder.glob(".*"))
@@ -281,7 +285,7 @@ def test_counts_that_do_not_sum_to_the_cells_are_refused(tmp_path: Path) -> None
         append.commit(cells, toy_store.record("a", 6, total))
     held, version = files(store.folder), store.version()
     with pytest.raises(StoreError, match=r"do not sum to its n_counts\. Run `tosg cells verify`"):
-        compact(store, block_cells=3)
+        compact_by(store, 3)
     assert (files(store.folder), store.version()) == (held, version)
 
 

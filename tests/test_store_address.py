@@ -14,12 +14,11 @@ import pyarrow as pa
 import pytest
 import toy_store
 from test_cli import tosg
-from test_compact import BLOCK, answers, three_adds
+from test_compact import BLOCK, answers, compact_by, three_adds
 
 import tosg_graph as tg
 from tosg_graph.abundance import AbundanceReader
 from tosg_graph.abundance_store import AbundanceStore
-from tosg_graph.compact import compact
 from tosg_graph.errors import SettingsError, StoreError
 from tosg_graph.settings import read_settings
 from tosg_graph.store_versions import versions
@@ -76,7 +75,7 @@ def test_a_bucket_answers_like_a_folder(bucket: str, tmp_path: Path) -> None:
     there = three_adds(tmp_path / "lock", bucket)
     assert answers(there) == answers(here)
     assert not list((tmp_path / "lock").glob("*/*.parquet"))
-    done = compact(there, block_cells=BLOCK)
+    done = compact_by(there, BLOCK)
     assert (done.blocks, done.files) == (5, 2)
     assert answers(AbundanceStore.open(tmp_path / "lock", bucket)) == answers(here)
     assert verify(there).findings == ()

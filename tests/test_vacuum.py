@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 import toy_store
-from test_compact import BLOCK, answers, three_adds
+from test_compact import BLOCK, answers, compact_by, three_adds
 
 from tosg_graph import history
 from tosg_graph import vacuum as vacuum_module
 from tosg_graph.abundance import AbundanceReader
 from tosg_graph.abundance_store import AbundanceStore
-from tosg_graph.compact import compact
 from tosg_graph.errors import StoreError
 from tosg_graph.store_versions import versions
 from tosg_graph.vacuum import vacuum
@@ -42,9 +41,9 @@ def home(tmp_path: Path) -> Path:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Versions 0, 2, 3 by adds (1 brought a column), 4 by a compaction, 5 by an add, 6 by a compaction."""
     store = three_adds(tmp_path_factory.mktemp("template") / "store")
-    compact(store, block_cells=BLOCK)
+    compact_by(store, BLOCK)
     toy_store.add(store, 17, 3, "d")
-    compact(store, block_cells=BLOCK)
+    compact_by(store, BLOCK)
     return store.folder
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import toy_store
-from test_compact import BLOCK, three_adds
+from test_compact import BLOCK, compact_by, three_adds
 
 from tosg_graph.abundance_store import AbundanceStore
 from tosg_graph.compact import compact
@@ -30,7 +30,7 @@ def only_file(store: AbundanceStore, table: str) -> Path:
 def test_a_sound_store_has_no_findings(tmp_path: Path, compacted: bool) -> None:
     store = three_adds(tmp_path / "store")
     if compacted:
-        compact(store, block_cells=BLOCK)
+        compact_by(store, BLOCK)
     done = verify(store)
     assert done.findings == ()
     assert (done.cells, done.blocks) == (17, 5 if compacted else 6)
@@ -54,12 +54,12 @@ def test_files_without_a_checksum_are_read_and_compaction_gives_them_one(
         store = toy_store.make(tmp_path / "store", BLOCK)  # one full block, in order
     done = verify(store)
     assert (done.findings, done.without_checksum) == ((), 2)
-    assert compact(store, block_cells=BLOCK).written is not None
+    assert compact_by(store, BLOCK).written is not None
     assert verify(store).without_checksum == 0
-    assert compact(store, block_cells=BLOCK).written is None
-    path = store.folder / "counts" / "file-toy.parquet"
+    assert compact_by(store, BLOCK).written is None
+    path = store.folder / "counts" / "file-toy-0000.parquet"
     path.write_bytes(path.read_bytes()[:-5] + b"?" * 5)
-    assert str(verify(store, number=0).findings[0]).startswith("file counts/file-toy.parquet: damaged: ")
+    assert str(verify(store, number=0).findings[0]).startswith("file counts/file-toy-0000.parquet: damaged: ")
 
 
 @pytest.mark.parametrize("table", ["counts", "cells"])

@@ -14,35 +14,26 @@ import hashlib
 import json
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tosg_graph.counts_files import CountsFiles, counts_schema, write_counts_files
 from tosg_graph.errors import StoreError
-from tosg_graph.store_files import (
-    CELLS_ROW_GROUP,
-    ROW_GROUP,
-    StoredFile,
-    StoreFiles,
-    cells_writer,
-    counts_writer,
-)
+from tosg_graph.store_files import StoredFile, StoreFiles, write_cells_file
 from tosg_graph.types import StoreVersion
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.parquet as pq
     from deltalake import DeltaTable
 
 FORMAT_VERSION = 1
 TABLES = ("axis", "counts", "cells")
-BLOCK_CELLS = 16_384
-BLOCK_VALUES = 2**26  # counts in a block; one of heavier cells has fewer of them
-BLOCK_ORDER = ("organ", "disease", "cell_type", "cell_id")  # how cells fill blocks: alike cells together
+PART = ".part"  # how names of unfinished files and folders end, which begin with a dot
 _LOCK_SECONDS = 10
-PART = ".part"  # how names of unfinished files and folders end
 _METADATA = "tosg"  # key of our record in the commit's metadata
 
 
@@ -155,8 +146,13 @@ class AbundanceStore:
 
         return pa.schema(self._table("cells", version.cells).schema().to_arrow())
 
+    def blocks(self) -> int:
+        """Number of blocks so far: the number of the next one."""
+        record = self.record()
+        return 0 if record is None else record.blocks
+
     def datasets(self) -> pa.Table:
-        """One row per dataset in the store: ``dataset``, ``cells``, ``counts``, ``file``, ``sha256``, ``note``."""
+        """One row per dataset in the store; see `datasets_schema`."""
         import pyarrow as pa
 
         record = self.record()
@@ -179,7 +175,7 @@ class AbundanceStore:
         from filelock import FileLock, Timeout
 
         try:
-            with FileLock(self.folder / "write.lock", timeout=0):
+            with FileLock(self.folder / "write.lock", is_singleton=True).acquire(timeout=0):
                 return False
         except Timeout:
             return True
@@ -217,8 +213,25 @@ class AbundanceStore:
                 raise
 
     @contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """Hold the store for several appends, with a folder for what is being prepared; it is removed at the end.
+
+        Raises
+        ------
+        StoreError
+            As `writer`.
+        """
+        with self.locked():
+            # A folder of its own: what an orphan of a killed process still writes does not come here.
+            work = Path(tempfile.mkdtemp(prefix=".adding-", suffix=PART, dir=self.folder))
+            try:
+                yield work
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+
+    @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from writing.
+        """Keep other processes from writing; the one that holds the lock may take it again.
 
         Raises
         ------
@@ -234,7 +247,8 @@ class AbundanceStore:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{self.folder} cannot be created: {error.strerror}. Set TOSG_HOME.") from error
-        lock = FileLock(self.folder / "write.lock")
+        lock = FileLock(self.folder / "write.lock", is_singleton=True)
+        outermost = not lock.is_locked
         try:
             lock.acquire(timeout=_LOCK_SECONDS)
         except Timeout:
@@ -242,6 +256,8 @@ class AbundanceStore:
                 f"Another process is adding cells to {self}. Wait until it ends, then run this again."
             ) from None
         try:
+            if outermost:
+                self._clear_unfinished()
             yield
         except (OSError, DeltaError) as error:
             reason = (isinstance(error, OSError) and error.strerror) or str(error).splitlines()[0]
@@ -251,11 +267,6 @@ class AbundanceStore:
             ) from error
         finally:
             lock.release()
-
-    def clear_unfinished(self) -> None:
-        """Remove what killed processes were preparing; for the one that holds the store."""
-        for part in self.folder.glob(f".*{PART}"):
-            shutil.rmtree(part) if part.is_dir() else part.unlink()
 
     def register_counts(self, files: Sequence[StoredFile], version: int, *, instead: bool = False) -> int:
         """Put finished files into the log of ``counts`` and return its new version; invisible until `register_cells`.
@@ -306,17 +317,6 @@ class AbundanceStore:
         if version is None:
             raise StoreError(f"The commit to {address} cannot be read back. Run `tosg cells list`.")
         return version
-
-    def sum_of_counts(self, file: str) -> int:
-        """Read a file of counts back and return the sum of its counts."""
-        import pyarrow.parquet as pq
-
-        total = 0
-        with self.files.open("counts", file) as opened:
-            parquet = pq.ParquetFile(opened)
-            for batch in parquet.iter_batches(ROW_GROUP, columns=["count"]):
-                total += int(batch["count"].to_numpy().sum(dtype="int64"))
-        return total
 
     # ----------------------------------------------------------------- inside
 
@@ -372,11 +372,15 @@ class AbundanceStore:
         operation = said.get("operation", "add")
         return Record(version, said["blocks"], said["datasets"], commit["timestamp"], operation, rewrites)
 
+    def _clear_unfinished(self) -> None:
+        """Remove what killed processes were preparing."""
+        for part in self.folder.glob(f".*{PART}"):
+            shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink()
+
     def _undo_leftovers(self) -> None:
         """Bring the tables back to what the newest commit names, and remove files of no commit."""
         from deltalake import DeltaTable
 
-        self.clear_unfinished()
         record = self.record()
         for name in TABLES:
             if record is None:
@@ -429,49 +433,42 @@ class Append:
         StoreError
             If a feature is on the axis already.
         """
-        import pyarrow as pa
-        import pyarrow.compute as pc
         from deltalake import write_deltalake
 
-        again = pc.is_in(rows["feature"], value_set=self._axis["feature"].combine_chunks())
-        if len(rows) and pc.any(again).as_py():
-            first = rows["feature"].filter(again)[0].as_py()
-            raise StoreError(f"The feature {first!r} is on the gene axis already. Please report this.")
-        columns = pa.array(range(len(self._axis), len(self._axis) + len(rows)), pa.int32())
-        fresh = pa.table([columns, *(rows[n] for n in axis_schema().names[1:])], schema=axis_schema())
+        fresh = extended_axis(self._axis, rows).slice(len(self._axis))
         if len(fresh) or self._axis_version < 0:
             address = self._store.files.table("axis")
             write_deltalake(address, fresh, mode="append")
             self._axis_version = _newest(address)
-            self._axis = pa.concat_tables([self._axis, fresh]).combine_chunks()
+            self._axis = extended_axis(self._axis, rows)
         return self._axis
 
     def write_counts(self, name: str, blocks: Iterator[tuple[Any, Any, Any]]) -> int:
-        """Write blocks of counts as one Parquet file, register it, and return the sum that was read back.
+        """Write blocks of counts as Parquet files, register them, and return the sum that was read back.
 
         Parameters
         ----------
         name
-            Stem of the file.
+            Stem of the files.
         blocks
-            Per block three int32 arrays ``gene`` (axis column), ``cell`` (position in the block), ``count``,
-            sorted by gene, then cell.
+            See `write_counts_files`.
         """
-        part = self._store.folder / f".{name}{PART}"
-        rows = self._write_parquet(part, blocks)
-        file = self._store.files.put("counts", part, name, rows)
-        self._counts_version = self._store.register_counts([file], self._counts_version)
-        return self._store.sum_of_counts(file.name)
+        with tempfile.TemporaryDirectory(prefix=".counts-", suffix=PART, dir=self._store.folder) as work:
+            written = write_counts_files(Path(work), name, blocks, self.next_block)
+            self.register_counts(written)
+        return written.total
 
-    def _write_parquet(self, path: Path, blocks: Iterator[tuple[Any, Any, Any]]) -> int:
-        rows = 0
-        with counts_writer(path, counts_schema()) as writer:
-            for block in blocks:
-                rows += write_block(writer, self.next_block, *block)
-                self.next_block += 1
-        return rows
+    def register_counts(self, written: CountsFiles) -> None:
+        """Move files of counts into the store, and make them part of the table.
 
-    def commit(self, cells: pa.Table, dataset: dict[str, Any]) -> StoreVersion:
+        Their blocks must be numbered from ``next_block`` on.
+        """
+        put = self._store.files.put
+        files = [put("counts", path, path.stem, rows) for path, rows in written.rows.items()]
+        self._counts_version = self._store.register_counts(files, self._counts_version)
+        self.next_block += written.blocks
+
+    def commit(self, cells: pa.Table | pa.RecordBatchReader, dataset: dict[str, Any]) -> StoreVersion:
         """Make the add visible: append ``cells`` and record which versions belong together.
 
         Raises
@@ -479,7 +476,7 @@ class Append:
         StoreError
             If a column has another type than in the store.
         """
-        self._check_types(cells)
+        self._check_types(cells.schema)
         said = {
             "format_version": FORMAT_VERSION,
             "counts": self._counts_version,
@@ -489,12 +486,11 @@ class Append:
             "datasets": [*(self._record.datasets if self._record else []), dataset],
         }
         part = self._store.folder / f".cells{PART}"
-        with cells_writer(part, cells.schema) as writer:
-            writer.write_table(cells, row_group_size=CELLS_ROW_GROUP)
-        file = self._store.files.put("cells", part, "cells", len(cells))
+        rows = write_cells_file(part, cells)
+        file = self._store.files.put("cells", part, "cells", rows)
         return self._store.register_cells([file], cells.schema, said)
 
-    def _check_types(self, cells: pa.Table) -> None:
+    def _check_types(self, cells: pa.Schema) -> None:
         import pyarrow as pa
         from deltalake import DeltaTable
 
@@ -502,33 +498,13 @@ class Append:
             return
         # The newest schema: it also has what an add brought that was killed before its commit.
         stored = pa.schema(DeltaTable(self._store.files.table("cells")).schema().to_arrow())
-        for field in cells.schema:
+        for field in cells:
             place = stored.get_field_index(field.name)
             if place >= 0 and not _same_type(stored.field(place).type, field.type):
                 raise StoreError(
                     f"The column {field.name!r} is {field.type} in this file, but {stored.field(place).type} in the "
                     "store. Rename or convert it in the file."
                 )
-
-
-def write_block(writer: pq.ParquetWriter, number: int, gene: Any, cell: Any, count: Any) -> int:
-    """Write one block of counts, sorted by gene, then cell, and return the number of its rows."""
-    import numpy as np
-    import pyarrow as pa
-
-    block = np.full(len(gene), number, np.int32)
-    # One write per block: a row group never crosses one.
-    writer.write_table(pa.table([block, gene, cell, count], schema=counts_schema()), row_group_size=ROW_GROUP)
-    return len(gene)
-
-
-def counts_schema() -> pa.Schema:
-    """``block``, ``gene`` (axis column), ``cell`` (position in the block), ``count``: int32, never null."""
-    import pyarrow as pa
-
-    return pa.schema(
-        [pa.field(name, pa.int32(), nullable=False) for name in ("block", "gene", "cell", "count")]
-    )
 
 
 def axis_schema() -> pa.Schema:
@@ -540,7 +516,7 @@ def axis_schema() -> pa.Schema:
 
 
 def datasets_schema() -> pa.Schema:
-    """What `AbundanceStore.datasets` returns."""
+    """One row per dataset; ``sha256`` is that of its content and mapping, ``file_sha256`` that of the file and both."""
     import pyarrow as pa
 
     whole = [pa.field(name, pa.int64()) for name in ("cells", "counts")]
@@ -548,9 +524,29 @@ def datasets_schema() -> pa.Schema:
         [
             pa.field("dataset", pa.string()),
             *whole,
-            *(pa.field(n, pa.string()) for n in ("file", "sha256", "note")),
+            *(pa.field(n, pa.string()) for n in ("file", "sha256", "note", "file_sha256")),
         ]
     )
+
+
+def extended_axis(axis: pa.Table, rows: pa.Table) -> pa.Table:
+    """The axis with features appended (``feature``, ``gene_id``, ``symbol``, ``rule``), each with the next column.
+
+    Raises
+    ------
+    StoreError
+        If a feature is on the axis already.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    again = pc.is_in(rows["feature"], value_set=axis["feature"].combine_chunks())
+    if len(rows) and pc.any(again).as_py():
+        first = rows["feature"].filter(again)[0].as_py()
+        raise StoreError(f"The feature {first!r} is on the gene axis already. Please report this.")
+    columns = pa.array(range(len(axis), len(axis) + len(rows)), pa.int32())
+    fresh = pa.table([columns, *(rows[n] for n in axis_schema().names[1:])], schema=axis_schema())
+    return pa.concat_tables([axis, fresh]).combine_chunks()
 
 
 def axis_sha256(axis: pa.Table) -> str:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tosg_graph.abundance_store import BLOCK_CELLS, BLOCK_ORDER, BLOCK_VALUES
+from tosg_graph.cell_blocks import SORTED_BY, block_sizes
+from tosg_graph.counts_files import ROW_GROUP
 from tosg_graph.errors import StoreError
 from tosg_graph.progress import Progress, silent
-from tosg_graph.store_files import ROW_GROUP
 
 if TYPE_CHECKING:
     import duckdb
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from tosg_graph.abundance_store import AbundanceStore, Record
 
 SORT_MEMORY = "1GB"
-_BUCKETS = 4  # in a full block; a block of heavy cells has fewer
 
 
 @dataclass(frozen=True)
@@ -94,12 +93,7 @@ class CellPlaces:
 
 @contextmanager
 def cell_places(
-    store: AbundanceStore,
-    record: Record,
-    work: Path,
-    *,
-    block_cells: int = BLOCK_CELLS,
-    progress: Progress = silent,
+    store: AbundanceStore, record: Record, work: Path, progress: Progress = silent
 ) -> Iterator[CellPlaces]:
     """Sort the cells of a version by organ, disease, cell type and ``cell_id``; null comes last.
 
@@ -107,8 +101,6 @@ def cell_places(
     ----------
     work
         Folder for what the sort spills, and for the places, which are mapped into memory.
-    block_cells
-        Most cells in a block.
 
     Raises
     ------
@@ -124,7 +116,7 @@ def cell_places(
     )
     try:
         known = [row[0] for row in connection.execute("DESCRIBE cells").fetchall()]
-        order = ", ".join(f"{name} NULLS LAST" for name in BLOCK_ORDER if name in known)
+        order = ", ".join(f"{name} NULLS LAST" for name in (*SORTED_BY, "cell_id") if name in known)
         start = _old_blocks(connection, store, record.blocks)
         count = int(start[-1])
         new, n_counts = (np.memmap(work / name, np.int64, "w+", shape=(count,)) for name in ("new", "depth"))
@@ -140,38 +132,11 @@ def cell_places(
             in_order = in_order and bool((was == now).all())
             done = here.stop
         progress("Sorting cells", count, count)
-        bounds = np.concatenate([[0], np.cumsum(block_sizes(n_genes, block_cells))]).astype(np.int64)
+        bounds = np.concatenate([[0], np.cumsum(block_sizes(n_genes))]).astype(np.int64)
         in_order = in_order and np.array_equal(start, bounds)
         yield CellPlaces(start, new, n_counts, bounds, in_order, connection, order)
     finally:
         connection.close()
-
-
-def block_sizes(n_genes: NDArray[np.int32], block_cells: int = BLOCK_CELLS) -> Sequence[int]:
-    """Cells in each block: whole buckets of cells, as many as fit by number and by counts.
-
-    Parameters
-    ----------
-    n_genes
-        Number of counts of each cell, in the order in which they fill blocks.
-    """
-    import numpy as np
-
-    bucket = max(1, block_cells // _BUCKETS)
-    starts = np.arange(0, len(n_genes), bucket)
-    sizes: list[int] = []
-    values = 0
-    for start, held in zip(
-        starts.tolist(), np.add.reduceat(n_genes, starts, dtype=np.int64).tolist(), strict=True
-    ):
-        cells = min(bucket, len(n_genes) - start)
-        if sizes and sizes[-1] + cells <= block_cells and values + held <= BLOCK_VALUES:
-            sizes[-1] += cells
-            values += held
-        else:
-            sizes.append(cells)
-            values = held
-    return sizes
 
 
 def _old_blocks(

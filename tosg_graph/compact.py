@@ -18,25 +18,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tosg_graph.abundance_store import (
-    BLOCK_CELLS,
-    FORMAT_VERSION,
-    PART,
-    Record,
-    counts_schema,
-    write_block,
-)
+from tosg_graph.abundance_store import FORMAT_VERSION, PART, Record
+from tosg_graph.cell_blocks import BLOCK_CELLS
 from tosg_graph.cell_places import CellPlaces, cell_places
+from tosg_graph.counts_files import FILE_BLOCKS, ROW_GROUP, counts_schema, write_counts_files
 from tosg_graph.errors import StoreError
 from tosg_graph.progress import Progress, silent
-from tosg_graph.store_files import (
-    CELLS_ROW_GROUP,
-    ROW_GROUP,
-    StoredFile,
-    cells_writer,
-    counts_writer,
-    recorded_sha256,
-)
+from tosg_graph.store_files import CELLS_ROW_GROUP, StoredFile, recorded_sha256, write_cells_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +34,6 @@ if TYPE_CHECKING:
     from tosg_graph.abundance_store import AbundanceStore
     from tosg_graph.types import StoreVersion
 
-FILE_BLOCKS = 16  # at most; a file has at least half as many, where there are so many
 CELLS_PER_FILE = 64 * BLOCK_CELLS
 BLOCKS_AT_ONCE = 512  # unfinished blocks on disk; more take another pass over the counts
 
@@ -66,9 +53,7 @@ class Compaction:
     bytes: int
 
 
-def compact(
-    store: AbundanceStore, progress: Progress = silent, *, block_cells: int = BLOCK_CELLS
-) -> Compaction:
+def compact(store: AbundanceStore, progress: Progress = silent) -> Compaction:
     """Sort all cells of the store together, and write their counts anew in full blocks.
 
     Every answer stays the same; ``cell_id`` is permanent, ``block`` and ``cell`` change. Needs free disk for the new
@@ -86,7 +71,7 @@ def compact(
         folder = tempfile.TemporaryDirectory(prefix=".compact-", suffix=PART, dir=store.folder)
         with folder as name:
             work = Path(name)
-            with cell_places(store, record, work, block_cells=block_cells, progress=progress) as places:
+            with cell_places(store, record, work, progress) as places:
                 return _compacted(store, record, places, work, progress)
 
 
@@ -110,8 +95,7 @@ def _compacted(
     filled = len(old_counts) == len(_file_ranges(0, places.blocks))
     if places.in_order and filled and all(map(recorded_sha256, old_counts)):
         return unchanged
-    counts = _write_counts(store, old_counts, places, work, progress)
-    total = sum(store.sum_of_counts(file.name) for file in counts)
+    counts, total = _write_counts(store, old_counts, places, work, progress)
     expected = sum(row["counts"] for row in record.datasets)
     if total != expected:
         raise StoreError(
@@ -146,22 +130,24 @@ def _file_ranges(first: int, last: int) -> list[range]:
 
 def _write_counts(
     store: AbundanceStore, files: Sequence[str], places: CellPlaces, work: Path, progress: Progress
-) -> list[StoredFile]:
-    written = []
+) -> tuple[list[StoredFile], int]:
+    """Write the counts in their new blocks; return the files, and the sum of all counts as read back."""
+    found: list[StoredFile] = []
+    total = 0
     at_once = max(FILE_BLOCKS, BLOCKS_AT_ONCE // FILE_BLOCKS * FILE_BLOCKS)
     for first in range(0, places.blocks, at_once):
         some = range(first, min(first + at_once, places.blocks))
         filled = _distribute(store, files, places, some, work, progress)
-        for blocks in _file_ranges(some.start, some.stop):
-            progress("Writing blocks", blocks.start, places.blocks)
-            part = work / "counts"
-            rows = 0
-            with counts_writer(part, counts_schema()) as writer:
-                for number in blocks:
-                    rows += write_block(writer, number, *_sorted_block(places, number, filled[number], work))
-            written.append(store.files.put("counts", part, f"blocks-{blocks.start:05d}", rows))
+        for numbers in _file_ranges(some.start, some.stop):
+            progress("Writing blocks", numbers.start, places.blocks)
+            blocks = (_sorted_block(places, number, filled[number], work) for number in numbers)
+            written = write_counts_files(work, f"blocks-{numbers.start:05d}", blocks, numbers.start)
+            found += [
+                store.files.put("counts", path, path.stem[:-5], rows) for path, rows in written.rows.items()
+            ]
+            total += written.total
     progress("Writing blocks", places.blocks, places.blocks)
-    return written
+    return found, total
 
 
 def _distribute(
@@ -267,15 +253,19 @@ def _write_cells(
     written: list[StoredFile] = []
     done, total = 0, places.cells
     batches = places.batches(CELLS_ROW_GROUP)
+
+    def run(first: int) -> Iterator[pa.RecordBatch]:
+        nonlocal done
+        while done < total and done - first < CELLS_PER_FILE:
+            progress("Writing cells", done, total)
+            table = _placed(pa.Table.from_batches([next(batches)]), done, places, schema)
+            done += len(table)
+            yield from table.to_batches()
+
     while done < total:
-        part, first = work / "cells", done
-        with cells_writer(part, schema) as writer:
-            while done < total and done - first < CELLS_PER_FILE:
-                progress("Writing cells", done, total)
-                table = _placed(pa.Table.from_batches([next(batches)]), done, places, schema)
-                writer.write_table(table, row_group_size=CELLS_ROW_GROUP)
-                done += len(table)
-        written.append(store.files.put("cells", part, "cells", done - first))
+        part = work / "cells"
+        rows = write_cells_file(part, pa.RecordBatchReader.from_batches(schema, run(done)))
+        written.append(store.files.put("cells", part, "cells", rows))
     progress("Writing cells", total, total)
     return written, schema
 

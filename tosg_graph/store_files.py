@@ -15,19 +15,17 @@ import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tosg_graph.errors import StoreError
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.fs as pafs
-    import pyarrow.parquet as pq
     from deltalake.transaction import AddAction
     from fsspec import AbstractFileSystem
 
-ROW_GROUP = 2**20  # counts per row group
-CELLS_ROW_GROUP = 2**17
+CELLS_ROW_GROUP = 2**17  # rows; several, so that a scan has work for several cores
 _COPY_BYTES = 2**24
 _NAMED = re.compile(r"([0-9a-f]{64})\.parquet$")
 
@@ -86,7 +84,7 @@ class StoreFiles:
             Path(target).parent.mkdir(parents=True, exist_ok=True)
             part.replace(target)
         else:
-            # Made visible by the end of the upload, whole or not at all.
+            # It is made visible by the end of the upload, whole or not at all.
             with part.open("rb") as file, self.filesystem.open_output_stream(target) as out:
                 shutil.copyfileobj(file, out, _COPY_BYTES)
             part.unlink()
@@ -158,35 +156,27 @@ def recorded_sha256(file: str) -> str | None:
     return found[1] if found else None
 
 
-def counts_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """Open a file of counts: the one place of the layout's settings.
-
-    Write one block at a time with ``row_group_size=ROW_GROUP``, so that no row group crosses a block.
-    """
-    return _writer(
-        path,
-        schema,
-        use_dictionary=False,
-        column_encoding={
-            "block": "DELTA_BINARY_PACKED",
-            "gene": "DELTA_BINARY_PACKED",
-            "cell": "DELTA_BINARY_PACKED",
-            "count": "BYTE_STREAM_SPLIT",
-        },
-    )
-
-
-def cells_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """Open a file of cells: dictionaries for text, except where every value is another."""
+def write_cells_file(path: Path, cells: pa.Table | pa.RecordBatchReader) -> int:
+    """Write one file of cells, in row groups of `CELLS_ROW_GROUP` however the cells come, and return its rows."""
     import pyarrow as pa
-
-    texts = [f.name for f in schema if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)]
-    return _writer(path, schema, use_dictionary=[n for n in texts if n not in ("cell_id", "barcode")])
-
-
-def _writer(path: Path, schema: pa.Schema, **settings: Any) -> pq.ParquetWriter:
     import pyarrow.parquet as pq
 
-    return pq.ParquetWriter(
-        path, schema, compression="zstd", compression_level=3, write_page_index=True, **settings
-    )
+    texts = [f.name for f in cells.schema if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)]
+    rows, held = 0, cells.schema.empty_table()
+    with pq.ParquetWriter(
+        path,
+        cells.schema,
+        compression="zstd",
+        compression_level=3,
+        write_page_index=True,
+        # A dictionary of what is another in every cell would only be written twice.
+        use_dictionary=[name for name in texts if name not in ("cell_id", "barcode")],
+    ) as writer:
+        for batch in cells.to_reader(CELLS_ROW_GROUP) if isinstance(cells, pa.Table) else cells:
+            held = pa.concat_tables([held, pa.Table.from_batches([batch])])
+            if len(held) >= CELLS_ROW_GROUP:
+                writer.write_table(held.slice(0, CELLS_ROW_GROUP))
+                held = held.slice(CELLS_ROW_GROUP)
+            rows += len(batch)
+        writer.write_table(held)
+    return rows

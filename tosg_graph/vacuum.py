@@ -77,7 +77,6 @@ def vacuum(
     if dry_run:
         return plan()
     with store.locked():
-        store.clear_unfinished()
         planned = plan()
         for done, place in enumerate(planned.files):
             progress("Removing files", done, len(planned.files))

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 
-from tosg_graph.abundance_store import TABLES, Record, axis_sha256, counts_schema
+from tosg_graph.abundance_store import TABLES, Record, axis_sha256
+from tosg_graph.counts_files import ROW_GROUP, counts_schema
 from tosg_graph.errors import StoreError
 from tosg_graph.progress import Progress, silent
-from tosg_graph.store_files import ROW_GROUP, recorded_sha256
+from tosg_graph.store_files import recorded_sha256
 
 if TYPE_CHECKING:
     import duckdb
