@@ -411,7 +411,7 @@ def files_of_no_commit(store: AbundanceStore) -> set[Path]:
     version = store.version()
     found = set(store.folder.glob(".*"))
     for name in ("axis", "cells", "counts"):
-        kept = set(store._files(name, getattr(version, name)))
+        kept = set(store.log.uris(name, getattr(version, name)))
         found |= {path for path in (store.folder / name).glob("*.parquet") if str(path) not in kept}
     return found
 

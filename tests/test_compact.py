@@ -26,6 +26,7 @@ from tosg_graph.compact import Compaction, compact
 from tosg_graph.counts_files import counts_schema
 from tosg_graph.errors import StoreError
 from tosg_graph.store_files import recorded_sha256
+from tosg_graph.store_log import StoreLog
 
 BLOCK = 4
 ORGANS = ["liver", "blood", None]
@@ -244,7 +245,7 @@ MOMENTS = ["_distribute", "_write_counts", "_write_cells", "register_counts", "r
 
 def _die(folder: Path, moment: str) -> None:
     """Compact, and kill this process after the first call of a function."""
-    owner: Any = AbundanceStore if moment.startswith("register") else compact_module
+    owner: Any = StoreLog if moment.startswith("register") else compact_module
     real: Callable[..., Any] = getattr(owner, moment)
 
     def call(*arguments: Any, **more: Any) -> None:
@@ -271,7 +272,7 @@ def test_a_kill_leaves_the_last_good_state(tmp_path: Path, moment: str) -> None:
     assert answers(store) == before
     assert not list(store.folder.glob(".*"))
     for name in ("axis", "counts", "cells"):
-        assert set(store.files.listing(name)) == store.named_files(name)
+        assert set(store.files.listing(name)) == store.log.named_files(name)
 
 
 def test_counts_that_do_not_sum_to_the_cells_are_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from test_cli import tosg
 from test_compact import no_terms, three_adds
 
 import tosg_graph as tg
+from tosg_graph import store_log
 from tosg_graph.abundance_store import AbundanceStore
 from tosg_graph.errors import StoreError
 from tosg_graph.settings import read_settings
@@ -64,10 +65,9 @@ def test_python_reads_at_a_version(store: AbundanceStore) -> None:
 def test_a_store_of_a_newer_format_is_one_line_and_stays_as_it_is(
     store: AbundanceStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tosg_graph import abundance_store
 
     with monkeypatch.context() as patch:
-        patch.setattr(abundance_store, "FORMAT_VERSION", 2)
+        patch.setattr(store_log, "FORMAT_VERSION", 2)
         toy_store.add(store, 30, 2, "newer")
     for command in ("list", "compact", "vacuum", "verify", "versions"):
         (line,) = tosg("cells", command, code=1).splitlines()

@@ -129,7 +129,7 @@ def test_an_export_that_was_moved_counts_until_it_is_forgotten(store: AbundanceS
 def test_days_count_from_when_a_version_was_replaced(
     store: AbundanceStore, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = store.records()[0].timestamp / 1000
+    now = store.log.records()[0].timestamp / 1000
     assert vacuum(store, home).files == {}  # all is of this week
     monkeypatch.setattr(vacuum_module.time, "time", lambda: now + 6.9 * DAY)
     assert set(vacuum(store, home, dry_run=True).kept) >= {6, 5}

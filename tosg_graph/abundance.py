@@ -381,7 +381,7 @@ def connection_to(
 
 def _check_present(store: AbundanceStore, version: StoreVersion) -> None:
     for name in ("cells", "counts"):
-        gone = set(store.file_names(name, version.of(name))) - set(store.files.listing(name))
+        gone = set(store.log.file_names(name, version.of(name))) - set(store.files.listing(name))
         if gone:
             raise StoreError(
                 f"Version {version.cells} of {store} lacks {len(gone)} of its files, first {name}/{min(gone)}. Either "

@@ -11,30 +11,26 @@ of ``cells`` bound stays readable until `tosg_graph.vacuum` removes its files.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tosg_graph.counts_files import CountsFiles, counts_schema, write_counts_files
+from tosg_graph.counts_files import CountsFiles, write_counts_files
 from tosg_graph.errors import StoreError
-from tosg_graph.store_files import StoredFile, StoreFiles, write_cells_file
+from tosg_graph.store_files import StoreFiles, write_cells_file
+from tosg_graph.store_log import Record, StoreLog
 from tosg_graph.types import StoreVersion
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from deltalake import DeltaTable
 
-FORMAT_VERSION = 1
-TABLES = ("axis", "counts", "cells")
 PART = ".part"  # how names of unfinished files and folders end, which begin with a dot
 _LOCK_SECONDS = 10
-_METADATA = "tosg"  # key of our record in the commit's metadata
 
 
 @dataclass(frozen=True)
@@ -81,41 +77,25 @@ class AbundanceStore:
         """The Parquet files of the tables."""
         return StoreFiles(self.url or str(self.folder.absolute()))
 
+    @property
+    def log(self) -> StoreLog:
+        """What the logs of the tables say."""
+        return StoreLog(self.files, self.pinned)
+
     # ----------------------------------------------------------------- reading
 
     def version(self) -> StoreVersion | None:
         """Return the versions that the newest commit binds together (or the pinned one), or None for an empty store."""
-        record = self.record()
+        record = self.log.record()
         return None if record is None else record.version
 
-    def records(self) -> list[Record]:
-        """What each commit of ``cells`` says, newest first: the versions that can be read, if not vacuumed."""
-        return self._records()
-
-    def record_at(self, number: int) -> Record:
-        """Return what commit ``number`` of ``cells`` says.
-
-        Raises
-        ------
-        StoreError
-            If no commit of ours has that number.
-        """
-        records = self.records()
-        for record in records:
-            if record.version.cells == number:
-                return record
-        known = ", ".join(str(record.version.cells) for record in records[:10]) or "none"
-        raise StoreError(
-            f"{self} has no version {number}; the newest are {known}. `tosg cells versions` lists all."
-        )
-
     def version_at(self, number: int) -> StoreVersion:
-        """Return the versions that commit ``number`` of ``cells`` binds together; `record_at` says what is raised."""
-        return self.record_at(number).version
+        """Return the versions that commit ``number`` of ``cells`` binds together; StoreError if it is none of ours."""
+        return self.log.record_at(number).version
 
     def at(self, number: int) -> AbundanceStore:
-        """Return this store as it was at a version, for reading; `record_at` says what is raised."""
-        self.record_at(number)
+        """Return this store as it was at a version, for reading; a StoreError if it has no such version."""
+        self.log.record_at(number)
         return replace(self, pinned=number)
 
     def axis(self, version: StoreVersion | None = None) -> pa.Table:
@@ -127,48 +107,30 @@ class AbundanceStore:
         import pyarrow.parquet as pq
 
         parts = []
-        for name in self.file_names("axis", version.axis):
+        for name in self.log.file_names("axis", version.axis):
             with self.files.open("axis", name) as file:
                 parts.append(pq.read_table(file, columns=axis_schema().names).cast(axis_schema()))
         return pa.concat_tables(parts).sort_by("column").combine_chunks()
 
     def cells_files(self, version: StoreVersion) -> list[str]:
         """Paths of the Parquet files of the cells table, sorted."""
-        return self._files("cells", version.cells)
+        return self.log.uris("cells", version.cells)
 
     def counts_files(self, version: StoreVersion) -> list[str]:
         """Paths of the Parquet files of the counts table, sorted."""
-        return self._files("counts", version.counts)
-
-    def cells_schema(self, version: StoreVersion) -> pa.Schema:
-        """Columns of the cells table, those of all files together."""
-        import pyarrow as pa
-
-        return pa.schema(self._table("cells", version.cells).schema().to_arrow())
+        return self.log.uris("counts", version.counts)
 
     def blocks(self) -> int:
         """Number of blocks so far: the number of the next one."""
-        record = self.record()
+        record = self.log.record()
         return 0 if record is None else record.blocks
 
     def datasets(self) -> pa.Table:
         """One row per dataset in the store; see `datasets_schema`."""
         import pyarrow as pa
 
-        record = self.record()
+        record = self.log.record()
         return pa.Table.from_pylist(record.datasets if record else [], schema=datasets_schema())
-
-    def file_names(self, name: str, version: int) -> list[str]:
-        """Names of the Parquet files of a table at one of its own versions, sorted."""
-        return [uri.rsplit("/", 1)[1] for uri in self._files(name, version)]
-
-    def file_sizes(self, name: str, version: StoreVersion) -> dict[str, int]:
-        """Name -> bytes of the Parquet files of a table, as its log has them."""
-        import pyarrow as pa
-
-        actions = pa.table(self._table(name, version.of(name)).get_add_actions(flatten=True))
-        pairs = zip(actions["path"].to_pylist(), actions["size_bytes"].to_pylist(), strict=True)
-        return {path.rsplit("/", 1)[-1]: size for path, size in sorted(pairs)}
 
     def is_being_written(self) -> bool:
         """Whether another process holds the store at this moment; False where this one may not ask."""
@@ -181,17 +143,6 @@ class AbundanceStore:
             return True
         except OSError:
             return False
-
-    def named_files(self, name: str, records: Sequence[Record] | None = None) -> set[str]:
-        """Names of the Parquet files of a table that any version in ``records`` (all without) needs."""
-        found: set[str] = set()
-        era = -1
-        for record in self.records() if records is None else records:  # newest first
-            # Within an era files are only added, so that its last version names all of them.
-            if record.era != era:
-                found |= set(self.file_names(name, record.version.of(name)))
-                era = record.era
-        return found
 
     # ----------------------------------------------------------------- writing
 
@@ -206,10 +157,10 @@ class AbundanceStore:
         """
         with self.locked():
             try:
-                self._undo_leftovers()
-                yield Append(self, self.record())
+                self.log.undo_leftovers()
+                yield Append(self, self.log.record())
             except BaseException:
-                self._undo_leftovers()
+                self.log.undo_leftovers()
                 raise
 
     @contextmanager
@@ -268,145 +219,12 @@ class AbundanceStore:
         finally:
             lock.release()
 
-    def register_counts(self, files: Sequence[StoredFile], version: int, *, instead: bool = False) -> int:
-        """Put finished files into the log of ``counts`` and return its new version; invisible until `register_cells`.
-
-        Parameters
-        ----------
-        version
-            Of the counts so far, -1 for none.
-        instead
-            Take the place of all files so far, which older versions keep.
-        """
-        from deltalake import DeltaTable, Schema
-        from deltalake.transaction import create_table_with_add_actions
-
-        address, schema = self.files.table("counts"), Schema.from_arrow(counts_schema())
-        actions: list[Any] = [file.add_action() for file in files]
-        if version < 0:
-            create_table_with_add_actions(address, schema, actions, mode="append")
-        else:
-            mode = "overwrite" if instead else "append"
-            DeltaTable(address).create_write_transaction(actions, mode, schema)
-        return _newest(address)
-
-    def register_cells(
-        self, files: Sequence[StoredFile], schema: pa.Schema, said: dict[str, Any], *, instead: bool = False
-    ) -> StoreVersion:
-        """Put finished files into the log of ``cells``: the commit point; ``said`` binds the other tables' versions."""
-        from deltalake import CommitProperties, DeltaTable, Schema
-        from deltalake.transaction import create_table_with_add_actions
-
-        address = self.files.table("cells")
-        actions: list[Any] = [file.add_action() for file in files]
-        record = CommitProperties(custom_metadata={_METADATA: json.dumps(said)})
-        if not DeltaTable.is_deltatable(address):
-            create_table_with_add_actions(
-                address, Schema.from_arrow(schema), actions, mode="append", commit_properties=record
-            )
-        else:
-            table = DeltaTable(address)
-            held = {field.name for field in table.schema().fields}
-            fresh = [field for field in Schema.from_arrow(schema).fields if field.name not in held]
-            if fresh:
-                table.alter.add_columns(fresh)
-            table.create_write_transaction(
-                actions, "overwrite" if instead else "append", table.schema(), commit_properties=record
-            )
-        version = self.version()
-        if version is None:
-            raise StoreError(f"The commit to {address} cannot be read back. Run `tosg cells list`.")
-        return version
-
     # ----------------------------------------------------------------- inside
-
-    def _table(self, name: str, version: int) -> DeltaTable:
-        from deltalake import DeltaTable
-        from deltalake.exceptions import DeltaError
-
-        try:
-            return DeltaTable(self.files.table(name), version=version)
-        except DeltaError as error:
-            raise StoreError(
-                f"The {name} table of {self} has no readable version {version}: {error}. "
-                "Restore the folder from a copy, or add the files again into a new TOSG_HOME."
-            ) from error
-
-    def _files(self, name: str, version: int) -> list[str]:
-        return sorted(self._table(name, version).file_uris())
-
-    def record(self) -> Record | None:
-        """Read what the newest commit of ``cells`` says, or the pinned one."""
-        if self.pinned is not None:
-            return self.record_at(self.pinned)
-        newest = self._records(1) or self._records()  # one commit is read where that is enough
-        return newest[0] if newest else None
-
-    def _records(self, limit: int | None = None) -> list[Record]:
-        from deltalake import DeltaTable
-
-        address = self.files.table("cells")
-        if not DeltaTable.is_deltatable(address):
-            return []
-        commits = DeltaTable(address).history(limit)
-        found = [self._said(commit) for commit in commits if _METADATA in commit]
-        if not found and limit is None:
-            raise StoreError(
-                f"{address} is a Delta table, but not one of ours. Set TOSG_HOME to another folder."
-            )
-        era = 0
-        for place in reversed(range(len(found))):
-            era += found[place].rewrites
-            found[place] = replace(found[place], era=era)
-        return found
-
-    def _said(self, commit: dict[str, Any]) -> Record:
-        said = json.loads(commit[_METADATA])
-        if said["format_version"] > FORMAT_VERSION:
-            raise StoreError(
-                f"{self} was written in store format {said['format_version']}; this version reads up to "
-                f"{FORMAT_VERSION}. Update tosg-graph."
-            )
-        version = StoreVersion(commit["version"], said["counts"], said["axis"], said["axis_sha256"])
-        rewrites = commit.get("operationParameters", {}).get("mode") != "Append"
-        operation = said.get("operation", "add")
-        return Record(version, said["blocks"], said["datasets"], commit["timestamp"], operation, rewrites)
 
     def _clear_unfinished(self) -> None:
         """Remove what killed processes were preparing."""
         for part in self.folder.glob(f".*{PART}"):
             shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink()
-
-    def _undo_leftovers(self) -> None:
-        """Bring the tables back to what the newest commit names, and remove files of no commit."""
-        from deltalake import DeltaTable
-
-        record = self.record()
-        for name in TABLES:
-            if record is None:
-                self.files.remove_table(name)
-                continue
-            committed = record.version.of(name)
-            newest = DeltaTable(self.files.table(name))
-            if sorted(newest.file_uris()) != self._files(name, committed):
-                newest.restore(committed)
-            left = set(self.files.listing(name)) - set(self.file_names(name, committed))
-            # Older versions need files that the newest does not, once it was compacted.
-            for file in left - self.named_files(name) if left else ():
-                self.files.remove(name, file)
-
-
-@dataclass(frozen=True)
-class Record:
-    """What one commit of ``cells`` says."""
-
-    version: StoreVersion
-    blocks: int  # number of blocks so far
-    datasets: list[dict[str, Any]]
-    timestamp: int  # milliseconds since 1970, UTC
-    operation: str  # "add" or "compact"
-    rewrites: bool  # the files of the version before are not among its own
-    era: int = 0  # how many commits so far rewrote the files
 
 
 class Append:
@@ -437,9 +255,8 @@ class Append:
 
         fresh = extended_axis(self._axis, rows).slice(len(self._axis))
         if len(fresh) or self._axis_version < 0:
-            address = self._store.files.table("axis")
-            write_deltalake(address, fresh, mode="append")
-            self._axis_version = _newest(address)
+            write_deltalake(self._store.files.table("axis"), fresh, mode="append")
+            self._axis_version = self._store.log.newest("axis")
             self._axis = extended_axis(self._axis, rows)
         return self._axis
 
@@ -465,7 +282,7 @@ class Append:
         """
         put = self._store.files.put
         files = [put("counts", path, path.stem, rows) for path, rows in written.rows.items()]
-        self._counts_version = self._store.register_counts(files, self._counts_version)
+        self._counts_version = self._store.log.register_counts(files, self._counts_version)
         self.next_block += written.blocks
 
     def commit(self, cells: pa.Table | pa.RecordBatchReader, dataset: dict[str, Any]) -> StoreVersion:
@@ -478,7 +295,6 @@ class Append:
         """
         self._check_types(cells.schema)
         said = {
-            "format_version": FORMAT_VERSION,
             "counts": self._counts_version,
             "axis": self._axis_version,
             "axis_sha256": axis_sha256(self._axis),
@@ -488,16 +304,15 @@ class Append:
         part = self._store.folder / f".cells{PART}"
         rows = write_cells_file(part, cells)
         file = self._store.files.put("cells", part, "cells", rows)
-        return self._store.register_cells([file], cells.schema, said)
+        return self._store.log.register_cells([file], cells.schema, said)
 
     def _check_types(self, cells: pa.Schema) -> None:
         import pyarrow as pa
-        from deltalake import DeltaTable
 
         if self._record is None:
             return
         # The newest schema: it also has what an add brought that was killed before its commit.
-        stored = pa.schema(DeltaTable(self._store.files.table("cells")).schema().to_arrow())
+        stored = pa.schema(self._store.log.table("cells").schema().to_arrow())
         for field in cells:
             place = stored.get_field_index(field.name)
             if place >= 0 and not _same_type(stored.field(place).type, field.type):
@@ -558,13 +373,6 @@ def axis_sha256(axis: pa.Table) -> str:
 def cell_id(dataset: str, barcode: str) -> str:
     """Permanent id of a cell: first 32 hex digits of the sha256 of dataset, a zero byte, and barcode."""
     return hashlib.sha256(f"{dataset}\0{barcode}".encode()).hexdigest()[:32]
-
-
-def _newest(address: str) -> int:
-    from deltalake import DeltaTable
-
-    version: int = DeltaTable(address).version()
-    return version
 
 
 def _same_type(a: pa.DataType, b: pa.DataType) -> bool:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from tosg_graph.abundance_store import AbundanceStore, Record
+    from tosg_graph.abundance_store import AbundanceStore
+    from tosg_graph.store_log import Record
 
 SORT_MEMORY = "1GB"
 

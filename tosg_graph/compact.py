@@ -18,13 +18,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tosg_graph.abundance_store import FORMAT_VERSION, PART, Record
+from tosg_graph.abundance_store import PART
 from tosg_graph.cell_blocks import BLOCK_CELLS
 from tosg_graph.cell_places import CellPlaces, cell_places
 from tosg_graph.counts_files import FILE_BLOCKS, ROW_GROUP, counts_schema, write_counts_files
 from tosg_graph.errors import StoreError
 from tosg_graph.progress import Progress, silent
 from tosg_graph.store_files import CELLS_ROW_GROUP, StoredFile, recorded_sha256, write_cells_file
+from tosg_graph.store_log import Record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,7 +66,7 @@ def compact(store: AbundanceStore, progress: Progress = silent) -> Compaction:
         If the store is empty, locked, full or damaged; it is as it was.
     """
     with store.writer():
-        record = store.record()
+        record = store.log.record()
         if record is None:
             raise StoreError("The store holds no cells yet. Add some: tosg cells add FILE.h5ad")
         folder = tempfile.TemporaryDirectory(prefix=".compact-", suffix=PART, dir=store.folder)
@@ -79,8 +80,11 @@ def _compacted(
     store: AbundanceStore, record: Record, places: CellPlaces, work: Path, progress: Progress
 ) -> Compaction:
     before = record.version
-    old_counts = store.file_names("counts", before.counts)
-    sizes = [*store.file_sizes("counts", before).values(), *store.file_sizes("cells", before).values()]
+    old_counts = store.log.file_names("counts", before.counts)
+    sizes = [
+        *store.log.file_sizes("counts", before).values(),
+        *store.log.file_sizes("cells", before).values(),
+    ]
     unchanged = Compaction(
         before=before,
         written=None,
@@ -102,9 +106,8 @@ def _compacted(
             f"The counts of {store} sum to {total:,} but {expected:,} were added. Run `tosg cells verify`."
         )
     cells, schema = _write_cells(store, record, places, work, progress)
-    version = store.register_counts(counts, before.counts, instead=True)
+    version = store.log.register_counts(counts, before.counts, instead=True)
     said = {
-        "format_version": FORMAT_VERSION,
         "counts": version,
         "axis": before.axis,
         "axis_sha256": before.axis_sha256,
@@ -112,7 +115,7 @@ def _compacted(
         "datasets": record.datasets,
         "operation": "compact",
     }
-    written = store.register_cells(cells, schema, said, instead=True)
+    written = store.log.register_cells(cells, schema, said, instead=True)
     new = (*counts, *cells)
     size = sum(file.size for file in new)
     return replace(unchanged, written=written, blocks=places.blocks, files=len(new), bytes=size)
@@ -249,7 +252,7 @@ def _write_cells(
     """Write the cells in their new order and places."""
     import pyarrow as pa
 
-    schema = store.cells_schema(record.version)
+    schema = store.log.cells_schema(record.version)
     written: list[StoredFile] = []
     done, total = 0, places.cells
     batches = places.batches(CELLS_ROW_GROUP)

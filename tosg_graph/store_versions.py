@@ -8,13 +8,14 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tosg_graph.abundance_store import TABLES
 from tosg_graph.history import exports
+from tosg_graph.store_log import TABLES
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tosg_graph.abundance_store import AbundanceStore, Record
+    from tosg_graph.abundance_store import AbundanceStore
+    from tosg_graph.store_log import Record
 
 
 def versions(store: AbundanceStore, home: Path) -> pa.Table:
@@ -28,7 +29,7 @@ def versions(store: AbundanceStore, home: Path) -> pa.Table:
     """
     import pyarrow as pa
 
-    records = store.records()
+    records = store.log.records()
     here = readable(store, records)
     named = [export.store for export in exports(home)]
     rows = []
@@ -56,7 +57,7 @@ def readable(store: AbundanceStore, records: Sequence[Record]) -> set[int]:
     for record in records:  # newest first
         # The last version of an era has the files of all others.
         if record.era == whole_era or all(
-            set(store.file_names(table, record.version.of(table))) <= held[table] for table in TABLES
+            set(store.log.file_names(table, record.version.of(table))) <= held[table] for table in TABLES
         ):
             whole_era = record.era
             found.add(record.version.cells)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tosg_graph.abundance_store import TABLES, Record
 from tosg_graph.errors import StoreError
 from tosg_graph.history import RecordedExport, exports
 from tosg_graph.progress import Progress, silent
+from tosg_graph.store_log import TABLES, Record
 from tosg_graph.store_versions import readable
 
 if TYPE_CHECKING:
@@ -94,14 +94,14 @@ def _plan(
     dry_run: bool,
 ) -> Vacuumed:
     listings = {table: store.files.listing(table) for table in TABLES}
-    records = store.records()
+    records = store.log.records()
     if not records:
         raise StoreError("The store holds no cells yet. Add some: tosg cells add FILE.h5ad")
     missing = [export for export in made if export.store is not None and not export.folder.is_dir()]
     counted = [export for export in made if not (forget_missing and export in missing)]
     kept = _kept(records, counted, keep_days, keep_versions)
     stay = [record for record in records if record.version.cells in kept]
-    named = {table: store.named_files(table, stay) for table in TABLES}
+    named = {table: store.log.named_files(table, stay) for table in TABLES}
     files = {
         f"{table}/{name}": size
         for table, listing in listings.items()
@@ -113,7 +113,7 @@ def _plan(
         record.version.cells
         for record in records
         if record.version.cells in whole
-        and any(set(store.file_names(table, record.version.of(table))) - named[table] for table in TABLES)
+        and any(set(store.log.file_names(table, record.version.of(table))) - named[table] for table in TABLES)
     }
     return Vacuumed(kept, tuple(sorted(lost)), files, tuple(e.folder for e in missing), dry_run)
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 
-from tosg_graph.abundance_store import TABLES, Record, axis_sha256
+from tosg_graph.abundance_store import axis_sha256
 from tosg_graph.counts_files import ROW_GROUP, counts_schema
 from tosg_graph.errors import StoreError
 from tosg_graph.progress import Progress, silent
 from tosg_graph.store_files import recorded_sha256
+from tosg_graph.store_log import TABLES, Record
 
 if TYPE_CHECKING:
     import duckdb
@@ -66,10 +67,10 @@ def verify(store: AbundanceStore, number: int | None = None, progress: Progress 
     # In this order: what an add brings meanwhile is either seen in the lock, or in the versions.
     early = {table: store.files.listing(table) for table in TABLES}
     quiet = not store.is_being_written()
-    records = store.records()
+    records = store.log.records()
     if not records:
         raise StoreError("The store holds no cells yet. Add some: tosg cells add FILE.h5ad")
-    record = records[0] if number is None else store.record_at(number)
+    record = records[0] if number is None else store.log.record_at(number)
     files = _check_files(store, record, records, progress)
     if quiet:
         files.findings += _foreign_files(store, early, records)
@@ -102,7 +103,7 @@ class _Files:
 def _check_files(store: AbundanceStore, record: Record, records: list[Record], progress: Progress) -> _Files:
     sizes = {table: store.files.listing(table) for table in TABLES}
     found = _Files(sizes, [], [], [])
-    wanted = [(t, n, s) for t in TABLES for n, s in store.file_sizes(t, record.version).items()]
+    wanted = [(t, n, s) for t in TABLES for n, s in store.log.file_sizes(t, record.version).items()]
     for done, (table, name, size) in enumerate(wanted):
         progress("Checking files", done, len(wanted))
         problem = _problem(store, table, name, size, sizes[table].get(name))
@@ -115,7 +116,7 @@ def _check_files(store: AbundanceStore, record: Record, records: list[Record], p
     own = {(table, name) for table, name, _ in wanted}
     for table in TABLES:
         # What a vacuum removed is not missing.
-        older = store.named_files(table, records) & set(sizes[table])
+        older = store.log.named_files(table, records) & set(sizes[table])
         for name in sorted(name for name in older if (table, name) not in own):
             if _is_changed(store, table, name):
                 found.findings.append(
@@ -128,7 +129,7 @@ def _foreign_files(
     store: AbundanceStore, listings: dict[str, dict[str, int]], records: list[Record]
 ) -> Iterator[Finding]:
     for table, listing in listings.items():
-        for name in sorted(set(listing) - store.named_files(table, records)):
+        for name in sorted(set(listing) - store.log.named_files(table, records)):
             problem = "foreign: no version names it; `tosg cells vacuum` removes it"
             yield Finding("file", f"{table}/{name}", problem)
 
