@@ -203,6 +203,26 @@ def test_an_axis_with_other_rows_is_named(tmp_path: Path) -> None:
     assert "a count is of axis column 4, but the axis has 4" in lines[1]
 
 
+def test_a_file_that_never_was_parquet_is_named(tmp_path: Path) -> None:
+    store = toy_store.make(tmp_path / "store")
+    version = store.version()
+    assert version
+    (tmp_path / "part").write_bytes(b"no parquet")
+    file = store.files.put("counts", tmp_path / "part", "odd", 1)
+    said_before = {"axis": 0, "axis_sha256": version.axis_sha256, "blocks": 3}
+    store.log.register_cells(
+        [],
+        store.log.cells_schema(version),
+        {
+            "counts": store.log.register_counts([file], version.counts),
+            "datasets": store.datasets().to_pylist(),
+            **said_before,
+        },
+    )
+    (line,) = said(store)
+    assert line.startswith(f"file counts/{file.name}: damaged: ")
+
+
 def test_a_store_without_cells_and_an_unknown_version_are_errors(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="holds no cells yet"):
         verify(AbundanceStore.open(tmp_path / "none"))
