@@ -13,6 +13,7 @@ import tosg_graph as tg
 from tosg_graph import store_log
 from tosg_graph.abundance_store import AbundanceStore
 from tosg_graph.errors import StoreError
+from tosg_graph.platform import Platform
 from tosg_graph.settings import read_settings
 
 
@@ -60,6 +61,14 @@ def test_python_reads_at_a_version(store: AbundanceStore) -> None:
         with pytest.raises(StoreError, match=r"Version 0 of .* is only read"):
             toy_store.add(p.store, 40, 1, "more")
         assert p.verify_cells().version.cells == 0
+
+
+def test_a_cohort_is_counted_at_a_version(store: AbundanceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Platform, "graph", None)  # no term is looked up
+    words = tosg("cohort", "true", "--by", "dataset", "--store-version", "2").split()
+    assert words[words.index("a") :][:6] == ["a", "6", "85.71", "b", "1", "14.29"]
+    assert "17" not in words
+    assert "c" in tosg("cohort", "true", "--by", "dataset").split()
 
 
 def test_a_store_of_a_newer_format_is_one_line_and_stays_as_it_is(
