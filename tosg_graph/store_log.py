@@ -217,19 +217,18 @@ class StoreLog:
         record = CommitProperties(
             custom_metadata={_METADATA: json.dumps({"format_version": FORMAT_VERSION, **said})}
         )
+        own = Schema.from_arrow(schema)
         if not DeltaTable.is_deltatable(address):
-            create_table_with_add_actions(
-                address, Schema.from_arrow(schema), actions, mode="append", commit_properties=record
-            )
+            create_table_with_add_actions(address, own, actions, mode="append", commit_properties=record)
+        elif instead:
+            DeltaTable(address).create_write_transaction(actions, "overwrite", own, commit_properties=record)
         else:
             table = DeltaTable(address)
             held = {field.name for field in table.schema().fields}
-            fresh = [field for field in Schema.from_arrow(schema).fields if field.name not in held]
-            if fresh:
+            fresh = [field for field in own.fields if field.name not in held]
+            if fresh:  # a commit of its own, which means nothing to us
                 table.alter.add_columns(fresh)
-            table.create_write_transaction(
-                actions, "overwrite" if instead else "append", table.schema(), commit_properties=record
-            )
+            table.create_write_transaction(actions, "append", table.schema(), commit_properties=record)
         written = self.record()
         if written is None:
             raise StoreError(f"The commit to {address} cannot be read back. Run `tosg cells list`.")
