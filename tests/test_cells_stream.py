@@ -196,7 +196,7 @@ def content(store: AbundanceStore) -> dict[str, Any]:
     version = store.version()
     assert version
     tables = {
-        name: store._table(name, getattr(version, name)).to_pyarrow_table() for name in ("cells", "counts")
+        name: store.log.table(name, version.of(name)).to_pyarrow_table() for name in ("cells", "counts")
     }
     return {
         "axis": store.axis().to_pydict(),
@@ -411,7 +411,7 @@ def files_of_no_commit(store: AbundanceStore) -> set[Path]:
     version = store.version()
     found = set(store.folder.glob(".*"))
     for name in ("axis", "cells", "counts"):
-        kept = set(store.log.uris(name, getattr(version, name)))
+        kept = set(store.log.uris(name, version.of(name)))
         found |= {path for path in (store.folder / name).glob("*.parquet") if str(path) not in kept}
     return found
 

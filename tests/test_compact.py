@@ -17,6 +17,7 @@ import pytest
 import toy_store
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_cells_stream import add_all, write_file
 
 from tosg_graph import cell_blocks
 from tosg_graph import compact as compact_module
@@ -27,6 +28,7 @@ from tosg_graph.counts_files import counts_schema
 from tosg_graph.errors import StoreError
 from tosg_graph.store_files import recorded_sha256
 from tosg_graph.store_log import StoreLog
+from tosg_graph.verify import verify
 
 BLOCK = 4
 ORGANS = ["liver", "blood", None]
@@ -129,6 +131,18 @@ def test_files_have_from_half_as_many_blocks_to_all_of_them(
     held = [set(pq.read_table(p)["block"].to_pylist()) for p in store.counts_files(version)]
     assert sorted(map(sorted, held)) == [[0, 1], [2, 3], [4]]
     assert answers(store) == before
+
+
+def test_an_add_of_one_file_is_compact_and_two_are_not(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cell_blocks, "BLOCK_CELLS", 8)
+        store, _ = add_all([write_file(tmp_path, "one", 37)], tmp_path / "store")
+        assert compact(store).written is None  # both put cells into the same order
+        add_all([write_file(tmp_path, "two", 21, first=40)], store.folder)
+        before = answers(store)
+        assert compact(store).blocks == 8
+    assert answers(store) == before
+    assert verify(store).findings == ()
 
 
 def test_a_compact_store_is_not_written_again(tmp_path: Path) -> None:

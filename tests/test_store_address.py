@@ -13,12 +13,15 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import toy_store
+from test_cells_stream import matrix, write_file
 from test_cli import tosg
 from test_compact import BLOCK, answers, compact_by, three_adds
+from toy_graph import ToyGraph
 
 import tosg_graph as tg
 from tosg_graph.abundance import AbundanceReader
 from tosg_graph.abundance_store import AbundanceStore
+from tosg_graph.cells import ObsMapping, add_files
 from tosg_graph.errors import SettingsError, StoreError
 from tosg_graph.settings import read_settings
 from tosg_graph.store_versions import versions
@@ -88,6 +91,17 @@ def test_a_bucket_answers_like_a_folder(bucket: str, tmp_path: Path) -> None:
     (name,) = there.files.listing("counts")
     there.files.remove("counts", name)
     assert f"file counts/{name}: missing" in map(str, verify(there).findings)
+
+
+def test_files_are_added_to_a_bucket(bucket: str, tmp_path: Path) -> None:
+    store = AbundanceStore.open(tmp_path / "lock", bucket)
+    path = write_file(tmp_path, "study", 9)
+    (ledger,) = add_files([path], ToyGraph(20), store, mapping=ObsMapping())  # type: ignore[arg-type]
+    assert ledger.counts_stored == matrix(9).sum()
+    assert verify(store).findings == ()
+    (again,) = add_files([path], ToyGraph(20), store, mapping=ObsMapping())  # type: ignore[arg-type]
+    assert again.already_present
+    assert {p.name for p in store.folder.iterdir()} == {"write.lock"}
 
 
 def test_a_failed_add_leaves_nothing_in_a_bucket(bucket: str, tmp_path: Path) -> None:
