@@ -109,7 +109,7 @@ def export(
     """
     from tosg_graph.abundance import AbundanceReader
 
-    bundle.refuse_existing(out)
+    out = bundle.refuse_existing(out)
     version = store.version()
     if version is None:
         raise ExportError("The store has no cells yet. Add some: tosg cells add FILE.h5ad.")
@@ -145,7 +145,7 @@ def _measure(
 ) -> Measured:
     from tosg_graph.cohort import parse
     from tosg_graph.embedding_cache import EmbeddingCache
-    from tosg_graph.encoders import DEFAULT_ENCODER
+    from tosg_graph.encoders import DEFAULT_ENCODER, open_encoder
     from tosg_graph.features import node_features
     from tosg_graph.harmonise import term_expander
     from tosg_graph.release import graph_release
@@ -155,7 +155,8 @@ def _measure(
     cells = reader.cells(cohort, term_expander(graph))
     made_by = graph_encoder(graph)
     encoder = made_by.name if made_by else DEFAULT_ENCODER
-    cache = EmbeddingCache.open(graph.settings.embeddings, encoder)
+    revision = made_by.revision if made_by else open_encoder(DEFAULT_ENCODER).revision
+    cache = EmbeddingCache.open(graph.settings.embeddings, encoder, revision)
     text, mask = cache.lookup([sha or "" for sha in selection.nodes["text_sha"].to_pylist()])
     return Measured(
         cells=cells,
@@ -188,7 +189,7 @@ def write_bundle(
     ExportError
         As `export`.
     """
-    bundle.refuse_existing(out)
+    out = bundle.refuse_existing(out)
     genes, axis_dropped = gene_table(selection.nodes, measured.axis)
     labelled, unlabelled = labelled_cells(measured.cells, label, strict)
     cells, classes, diagnostics = _split_and_order(labelled, label, seed)

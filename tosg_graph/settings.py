@@ -33,7 +33,8 @@ class Settings:
     store_at
         Folder or bucket (``s3://bucket/path``) of the abundance store; None for the one in ``home``.
     heap, page_cache
-        Memory of the local server, as Neo4j writes sizes (``2g``, ``512m``).
+        Memory of the local server, as Neo4j writes sizes (``2g``, ``512m``). The page cache is taken as the graph
+        is read; see `default_page_cache`.
     """
 
     home: Path
@@ -106,6 +107,13 @@ def _store_address(given: str | None) -> str | None:
     return given.rstrip("/")
 
 
+def default_page_cache() -> str:
+    """Return a sixth of the machine's memory, from 512 MB to 4 GB, which holds the store of a full graph."""
+    from psutil import virtual_memory
+
+    return f"{min(4096, max(512, virtual_memory().total // 6 >> 20))}m"
+
+
 def read_settings(uri: str | None = None, user: str | None = None, password: str | None = None) -> Settings:
     """Read the settings from the environment; arguments win over it.
 
@@ -128,7 +136,7 @@ def read_settings(uri: str | None = None, user: str | None = None, password: str
         user=user or env.get("TOSG_NEO4J_USER") or "neo4j",
         password=password or env.get("TOSG_NEO4J_PASSWORD") or None,
         heap=_size("TOSG_NEO4J_HEAP", "2g"),
-        page_cache=_size("TOSG_NEO4J_PAGECACHE", "1g"),
+        page_cache=_size("TOSG_NEO4J_PAGECACHE", default_page_cache()),
         mirror=Path(env["TOSG_MIRROR"]).expanduser().absolute() if env.get("TOSG_MIRROR") else None,
         store_at=_store_address(env.get("TOSG_STORE")),
     )
