@@ -208,6 +208,11 @@ class StoreLog:
             What becomes the `Record`: ``counts``, ``axis``, ``axis_sha256``, ``blocks``, ``datasets``, ``operation``.
         instead
             As in `register_counts`.
+
+        Raises
+        ------
+        StoreError
+            If another machine, which our lock does not keep out, wrote counts since.
         """
         from deltalake import CommitProperties, DeltaTable, Schema
         from deltalake.transaction import create_table_with_add_actions
@@ -217,6 +222,10 @@ class StoreLog:
         record = CommitProperties(
             custom_metadata={_METADATA: json.dumps({"format_version": FORMAT_VERSION, **said})}
         )
+        if sorted(self.table("counts").file_uris()) != self.uris("counts", said["counts"]):
+            raise StoreError(
+                f"Another machine is writing to {self.files.url}. Nothing was added; run this again when it is done."
+            )
         own = Schema.from_arrow(schema)
         if not DeltaTable.is_deltatable(address):
             create_table_with_add_actions(address, own, actions, mode="append", commit_properties=record)
