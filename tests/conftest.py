@@ -26,7 +26,7 @@ SERVER_FIXTURES = {"settings", "server_graph", "graph", "demo_graph"}
 STARTS_SERVERS = {"test_server"}  # of their own
 RESTARTS_SERVERS = {"test_server", "test_bad_input"}  # and waits: scripts/check runs it beside the fast tests
 ONLY_FILES = {"test_loaders", "test_curated_facts"}  # settings say where the sources' files are
-NAMED_SERVER = ("TOSG_NEO4J_URI", "TOSG_NEO4J_USER", "TOSG_NEO4J_PASSWORD", "TOSG_MIRROR")
+NAMED_SERVER = ("TOSG_NEO4J_URI", "TOSG_NEO4J_USER", "TOSG_NEO4J_PASSWORD", "TOSG_MIRROR", "TOSG_STORE")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

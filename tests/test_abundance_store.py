@@ -19,10 +19,12 @@ from deltalake import DeltaTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tosg_graph import abundance_store
+from tosg_graph import abundance_store, store_log
 from tosg_graph.abundance import AbundanceReader
 from tosg_graph.abundance_store import AbundanceStore, axis_sha256, cell_id
+from tosg_graph.counts_files import counts_schema
 from tosg_graph.errors import StoreError
+from tosg_graph.verify import verify
 
 
 def files(folder: Path) -> dict[str, tuple[int, int]]:
@@ -98,7 +100,7 @@ def test_counts_lie_gene_major_in_blocks_that_no_row_group_crosses(tmp_path: Pat
     assert version
     (path,) = store.counts_files(version)
     file = pq.ParquetFile(path)
-    assert file.schema_arrow == abundance_store.counts_schema()
+    assert file.schema_arrow == counts_schema()
     assert file.num_row_groups == 3  # ten cells in blocks of four
     for at in range(3):
         table = file.read_row_group(at)
@@ -266,9 +268,25 @@ def test_two_writers_exclude_each_other(tmp_path: Path, monkeypatch: pytest.Monk
         process.join()
 
 
+def _add_beside(store: AbundanceStore, other: AbundanceStore) -> None:
+    with store.writer() as append:
+        total = append.write_counts("mine", toy_store.blocks(10, 2))
+        toy_store.add(other, 12, 3, "theirs")
+        append.commit(toy_store.cells_table(10, 2, 3, "mine"), toy_store.record("mine", 2, total))
+
+
+def test_a_machine_that_knows_no_lock_of_ours_is_noticed(tmp_path: Path) -> None:
+    store = toy_store.make(tmp_path / "store")
+    other = AbundanceStore(tmp_path / "other", str(store.folder))  # its lock is its own
+    with pytest.raises(StoreError, match=r"Another machine is writing to .*store\. Nothing was added"):
+        _add_beside(store, other)
+    assert store.datasets()["dataset"].to_pylist() == ["toy", "theirs"]
+    assert verify(store).findings == ()
+
+
 def test_a_store_of_a_newer_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(abundance_store, "FORMAT_VERSION", 2)
+        patch.setattr(store_log, "FORMAT_VERSION", 2)
         store = toy_store.make(tmp_path / "store")
     before = files(store.folder)
     with pytest.raises(StoreError, match=r"format 2; this version reads up to 1\. Update tosg-graph"):

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.sparse import csc_matrix, csr_matrix
+from scipy.sparse import csc_matrix, csr_array, csr_matrix, vstack
 
+from loaders import cells_h5ad
 from loaders.cells_h5ad import read
 from tosg_graph.errors import CellsError
 
@@ -26,6 +28,10 @@ def adata(x: Any = COUNTS, **parts: Any) -> anndata.AnnData:
     return anndata.AnnData(x, **{"obs": obs, "var": genes, **parts})
 
 
+def counts_in(path: Path, layer: str | None = None) -> csr_array:
+    return vstack(list(read(path, layer).chunks()), format="csr")
+
+
 def written(tmp_path: Path, data: anndata.AnnData) -> Path:
     path = tmp_path / "my.h5ad"
     data.write_h5ad(path)
@@ -36,22 +42,74 @@ def written(tmp_path: Path, data: anndata.AnnData) -> Path:
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int64", "uint16"])
 def test_every_matrix_gives_the_same_counts(tmp_path: Path, matrix: Any, dtype: str) -> None:
     found = read(written(tmp_path, adata(matrix(COUNTS.astype(dtype)))))
-    assert found.counts.dtype == np.int32
-    assert found.counts.toarray().tolist() == COUNTS.tolist()
-    assert found.counts.has_sorted_indices
-    assert (found.counts.data > 0).all()
+    (counts,) = found.chunks()
+    assert counts.dtype == np.int32
+    assert counts.toarray().tolist() == COUNTS.tolist()
+    assert counts.has_sorted_indices
+    assert (counts.data > 0).all()
     assert found.barcodes == [f"c{k}" for k in range(CELLS)]
     assert found.features == [f"G{g}" for g in range(GENES)]
     assert found.note == ""
+
+
+@pytest.mark.parametrize("matrix", [np.asarray, csr_matrix, csc_matrix], ids=["dense", "CSR", "CSC"])
+@pytest.mark.parametrize(("cells", "values"), [(2, 1000), (16_384, 7), (16_384, 1), (3, 5)])
+def test_counts_come_in_runs_of_cells_that_fit_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, matrix: Any, cells: int, values: int
+) -> None:
+    monkeypatch.setattr(cells_h5ad, "CHUNK_CELLS", cells)
+    monkeypatch.setattr(cells_h5ad, "CHUNK_VALUES", values)
+    found = read(written(tmp_path, adata(matrix(COUNTS.astype("float32")))))
+    for _ in range(2):  # each call reads from the start
+        chunks = list(found.chunks())
+        assert len(chunks) > 1
+        assert max(chunk.shape[0] for chunk in chunks) <= cells
+        assert vstack(chunks).toarray().tolist() == COUNTS.tolist()
+
+
+@pytest.mark.parametrize("matrix", [np.asarray, csr_matrix, csc_matrix], ids=["dense", "CSR", "CSC"])
+def test_a_bad_value_in_a_later_run_is_named_by_its_own_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, matrix: Any
+) -> None:
+    monkeypatch.setattr(cells_h5ad, "CHUNK_CELLS", 2)
+    chunks = read(written(tmp_path, adata(matrix(with_value(-1.0))))).chunks()
+    assert next(chunks).toarray().tolist() == COUNTS[:2].tolist()
+    with pytest.raises(CellsError, match="cell 'c3', feature 'G1' is -1"):
+        next(chunks)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [("X/indptr", 99), ("X/indices", 99), ("X/indices", -1)],
+    ids=["longer", "beyond", "before"],
+)
+@pytest.mark.parametrize("matrix", [csr_matrix, csc_matrix], ids=["CSR", "CSC"])
+def test_indices_that_do_not_fit_are_refused(tmp_path: Path, matrix: Any, place: str, value: int) -> None:
+    path = written(tmp_path, adata(matrix(COUNTS.astype("float32"))))
+    with h5py.File(path, "r+") as file:
+        file[place][-1] = value
+    with pytest.raises(CellsError, match=r"cannot be read as \.h5ad|beyond its 4|is damaged"):
+        counts_in(path)
+
+
+def test_small_numbers_stored_twice_do_not_overflow(tmp_path: Path) -> None:
+    matrix = csr_matrix(
+        (np.array([200, 100], "uint8"), np.array([1, 1]), np.array([0, 2, 2, 2, 2, 2])), shape=(5, 4)
+    )
+    for stored in (
+        matrix,
+        csc_matrix((matrix.data, np.array([0, 0]), np.array([0, 0, 2, 2, 2])), shape=(5, 4)),
+    ):
+        assert counts_in(written(tmp_path, adata(stored)))[0, 1] == 300
 
 
 def test_entries_stored_twice_are_summed_and_zeros_are_not_stored(tmp_path: Path) -> None:
     matrix = csr_matrix(
         (np.array([1.0, 2.0, 0.0]), np.array([1, 1, 2]), np.array([0, 3, 3, 3, 3, 3])), shape=(5, 4)
     )
-    found = read(written(tmp_path, adata(matrix)))
-    assert found.counts.nnz == 1
-    assert found.counts[0, 1] == 3
+    counts = counts_in(written(tmp_path, adata(matrix)))
+    assert counts.nnz == 1
+    assert counts[0, 1] == 3
 
 
 @pytest.mark.parametrize(("layer", "value"), [(None, 3), ("X", 3), ("raw", 203), ("spliced", 103)])
@@ -60,7 +118,7 @@ def test_a_layer_is_taken_by_name(tmp_path: Path, layer: str | None, value: int)
     data.raw = data.copy()
     data.X = COUNTS.astype(float)
     data.layers["spliced"] = COUNTS + 100.0
-    assert read(written(tmp_path, data), layer).counts[0, 3] == value
+    assert counts_in(written(tmp_path, data), layer)[0, 3] == value
 
 
 def test_obs_columns_keep_their_kind(tmp_path: Path) -> None:
@@ -126,7 +184,7 @@ def test_what_is_no_raw_count_is_refused_with_the_first_example(
 ) -> None:
     path = written(tmp_path, adata(x))
     with pytest.raises(CellsError) as refusal:
-        read(path)
+        counts_in(path)
     assert says in str(refusal.value)
     assert "no other matrix" in str(refusal.value)
     assert "\n" not in str(refusal.value)
@@ -137,7 +195,7 @@ def test_the_matrices_to_try_instead_are_named(tmp_path: Path) -> None:
     data.layers["counts"] = COUNTS.astype(float)
     data.raw = adata(COUNTS.astype(float))
     with pytest.raises(CellsError, match=r"Other matrices: raw, counts \(--layer\)"):
-        read(written(tmp_path, data))
+        counts_in(written(tmp_path, data))
 
 
 def test_an_unknown_layer_names_those_there_are(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph.cohort import Cohort, ExpandTerm, identifier, kind_of, ontology_columns, parse, tests
@@ -48,8 +49,7 @@ class AbundanceReader:
         version = version or store.version()
         if version is None:
             raise StoreError("The store holds no cells yet. Add some: tosg cells add FILE.h5ad")
-        connection = _locked_connection(store.cells_files(version), store.counts_files(version))
-        return cls(connection, store.axis(version), version)
+        return cls(locked_connection(store, version), store.axis(version), version)
 
     def close(self) -> None:
         """Close the connection."""
@@ -332,20 +332,61 @@ class AbundanceReader:
         return csr_array(parts, shape=(len(cell_ids), len(columns)))
 
 
-def _locked_connection(cells_files: Sequence[str], counts_files: Sequence[str]) -> duckdb.DuckDBPyConnection:
-    """Connect to an in-memory DuckDB that can read these files and nothing else."""
+def locked_connection(store: AbundanceStore, version: StoreVersion) -> duckdb.DuckDBPyConnection:
+    """Connect to an in-memory DuckDB with the views ``cells`` and ``counts`` of a version; it can read nothing else.
+
+    Raises
+    ------
+    StoreError
+        If a file of the version is not there.
+    """
+    _check_present(store, version)
+    return connection_to(store, store.cells_files(version), store.counts_files(version))
+
+
+def connection_to(
+    store: AbundanceStore,
+    cells: Sequence[str],
+    counts: Sequence[str] = (),
+    memory_limit: str = MEMORY_LIMIT,
+    spill: Path | None = None,
+) -> duckdb.DuckDBPyConnection:
+    """Connect to an in-memory DuckDB that can read these files of a store and nothing else.
+
+    Parameters
+    ----------
+    cells, counts
+        Files that become the views ``cells`` and, where there are any, ``counts``.
+    spill
+        Folder for what a sort cannot hold in memory.
+    """
     import duckdb
 
-    connection = duckdb.connect(":memory:", config={"memory_limit": MEMORY_LIMIT})
-    connection.execute("SET allowed_paths = ?", [[*cells_files, *counts_files]])
-    # Older files lack the obs columns that newer ones brought: null there.
-    connection.read_parquet(list(cells_files), union_by_name=True).create_view("cells")
-    connection.read_parquet(list(counts_files)).create_view("counts")
+    connection = duckdb.connect(":memory:", config={"memory_limit": memory_limit})
+    if spill:
+        connection.execute("SET temp_directory = ?", [str(spill)])
     connection.execute("SET autoinstall_known_extensions = false")
     connection.execute("SET autoload_known_extensions = false")
+    if not store.files.is_local:
+        connection.register_filesystem(store.files.for_duckdb())
+    connection.execute("SET allowed_paths = ?", [[*cells, *counts]])
+    # Older files lack the obs columns that newer ones brought: null there.
+    connection.read_parquet(list(cells), union_by_name=True).create_view("cells")
+    if counts:
+        connection.read_parquet(list(counts)).create_view("counts")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
+
+
+def _check_present(store: AbundanceStore, version: StoreVersion) -> None:
+    for name in ("cells", "counts"):
+        gone = set(store.log.file_names(name, version.of(name))) - set(store.files.listing(name))
+        if gone:
+            raise StoreError(
+                f"Version {version.cells} of {store} lacks {len(gone)} of its files, first {name}/{min(gone)}. Either "
+                "`tosg cells vacuum` removed it (`tosg cells versions`), or the store is damaged (`tosg cells verify`)."
+            )
 
 
 class _registered:

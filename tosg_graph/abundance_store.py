@@ -4,83 +4,145 @@
 ``counts``  (block, gene, cell, count), gene-major inside blocks of cells
 ``cells``   one row per cell; its commit binds the versions of the other two, and is what makes an add visible
 
-What a killed add leaves in ``axis`` or ``counts`` is invisible to readers and undone by the next add.
+What a killed add leaves in the tables is invisible to readers and undone by the next add. Every version that a commit
+of ``cells`` bound stays readable until `tosg_graph.vacuum` removes its files.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import time
+import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tosg_graph.counts_files import CountsFiles, write_counts_files
 from tosg_graph.errors import StoreError
+from tosg_graph.store_files import StoreFiles, write_cells_file
+from tosg_graph.store_log import Record, StoreLog
 from tosg_graph.types import StoreVersion
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from deltalake import DeltaTable
 
-FORMAT_VERSION = 1
-BLOCK_CELLS = 16_384
-ROW_GROUP = 2**20
+PART = ".part"  # how names of unfinished files and folders end, which begin with a dot
 _LOCK_SECONDS = 10
-_METADATA = "tosg"  # key of our record in the commit's metadata
 
 
 @dataclass(frozen=True)
 class AbundanceStore:
-    """A store in a folder; opening creates nothing."""
+    """A store in a folder or a bucket; opening creates nothing.
+
+    Parameters
+    ----------
+    folder
+        Where the tables lie; for a bucket, where its lock and its unfinished files do.
+    url
+        Address of a bucket, such as ``s3://bucket/path``; "" where the tables lie in ``folder``.
+    pinned
+        Version that is read in place of the newest, see `at`; such a store is not written.
+    """
 
     folder: Path
+    url: str = ""
+    pinned: int | None = None
 
     @classmethod
-    def open(cls, folder: Path) -> AbundanceStore:
-        """Open the store in ``folder``, which need not exist yet.
+    def open(cls, folder: Path, url: str = "") -> AbundanceStore:
+        """Open the store in ``folder``, which need not exist yet, or at ``url``.
 
         Raises
         ------
         StoreError
-            If it was written by a newer format.
+            If it was written by a newer format, or cannot be reached.
         """
-        store = cls(Path(folder))
-        store.version()
+        store = cls(Path(folder), url.rstrip("/"))
+        try:
+            store.version()
+        except OSError as error:
+            # Messages about buckets are coloured trees of several lines.
+            reason = " ".join(re.sub(r"\x1b\[\d*m|↳", " ", str(error)).split())
+            raise StoreError(f"{store} cannot be reached: {reason}. Check TOSG_STORE.") from error
         return store
+
+    def __str__(self) -> str:
+        return self.url or str(self.folder)
+
+    @property
+    def files(self) -> StoreFiles:
+        """The Parquet files of the tables."""
+        return StoreFiles(self.url or str(self.folder.absolute()))
+
+    @property
+    def log(self) -> StoreLog:
+        """What the logs of the tables say."""
+        return StoreLog(self.files, self.pinned)
 
     # ----------------------------------------------------------------- reading
 
     def version(self) -> StoreVersion | None:
-        """Return the versions that the newest commit binds together, or None for an empty store."""
-        record = self._record()
+        """Return the versions that the newest commit binds together (or the pinned one), or None for an empty store."""
+        record = self.log.record()
         return None if record is None else record.version
+
+    def version_at(self, number: int) -> StoreVersion:
+        """Return the versions that commit ``number`` of ``cells`` binds together; StoreError if it is none of ours."""
+        return self.log.record_at(number).version
+
+    def at(self, number: int) -> AbundanceStore:
+        """Return this store as it was at a version, for reading; a StoreError if it has no such version."""
+        self.log.record_at(number)
+        return replace(self, pinned=number)
 
     def axis(self, version: StoreVersion | None = None) -> pa.Table:
         """Return the gene axis sorted by column: ``column``, ``feature``, ``gene_id``, ``symbol``, ``rule``."""
         version = version or self.version()
         if version is None:
             return axis_schema().empty_table()
-        return (
-            self._table("axis", version.axis).to_pyarrow_table().select(axis_schema().names).sort_by("column")
-        )
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        parts = []
+        for name in self.log.file_names("axis", version.axis):
+            with self.files.open("axis", name) as file:
+                parts.append(pq.read_table(file, columns=axis_schema().names).cast(axis_schema()))
+        return pa.concat_tables(parts).sort_by("column").combine_chunks()
 
     def cells_files(self, version: StoreVersion) -> list[str]:
         """Paths of the Parquet files of the cells table, sorted."""
-        return self._files("cells", version.cells)
+        return self.log.uris("cells", version.cells)
 
     def counts_files(self, version: StoreVersion) -> list[str]:
         """Paths of the Parquet files of the counts table, sorted."""
-        return self._files("counts", version.counts)
+        return self.log.uris("counts", version.counts)
+
+    def blocks(self) -> int:
+        """Number of blocks so far: the number of the next one."""
+        record = self.log.record()
+        return 0 if record is None else record.blocks
 
     def datasets(self) -> pa.Table:
-        """One row per dataset in the store: ``dataset``, ``cells``, ``counts``, ``file``, ``sha256``, ``note``."""
+        """One row per dataset in the store; see `datasets_schema`."""
         import pyarrow as pa
 
-        record = self._record()
+        record = self.log.record()
         return pa.Table.from_pylist(record.datasets if record else [], schema=datasets_schema())
+
+    def is_being_written(self) -> bool:
+        """Whether another process holds the store at this moment; False where this one may not ask."""
+        from filelock import FileLock, Timeout
+
+        try:
+            with FileLock(self.folder / "write.lock", is_singleton=True).acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError:
+            return False
 
     # ----------------------------------------------------------------- writing
 
@@ -93,105 +155,82 @@ class AbundanceStore:
         StoreError
             If another process is writing, or the disk is full or read-only; nothing is added then.
         """
+        with self.locked():
+            try:
+                self.log.undo_leftovers()
+                yield Append(self, self.log.record())
+            except BaseException:
+                self.log.undo_leftovers()
+                raise
+
+    @contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """Hold the store for several appends, with a folder for what is being prepared; it is removed at the end.
+
+        Raises
+        ------
+        StoreError
+            As `writer`.
+        """
+        with self.locked():
+            # A folder of its own: what an orphan of a killed process still writes does not come here.
+            work = Path(tempfile.mkdtemp(prefix=".adding-", suffix=PART, dir=self.folder))
+            try:
+                yield work
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing; the one that holds the lock may take it again.
+
+        Raises
+        ------
+        StoreError
+            If another process is writing, or the store cannot be written.
+        """
         from deltalake.exceptions import DeltaError
         from filelock import FileLock, Timeout
 
+        if self.pinned is not None:
+            raise StoreError(f"Version {self.pinned} of {self} is only read. Write without --store-version.")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{self.folder} cannot be created: {error.strerror}. Set TOSG_HOME.") from error
-        lock = FileLock(self.folder / "write.lock")
+        lock = FileLock(self.folder / "write.lock", is_singleton=True)
+        outermost = not lock.is_locked
         try:
             lock.acquire(timeout=_LOCK_SECONDS)
         except Timeout:
             raise StoreError(
-                f"Another process is adding cells to {self.folder}. Wait until it ends, then run this again."
+                f"Another process is adding cells to {self}. Wait until it ends, then run this again."
             ) from None
         try:
-            self._undo_leftovers()
-            yield Append(self, self._record())
-        except BaseException as error:
-            self._undo_leftovers()
-            if isinstance(error, OSError | DeltaError):
-                reason = (isinstance(error, OSError) and error.strerror) or str(error).splitlines()[0]
-                raise StoreError(
-                    f"{self.folder} cannot be written: {reason}. Nothing was added; make room there, or set "
-                    "TOSG_HOME to another disk, and run this again."
-                ) from error
-            raise
+            if outermost:
+                self._clear_unfinished()
+            yield
+        except (OSError, DeltaError) as error:
+            reason = (isinstance(error, OSError) and error.strerror) or str(error).splitlines()[0]
+            raise StoreError(
+                f"{self} cannot be written: {reason}. Nothing was added; make room there, or set "
+                "TOSG_HOME to another disk, and run this again."
+            ) from error
         finally:
             lock.release()
 
     # ----------------------------------------------------------------- inside
 
-    def _table(self, name: str, version: int) -> DeltaTable:
-        from deltalake import DeltaTable
-        from deltalake.exceptions import DeltaError
-
-        try:
-            return DeltaTable(self.folder / name, version=version)
-        except DeltaError as error:
-            raise StoreError(
-                f"The {name} table of {self.folder} has no readable version {version}: {error}. "
-                "Restore the folder from a copy, or add the files again into a new TOSG_HOME."
-            ) from error
-
-    def _files(self, name: str, version: int) -> list[str]:
-        return sorted(self._table(name, version).file_uris())
-
-    def _record(self) -> _Record | None:
-        """Read what the newest commit of ``cells`` says."""
-        from deltalake import DeltaTable
-
-        folder = self.folder / "cells"
-        if not DeltaTable.is_deltatable(str(folder)):
-            return None
-        for commit in DeltaTable(folder).history():
-            if _METADATA in commit:
-                said = json.loads(commit[_METADATA])
-                if said["format_version"] > FORMAT_VERSION:
-                    raise StoreError(
-                        f"{self.folder} was written in store format {said['format_version']}; this version reads up to "
-                        f"{FORMAT_VERSION}. Update tosg-graph."
-                    )
-                version = StoreVersion(commit["version"], said["counts"], said["axis"], said["axis_sha256"])
-                return _Record(version, said["blocks"], said["datasets"])
-        raise StoreError(f"{folder} is a Delta table, but not one of ours. Set TOSG_HOME to another folder.")
-
-    def _undo_leftovers(self) -> None:
-        """Bring ``axis`` and ``counts`` back to what the newest commit names, and remove files of no commit."""
-        import shutil
-
-        from deltalake import DeltaTable
-
-        record = self._record()
-        for name in ("axis", "counts"):
-            folder = self.folder / name
-            if record is None:
-                shutil.rmtree(folder, ignore_errors=True)
-                continue
-            committed = record.version.axis if name == "axis" else record.version.counts
-            kept = self._files(name, committed)
-            newest = DeltaTable(folder)
-            if sorted(newest.file_uris()) != kept:
-                newest.restore(committed)
-            names = {Path(path).name for path in kept}
-            for path in folder.glob("*.parquet"):
-                if path.name not in names:
-                    path.unlink()
-
-
-@dataclass(frozen=True)
-class _Record:
-    version: StoreVersion
-    blocks: int  # number of blocks so far
-    datasets: list[dict[str, Any]]
+    def _clear_unfinished(self) -> None:
+        """Remove what killed processes were preparing."""
+        for part in self.folder.glob(f".*{PART}"):
+            shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink()
 
 
 class Append:
     """One add in progress: axis rows, then blocks of counts, then the commit. Made by `AbundanceStore.writer`."""
 
-    def __init__(self, store: AbundanceStore, record: _Record | None) -> None:
+    def __init__(self, store: AbundanceStore, record: Record | None) -> None:
         self._store = store
         self._record = record
         self._axis = store.axis(record.version) if record else axis_schema().empty_table()
@@ -212,92 +251,41 @@ class Append:
         StoreError
             If a feature is on the axis already.
         """
-        import pyarrow as pa
-        import pyarrow.compute as pc
         from deltalake import write_deltalake
 
-        again = pc.is_in(rows["feature"], value_set=self._axis["feature"].combine_chunks())
-        if len(rows) and pc.any(again).as_py():
-            first = rows["feature"].filter(again)[0].as_py()
-            raise StoreError(f"The feature {first!r} is on the gene axis already. Please report this.")
-        columns = pa.array(range(len(self._axis), len(self._axis) + len(rows)), pa.int32())
-        fresh = pa.table([columns, *(rows[n] for n in axis_schema().names[1:])], schema=axis_schema())
+        fresh = extended_axis(self._axis, rows).slice(len(self._axis))
         if len(fresh) or self._axis_version < 0:
-            write_deltalake(self._store.folder / "axis", fresh, mode="append")
-            self._axis_version = _newest(self._store.folder / "axis")
-            self._axis = pa.concat_tables([self._axis, fresh]).combine_chunks()
+            write_deltalake(self._store.files.table("axis"), fresh, mode="append")
+            self._axis_version = self._store.log.newest("axis")
+            self._axis = extended_axis(self._axis, rows)
         return self._axis
 
     def write_counts(self, name: str, blocks: Iterator[tuple[Any, Any, Any]]) -> int:
-        """Write blocks of counts as one Parquet file, register it, and return the sum that was read back.
+        """Write blocks of counts as Parquet files, register them, and return the sum that was read back.
 
         Parameters
         ----------
         name
-            Stem of the file.
+            Stem of the files.
         blocks
-            Per block three int32 arrays ``gene`` (axis column), ``cell`` (position in the block), ``count``,
-            sorted by gene, then cell.
+            See `write_counts_files`.
         """
-        import pyarrow.parquet as pq
-        from deltalake import Schema
-        from deltalake.transaction import AddAction, create_table_with_add_actions
+        with tempfile.TemporaryDirectory(prefix=".counts-", suffix=PART, dir=self._store.folder) as work:
+            written = write_counts_files(Path(work), name, blocks, self.next_block)
+            self.register_counts(written)
+        return written.total
 
-        folder = self._store.folder / "counts"
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{name}.parquet"
-        rows = self._write_parquet(path, blocks)
-        action = AddAction(
-            path.name,
-            path.stat().st_size,
-            {},
-            int(time.time() * 1000),
-            True,
-            json.dumps({"numRecords": rows}),
-        )
-        schema = Schema.from_arrow(counts_schema())
-        if self._counts_version < 0:
-            create_table_with_add_actions(str(folder), schema, [action], mode="append")
-        else:
-            from deltalake import DeltaTable
+    def register_counts(self, written: CountsFiles) -> None:
+        """Move files of counts into the store, and make them part of the table.
 
-            DeltaTable(folder).create_write_transaction([action], "append", schema)
-        self._counts_version = _newest(folder)
-        counts = pq.read_table(path, columns=["count"])["count"]
-        return sum(int(chunk.to_numpy().sum(dtype="int64")) for chunk in counts.chunks)
+        Their blocks must be numbered from ``next_block`` on.
+        """
+        put = self._store.files.put
+        files = [put("counts", path, path.stem, rows) for path, rows in written.rows.items()]
+        self._counts_version = self._store.log.register_counts(files, self._counts_version)
+        self.next_block += written.blocks
 
-    def _write_parquet(self, path: Path, blocks: Iterator[tuple[Any, Any, Any]]) -> int:
-        import numpy as np
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        rows = 0
-        writer = pq.ParquetWriter(
-            path,
-            counts_schema(),
-            compression="zstd",
-            compression_level=3,
-            use_dictionary=False,
-            write_page_index=True,
-            column_encoding={
-                "block": "DELTA_BINARY_PACKED",
-                "gene": "DELTA_BINARY_PACKED",
-                "cell": "DELTA_BINARY_PACKED",
-                "count": "BYTE_STREAM_SPLIT",
-            },
-        )
-        with writer:
-            for gene, cell, count in blocks:
-                block = np.full(len(gene), self.next_block, np.int32)
-                # One write per block: a row group never crosses one.
-                writer.write_table(
-                    pa.table([block, gene, cell, count], schema=counts_schema()), row_group_size=ROW_GROUP
-                )
-                self.next_block += 1
-                rows += len(gene)
-        return rows
-
-    def commit(self, cells: pa.Table, dataset: dict[str, Any]) -> StoreVersion:
+    def commit(self, cells: pa.Table | pa.RecordBatchReader, dataset: dict[str, Any]) -> StoreVersion:
         """Make the add visible: append ``cells`` and record which versions belong together.
 
         Raises
@@ -305,52 +293,33 @@ class Append:
         StoreError
             If a column has another type than in the store.
         """
-        from deltalake import CommitProperties, write_deltalake
-
-        folder = self._store.folder / "cells"
-        self._check_types(cells)
+        self._check_types(cells.schema)
         said = {
-            "format_version": FORMAT_VERSION,
             "counts": self._counts_version,
             "axis": self._axis_version,
             "axis_sha256": axis_sha256(self._axis),
             "blocks": self.next_block,
             "datasets": [*(self._record.datasets if self._record else []), dataset],
         }
-        write_deltalake(
-            folder,
-            cells,
-            mode="append",
-            schema_mode="merge",
-            commit_properties=CommitProperties(custom_metadata={_METADATA: json.dumps(said)}),
-        )
-        version = self._store.version()
-        if version is None:
-            raise StoreError(f"The commit to {folder} cannot be read back. Run `tosg cells list`.")
-        return version
+        part = self._store.folder / f".cells{PART}"
+        rows = write_cells_file(part, cells)
+        file = self._store.files.put("cells", part, "cells", rows)
+        return self._store.log.register_cells([file], cells.schema, said)
 
-    def _check_types(self, cells: pa.Table) -> None:
+    def _check_types(self, cells: pa.Schema) -> None:
         import pyarrow as pa
 
         if self._record is None:
             return
-        stored = pa.schema(self._store._table("cells", self._record.version.cells).schema().to_arrow())
-        for field in cells.schema:
+        # The newest schema: it also has what an add brought that was killed before its commit.
+        stored = pa.schema(self._store.log.table("cells").schema().to_arrow())
+        for field in cells:
             place = stored.get_field_index(field.name)
             if place >= 0 and not _same_type(stored.field(place).type, field.type):
                 raise StoreError(
                     f"The column {field.name!r} is {field.type} in this file, but {stored.field(place).type} in the "
                     "store. Rename or convert it in the file."
                 )
-
-
-def counts_schema() -> pa.Schema:
-    """``block``, ``gene`` (axis column), ``cell`` (position in the block), ``count``: int32, never null."""
-    import pyarrow as pa
-
-    return pa.schema(
-        [pa.field(name, pa.int32(), nullable=False) for name in ("block", "gene", "cell", "count")]
-    )
 
 
 def axis_schema() -> pa.Schema:
@@ -362,7 +331,7 @@ def axis_schema() -> pa.Schema:
 
 
 def datasets_schema() -> pa.Schema:
-    """What `AbundanceStore.datasets` returns."""
+    """One row per dataset; ``sha256`` is that of its content and mapping, ``file_sha256`` that of the file and both."""
     import pyarrow as pa
 
     whole = [pa.field(name, pa.int64()) for name in ("cells", "counts")]
@@ -370,9 +339,29 @@ def datasets_schema() -> pa.Schema:
         [
             pa.field("dataset", pa.string()),
             *whole,
-            *(pa.field(n, pa.string()) for n in ("file", "sha256", "note")),
+            *(pa.field(n, pa.string()) for n in ("file", "sha256", "note", "file_sha256")),
         ]
     )
+
+
+def extended_axis(axis: pa.Table, rows: pa.Table) -> pa.Table:
+    """The axis with features appended (``feature``, ``gene_id``, ``symbol``, ``rule``), each with the next column.
+
+    Raises
+    ------
+    StoreError
+        If a feature is on the axis already.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    again = pc.is_in(rows["feature"], value_set=axis["feature"].combine_chunks())
+    if len(rows) and pc.any(again).as_py():
+        first = rows["feature"].filter(again)[0].as_py()
+        raise StoreError(f"The feature {first!r} is on the gene axis already. Please report this.")
+    columns = pa.array(range(len(axis), len(axis) + len(rows)), pa.int32())
+    fresh = pa.table([columns, *(rows[n] for n in axis_schema().names[1:])], schema=axis_schema())
+    return pa.concat_tables([axis, fresh]).combine_chunks()
 
 
 def axis_sha256(axis: pa.Table) -> str:
@@ -384,13 +373,6 @@ def axis_sha256(axis: pa.Table) -> str:
 def cell_id(dataset: str, barcode: str) -> str:
     """Permanent id of a cell: first 32 hex digits of the sha256 of dataset, a zero byte, and barcode."""
     return hashlib.sha256(f"{dataset}\0{barcode}".encode()).hexdigest()[:32]
-
-
-def _newest(folder: Path) -> int:
-    from deltalake import DeltaTable
-
-    version: int = DeltaTable(folder).version()
-    return version
 
 
 def _same_type(a: pa.DataType, b: pa.DataType) -> bool:

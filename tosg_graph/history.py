@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tosg_graph import stated
+from tosg_graph.bundle import MANIFEST
 from tosg_graph.errors import LoadError
 
 KEEP = 5
@@ -109,24 +110,50 @@ def find(kept: Sequence[KeptRelease], name: str) -> KeptRelease:
     )
 
 
+@dataclass(frozen=True)
+class RecordedExport:
+    """One finished export: its folder, and the version of the abundance store that it names."""
+
+    folder: Path
+    store: int | None  # None where it has no cells, or was recorded before this was kept
+
+
 def record_export(home: Path, out: Path, release: str) -> None:
     """Remember a finished export; one short write at the end of the file, whole or not at all."""
     home.mkdir(parents=True, exist_ok=True)
-    line = json.dumps({"path": str(out.absolute()), "release": release}, ensure_ascii=False)
+    said = {"path": str(out.absolute()), "release": release, "store": _store_version(out)}
+    line = json.dumps(said, ensure_ascii=False)
     with (home / _EXPORTS).open("ab", buffering=0) as file:
         file.write(f"\n{line}\n".encode())  # the one before may have been cut off
 
 
 def recorded_exports(home: Path) -> list[Path]:
     """Folders of all exports that were recorded, first made first; a line that was cut off is passed over."""
+    return [export.folder for export in exports(home)]
+
+
+def exports(home: Path) -> list[RecordedExport]:
+    """All exports that were recorded, first made first, each folder once as it was made last."""
     try:
         lines = (home / _EXPORTS).read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
-    found: dict[Path, None] = {}
+    found: dict[Path, RecordedExport] = {}
     for line in lines:
         try:
-            found[Path(json.loads(line)["path"])] = None
+            said = json.loads(line)
+            folder = Path(said["path"])
         except ValueError:
             continue
-    return list(found)
+        # What the folder says holds; a folder that was moved is known by what was recorded.
+        store = _store_version(folder) if folder.is_dir() else said.get("store")
+        found[folder] = RecordedExport(folder, store)
+    return list(found.values())
+
+
+def _store_version(out: Path) -> int | None:
+    try:
+        version = json.loads((out / MANIFEST).read_text(encoding="utf-8"))["store"]["cells"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return version if isinstance(version, int) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tosg_graph.annotate import AnnotateReport
     from tosg_graph.bundle import Manifest
     from tosg_graph.cells import ObsMapping
+    from tosg_graph.compact import Compaction
     from tosg_graph.dump import DumpReport
     from tosg_graph.embedding_import import ImportReport
     from tosg_graph.embeddings import EmbedReport
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from tosg_graph.restore import RestoreReport
     from tosg_graph.summarize import Summary
     from tosg_graph.types import CellsLedger, LedgerLine, Loader, Parsed, Selection, Source
+    from tosg_graph.vacuum import Vacuumed
+    from tosg_graph.verify import Verification
 
 
 def open(
@@ -37,6 +41,7 @@ def open(
     user: str | None = None,
     password: str | None = None,
     progress: Progress = silent,
+    store_version: int | None = None,
 ) -> Platform:
     """Open the platform: the local server (started when first needed), or the one at ``uri``.
 
@@ -46,16 +51,21 @@ def open(
         A named server; without them the environment (``TOSG_NEO4J_URI`` ...) or the local server.
     progress
         Called as ``progress(description, done, total)`` during long work.
+    store_version
+        Read the abundance store as it was at this version; it cannot be written then.
     """
-    return Platform(read_settings(uri, user, password), progress)
+    return Platform(read_settings(uri, user, password), progress, store_version)
 
 
 class Platform:
     """The graph and the abundance store together. Use it as a context manager, or call `close`."""
 
-    def __init__(self, settings: Settings, progress: Progress = silent) -> None:
+    def __init__(
+        self, settings: Settings, progress: Progress = silent, store_version: int | None = None
+    ) -> None:
         self.settings = settings
         self.progress = progress
+        self.store_version = store_version
 
     @cached_property
     def graph(self) -> Graph:
@@ -69,13 +79,14 @@ class Platform:
         """The abundance store of this home."""
         from tosg_graph.abundance_store import AbundanceStore
 
-        return AbundanceStore.open(self.settings.store)
+        store = AbundanceStore.open(self.settings.store, self.settings.store_url)
+        return store if self.store_version is None else store.at(self.store_version)
 
-    def reader(self) -> AbundanceReader:
-        """Open the newest version of the abundance store for reading; close it when done."""
+    def reader(self, version: int | None = None) -> AbundanceReader:
+        """Open the abundance store for reading, by default its newest version; close it when done."""
         from tosg_graph.abundance import AbundanceReader
 
-        return AbundanceReader.open(self.store)
+        return AbundanceReader.open(self.store if version is None else self.store.at(version))
 
     def close(self) -> None:
         """Close the connection; the local server keeps running."""
@@ -344,6 +355,34 @@ class Platform:
             progress=self.progress,
         )
 
+    def add_cells_files(
+        self,
+        paths: Iterable[str | Path],
+        *,
+        mapping: ObsMapping | None = None,
+        layer: str | None = None,
+        datasets: Sequence[str] | None = None,
+        allow_unmapped: bool = False,
+        processes: int | None = None,
+    ) -> Iterator[CellsLedger]:
+        """Add files one after the other, read in ``processes`` processes at a time (one per core, if None).
+
+        Yields the ledger of each file when it is in the store; see `tosg_graph.cells.add_files`.
+        """
+        from tosg_graph.cells import ObsMapping, add_files
+
+        return add_files(
+            [Path(path) for path in paths],
+            self.graph,
+            self.store,
+            mapping=mapping or ObsMapping(),
+            layer=layer,
+            datasets=datasets,
+            allow_unmapped=allow_unmapped,
+            processes=processes or os.cpu_count() or 1,
+            progress=self.progress,
+        )
+
     def cohort(self, expression: str = "true", by: Sequence[str] = ()) -> list[pa.Table]:
         """Count the cells that ``expression`` selects, by the values of each column of ``by``.
 
@@ -372,6 +411,45 @@ class Platform:
                 min_fraction=MIN_FRACTION if min_fraction is None else min_fraction,
                 progress=self.progress,
             )
+
+    def compact_cells(self) -> Compaction:
+        """Sort all cells of the store together, as a new version; see `tosg_graph.compact.compact`."""
+        from tosg_graph.compact import compact
+
+        return compact(self.store, self.progress)
+
+    def vacuum_cells(
+        self,
+        *,
+        keep_days: float | None = None,
+        keep_versions: int | None = None,
+        forget_missing: bool = False,
+        dry_run: bool = False,
+    ) -> Vacuumed:
+        """Remove what no kept version of the store needs; see `tosg_graph.vacuum.vacuum`."""
+        from tosg_graph.vacuum import vacuum
+
+        return vacuum(
+            self.store,
+            self.settings.home,
+            keep_days=keep_days,
+            keep_versions=keep_versions,
+            forget_missing=forget_missing,
+            dry_run=dry_run,
+            progress=self.progress,
+        )
+
+    def verify_cells(self) -> Verification:
+        """Say what is wrong with the store, if anything; see `tosg_graph.verify.verify`."""
+        from tosg_graph.verify import verify
+
+        return verify(self.store, self.store_version, self.progress)
+
+    def store_versions(self) -> pa.Table:
+        """List the versions of the store, newest first; see `tosg_graph.store_versions.versions`."""
+        from tosg_graph.store_versions import versions
+
+        return versions(self.store, self.settings.home)
 
     # ----------------------------------------------------------------- questions
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 import platformdirs
 
@@ -28,6 +30,8 @@ class Settings:
         A named server; ``uri`` is None for the local one.
     mirror
         Folder that files of the knowledge sources are taken from, instead of any download.
+    store_at
+        Folder or bucket (``s3://bucket/path``) of the abundance store; None for the one in ``home``.
     heap, page_cache
         Memory of the local server, as Neo4j writes sizes (``2g``, ``512m``). The page cache is taken as the graph
         is read; see `default_page_cache`.
@@ -41,6 +45,7 @@ class Settings:
     heap: str = "2g"
     page_cache: str = "1g"
     mirror: Path | None = None
+    store_at: str | None = None
 
     @property
     def neo4j_home(self) -> Path:
@@ -49,8 +54,17 @@ class Settings:
 
     @property
     def store(self) -> Path:
-        """Folder of the abundance store."""
-        return self.home / "store"
+        """Folder of the abundance store; of one in a bucket, the folder of its lock and of unfinished files."""
+        if self.store_at is None:
+            return self.home / "store"
+        if self.store_url:
+            return self.home / "buckets" / hashlib.sha256(self.store_at.encode()).hexdigest()[:16]
+        return Path(self.store_at)
+
+    @property
+    def store_url(self) -> str:
+        """Address of the abundance store's bucket; "" where it lies in a folder."""
+        return self.store_at if self.store_at and "://" in self.store_at else ""
 
     @property
     def embeddings(self) -> Path:
@@ -77,6 +91,22 @@ def _size(name: str, default: str) -> str:
     return value
 
 
+def _store_address(given: str | None) -> str | None:
+    """Turn ``TOSG_STORE`` into an absolute path or the address of a bucket."""
+    if not given:
+        return None
+    scheme, separator, rest = given.partition("://")
+    if separator and scheme == "file":
+        given, separator = unquote(rest), ""
+    if not separator:
+        return str(Path(given).expanduser().absolute())
+    if scheme != "s3" or not rest.strip("/"):
+        raise SettingsError(
+            f"TOSG_STORE={given!r} cannot hold a store. Write a folder, file:///folder or s3://bucket/path."
+        )
+    return given.rstrip("/")
+
+
 def default_page_cache() -> str:
     """Return a sixth of the machine's memory, from 512 MB to 4 GB, which holds the store of a full graph."""
     from psutil import virtual_memory
@@ -87,13 +117,13 @@ def default_page_cache() -> str:
 def read_settings(uri: str | None = None, user: str | None = None, password: str | None = None) -> Settings:
     """Read the settings from the environment; arguments win over it.
 
-    Environment: ``TOSG_HOME``, ``TOSG_CACHE``, ``TOSG_MIRROR``, ``TOSG_NEO4J_URI``, ``TOSG_NEO4J_USER``,
-    ``TOSG_NEO4J_PASSWORD``, ``TOSG_NEO4J_HEAP``, ``TOSG_NEO4J_PAGECACHE``.
+    Environment: ``TOSG_HOME``, ``TOSG_CACHE``, ``TOSG_MIRROR``, ``TOSG_STORE``, ``TOSG_NEO4J_URI``,
+    ``TOSG_NEO4J_USER``, ``TOSG_NEO4J_PASSWORD``, ``TOSG_NEO4J_HEAP``, ``TOSG_NEO4J_PAGECACHE``.
 
     Raises
     ------
     SettingsError
-        If a memory size cannot be read, or the URI has a scheme that the driver does not know.
+        If a memory size or the store's address cannot be read, or the URI has a scheme that the driver does not know.
     """
     env = os.environ
     uri = uri or env.get("TOSG_NEO4J_URI") or None
@@ -108,4 +138,5 @@ def read_settings(uri: str | None = None, user: str | None = None, password: str
         heap=_size("TOSG_NEO4J_HEAP", "2g"),
         page_cache=_size("TOSG_NEO4J_PAGECACHE", default_page_cache()),
         mirror=Path(env["TOSG_MIRROR"]).expanduser().absolute() if env.get("TOSG_MIRROR") else None,
+        store_at=_store_address(env.get("TOSG_STORE")),
     )

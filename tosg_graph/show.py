@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from tosg_graph.compact import Compaction
     from tosg_graph.diff import Diff
     from tosg_graph.query import CannedQuery
     from tosg_graph.summarize import Summary
     from tosg_graph.types import CellsLedger, LedgerLine
+    from tosg_graph.vacuum import Vacuumed
+    from tosg_graph.verify import Verification
 
 
 _PIPE_WIDTH = 140
@@ -117,6 +120,59 @@ def cells_ledger(ledgers: Sequence[CellsLedger]) -> None:
             for x in ledgers
         ),
     )
+
+
+def compaction(done: Compaction) -> None:
+    """Print what a compaction did, or that there was nothing to do."""
+    if done.written is None:
+        print(
+            f"The store is compact already: {done.cells:,} cells in {done.blocks:,} blocks. Nothing was written."
+        )
+        return
+    facts(
+        {
+            "cells": f"{done.cells:,}, store version {done.written.cells}",
+            "blocks": f"{done.blocks:,}, before {done.blocks_before:,}",
+            "files": f"{done.files:,}, before {done.files_before:,}",
+            "size": f"{_bytes(done.bytes)}, before {_bytes(done.bytes_before)}",
+            "older versions": "stay readable; `tosg cells vacuum` gives their disk back",
+        }
+    )
+
+
+def vacuumed(done: Vacuumed) -> None:
+    """Print which versions stay and why, and what was removed or would be."""
+    table(("version", "kept because"), done.kept.items())
+    if done.files and done.dry_run:
+        table(("file", "bytes"), done.files.items(), "Would be removed")
+    lost = f"; versions {', '.join(map(str, done.given_up))} can no longer be read" if done.given_up else ""
+    verb = "would be removed" if done.dry_run else "removed"
+    print(f"{len(done.files):,} files of {_bytes(done.bytes)} {verb}{lost}.")
+    for folder in done.missing_exports:
+        print(
+            f"The export {folder} is not there any more; --forget-missing gives up what only such exports name."
+        )
+
+
+def verification(done: Verification) -> None:
+    """Print what was checked, or one line per finding."""
+    for finding in done.findings:
+        print(finding)
+    if done.findings:
+        return
+    unnamed = f", {done.without_checksum} of them without a checksum" if done.without_checksum else ""
+    print(
+        f"Version {done.version.cells} is sound: {done.files:,} files of {_bytes(done.bytes)}{unnamed}; "
+        f"{done.cells:,} cells in {done.blocks:,} blocks, counts sum to {done.counts:,}."
+    )
+
+
+def _bytes(size: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}" if unit != "bytes" else f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
 
 
 def expression(summary: Summary) -> None:

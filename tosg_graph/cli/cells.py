@@ -12,6 +12,7 @@ from tosg_graph.cli.options import (
     platform,
     server_options,
     settings,
+    store_version_option,
 )
 
 
@@ -44,6 +45,12 @@ def cells() -> None:
 @click.option(
     "--allow-unmapped", is_flag=True, help="Add a file of which hardly any feature is a known gene."
 )
+@click.option(
+    "--processes",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Read so many of several files at a time [default: one per core].",
+)
 @server_options
 def cells_add(
     paths: tuple[Path, ...],
@@ -53,6 +60,7 @@ def cells_add(
     columns: tuple[str, ...],
     constants: tuple[str, ...],
     allow_unmapped: bool,
+    processes: int | None,
     uri: str | None,
     user: str | None,
     password: str | None,
@@ -71,10 +79,14 @@ def cells_add(
         mapping = read_mapping(
             map_file, columns=parse_pairs("--column", columns), constants=parse_pairs("--set", constants)
         )
-        for path in paths:
-            ledger = p.add_cells(
-                path, mapping=mapping, layer=layer, dataset=dataset, allow_unmapped=allow_unmapped
-            )
+        for ledger in p.add_cells_files(
+            paths,
+            mapping=mapping,
+            layer=layer,
+            datasets=[dataset] if dataset else None,
+            allow_unmapped=allow_unmapped,
+            processes=processes,
+        ):
             show.cells_ledger([ledger])
 
 
@@ -126,6 +138,7 @@ def cells_summarize(
 @click.command()
 @click.argument("expression", default="true")
 @click.option("--by", multiple=True, help="Count the values of this column. Repeatable.")
+@store_version_option
 @server_options
 def cohort(
     expression: str,

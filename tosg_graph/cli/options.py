@@ -41,6 +41,21 @@ server_options = options(
     click.option("--password", metavar="TEXT", help="Password at --uri; better in env TOSG_NEO4J_PASSWORD."),
     click.option("--debug", is_flag=True, help="Show the whole trace of an error."),
 )
+
+
+def _remember_store_version(context: click.Context, _: click.Parameter, value: int | None) -> None:
+    context.meta[_STORE_VERSION] = value
+
+
+_STORE_VERSION = "tosg_graph.store_version"
+store_version_option = click.option(  # no argument of the command: `platform` finds it
+    "--store-version",
+    type=click.IntRange(min=0),
+    metavar="N",
+    expose_value=False,
+    callback=_remember_store_version,
+    help="Read this version of the cells [default: the newest]; `tosg cells versions` lists them.",
+)
 parameter_option = click.option(
     "--param",
     "parameters",
@@ -131,7 +146,9 @@ def platform(uri: str | None, user: str | None, password: str | None, debug: boo
     from tosg_graph.platform import open as open_platform
     from tosg_graph.progress import progress
 
-    with errors(debug), progress() as show, open_platform(uri, user, password, show) as opened:
+    context = click.get_current_context(silent=True)
+    at = context.meta.get(_STORE_VERSION) if context else None
+    with errors(debug), progress() as show, open_platform(uri, user, password, show, at) as opened:
         yield opened
 
 

@@ -14,6 +14,7 @@ from tosg_graph.cli.options import (
     platform,
     rows_options,
     server_options,
+    store_version_option,
     write_rows,
 )
 
@@ -31,6 +32,7 @@ from tosg_graph.cli.options import (
 @click.option("--limit", default=10_000, show_default=True, type=click.IntRange(1), help="Row cap.")
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds.")
 @rows_options
+@store_version_option
 @server_options
 def query(
     cypher: str | None,
@@ -99,6 +101,7 @@ def query(
     metavar="NAME[,NAME]",
     help="Numeric node properties, or runs of `tosg gds`, to write along as tensors.",
 )
+@store_version_option
 @server_options
 def export(
     cypher: str,
