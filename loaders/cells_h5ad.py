@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph.errors import CellsError
-from tosg_graph.types import MeasuredCells
+from tosg_graph.types import CHUNK_CELLS, MeasuredCells
 
 if TYPE_CHECKING:
     import anndata
@@ -34,8 +35,8 @@ def read(path: Path, layer: str | None = None) -> MeasuredCells:
     Raises
     ------
     CellsError
-        If the file cannot be read, holds no cells or genes, repeats a barcode or feature, measures something else
-        than genes, or its matrix holds anything but non-negative whole numbers below 2^31; the first example is named.
+        If the file cannot be read, holds no cells or genes, repeats a barcode or feature, or measures something else
+        than genes; and, when the counts are read, if they are anything but non-negative whole numbers below 2^31.
     """
     data = _open(path)
     matrix, var = _matrix(data, layer, path)
@@ -45,12 +46,20 @@ def read(path: Path, layer: str | None = None) -> MeasuredCells:
     features = _unique(path, "feature", var.index)
     _only_genes(path, var)
     name = layer or "X"
+
+    def chunks() -> Iterator[csr_array[Any, Any]]:
+        for start in range(0, len(barcodes), CHUNK_CELLS):
+            some = slice(start, start + CHUNK_CELLS)
+            yield checked_counts(
+                matrix[some], barcodes[some], features, f"{path}, {name}", _others(data, name)
+            )
+
     return MeasuredCells(
         barcodes=barcodes,
         features=features,
         feature_ids=_ensembl_ids(var),
         obs=obs_table(data.obs),
-        counts=checked_counts(matrix, barcodes, features, f"{path}, {name}", _others(data, name)),
+        chunks=chunks,
     )
 
 

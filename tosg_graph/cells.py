@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
+    from scipy.sparse import csr_array
 
     from tosg_graph.abundance_store import AbundanceStore
     from tosg_graph.graph import Graph
@@ -190,12 +191,14 @@ def add_measured(
 ) -> CellsLedger:
     """Add cells that were read and checked; see `add`."""
     import pyarrow as pa
+    from scipy.sparse import csr_array, vstack
 
-    content = content_sha256(measured, mapping)
+    counts = csr_array(vstack(list(measured.chunks()), format="csr"))
+    content = content_sha256(measured, counts, mapping)
     features = map_features(measured.features, measured.feature_ids, read_gene_names(graph))
     if not allow_unmapped:
         check_species(features, path)
-    total = int(measured.counts.data.sum(dtype="int64"))
+    total = int(counts.data.sum(dtype="int64"))
     ledger = CellsLedger(
         dataset=dataset,
         path=path,
@@ -213,13 +216,13 @@ def add_measured(
         return replace(
             ledger, dataset=held, already_present=True, mapping=_mapping_table(features, store.axis())
         )
-    cells = _cells_table(measured, mapping, dataset, graph)
+    cells = _cells_table(measured, counts, mapping, dataset, graph)
     with store.writer() as append:
         _already_held(store, content, dataset)  # another process may have been faster
         axis = append.extend_axis(new_axis_rows(features, append.axis))
         rows = _block_order(cells)
         first_block = append.next_block
-        stored = append.write_counts(content[:24], _blocks(measured, features, axis, rows, progress))
+        stored = append.write_counts(content[:24], _blocks(counts, features, axis, rows, progress))
         if stored != total:
             raise CellsError(
                 f"{path}: the counts sum to {total:,} in the file but to {stored:,} in the store. Nothing was added; "
@@ -231,10 +234,10 @@ def add_measured(
     return replace(ledger, counts_stored=stored, mapping=_mapping_table(features, axis))
 
 
-def content_sha256(measured: MeasuredCells, mapping: ObsMapping) -> str:
+def content_sha256(measured: MeasuredCells, counts: csr_array[Any, Any], mapping: ObsMapping) -> str:
     """Sha256 of the cells, their counts and how obs is mapped; not of the file, whose bytes vary between writers."""
     digest = hashlib.sha256()
-    for part in (measured.counts.indptr, measured.counts.indices, measured.counts.data):
+    for part in (counts.indptr, counts.indices, counts.data):
         digest.update(part.tobytes())
     texts = [measured.barcodes, measured.features, measured.feature_ids, measured.obs.to_pydict()]
     texts += [dict(mapping.columns), dict(mapping.constants), {k: dict(v) for k, v in mapping.terms.items()}]
@@ -246,7 +249,7 @@ def content_sha256(measured: MeasuredCells, mapping: ObsMapping) -> str:
 
 
 def _blocks(
-    measured: MeasuredCells,
+    counts: csr_array[Any, Any],
     features: Sequence[FeatureGene],
     axis: pa.Table,
     rows: NDArray[np.int64],
@@ -259,7 +262,7 @@ def _blocks(
     columns = np.array([column_of[f.key] for f in features], np.int32)
     for start in range(0, len(rows), BLOCK_CELLS):
         progress("Writing cells", start, len(rows))
-        block = measured.counts[rows[start : start + BLOCK_CELLS]].tocoo()
+        block = counts[rows[start : start + BLOCK_CELLS]].tocoo()
         gene = columns[block.coords[1]]
         cell = block.coords[0].astype(np.int32)
         order = np.lexsort((cell, gene))
@@ -316,7 +319,7 @@ def _reconstructed(path: Path) -> MeasuredCells:
         features=features,
         feature_ids=[None] * len(features),
         obs=obs_table(data.obs.rename(columns={"n_counts": "n_counts_whole_cell"})),
-        counts=checked_counts(counts, barcodes, features, str(path), []),
+        chunks=lambda: iter([checked_counts(counts, barcodes, features, str(path), [])]),
         note=f"counts reconstructed from log1p of counts per 10,000; largest deviation from a whole number {off:.3f}",
     )
 
@@ -324,7 +327,9 @@ def _reconstructed(path: Path) -> MeasuredCells:
 # --------------------------------------------------------------------------- cells
 
 
-def _cells_table(measured: MeasuredCells, mapping: ObsMapping, dataset: str, graph: Graph) -> pa.Table:
+def _cells_table(
+    measured: MeasuredCells, counts: csr_array[Any, Any], mapping: ObsMapping, dataset: str, graph: Graph
+) -> pa.Table:
     """One row per cell in file order: core columns, then the other obs columns."""
     import numpy as np
     import pyarrow as pa
@@ -348,8 +353,8 @@ def _cells_table(measured: MeasuredCells, mapping: ObsMapping, dataset: str, gra
             columns[name] = pa.array(_numbers(name, given), pa.float64())
         else:
             columns[name] = pa.array([None if is_unknown(_text(v)) else _text(v) for v in given], pa.string())
-    columns["n_counts"] = pa.array(np.asarray(measured.counts.sum(axis=1)).ravel().astype(np.int64))
-    columns["n_genes"] = pa.array(np.diff(measured.counts.indptr).astype(np.int32))
+    columns["n_counts"] = pa.array(np.asarray(counts.sum(axis=1)).ravel().astype(np.int64))
+    columns["n_genes"] = pa.array(np.diff(counts.indptr).astype(np.int32))
     taken = {*columns, "block", "cell"}
     for name in obs.column_names:
         if name not in used.values():

@@ -5,7 +5,7 @@ Arrow tables carry rows; the classes here say which columns they have. Nothing h
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Union
@@ -199,6 +199,8 @@ class LedgerLine:
 
 # --------------------------------------------------------------------------- cells
 
+CHUNK_CELLS = 16_384  # at most so many cells are read at a time
+
 
 @dataclass(frozen=True)
 class StoreVersion:
@@ -228,7 +230,7 @@ class CellsLedger:
 
 @dataclass(frozen=True)
 class MeasuredCells:
-    """What a file of cells holds, read and checked, not yet mapped to anything.
+    """What a file of cells holds, not yet mapped to anything; its counts are read, and checked, when asked for.
 
     Parameters
     ----------
@@ -240,8 +242,10 @@ class MeasuredCells:
         Ensembl id of each feature where the file gives one, else None.
     obs
         One row per cell, the file's own columns as text, int64, float64 or bool.
-    counts
-        Raw counts, int32, shape ``(n_cells, n_features)``, sorted indices, no stored zeros.
+    chunks
+        Each call reads the raw counts from the start and yields them as int32 CSR, shape ``(cells, n_features)``,
+        sorted indices, no stored zeros: consecutive runs of cells in the order of the file, at most `CHUNK_CELLS` rows
+        each. Raises `CellsError` at the first value that is no raw count.
     note
         What a reader of the numbers must know, such as "reconstructed"; "" where nothing.
     """
@@ -250,7 +254,7 @@ class MeasuredCells:
     features: list[str]
     feature_ids: list[str | None]
     obs: pa.Table
-    counts: csr_array[Any, Any]
+    chunks: Callable[[], Iterator[csr_array[Any, Any]]]
     note: str = ""
 
 
