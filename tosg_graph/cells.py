@@ -105,17 +105,20 @@ def add(
     mapping: ObsMapping,
     layer: str | None = None,
     dataset: str | None = None,
+    options: Mapping[str, str] | None = None,
     allow_unmapped: bool = False,
     progress: Progress | None = None,
 ) -> CellsLedger:
-    """Add one ``.h5ad`` file with raw counts.
+    """Add one file or folder with raw counts, in any of the formats of `loaders.cells_readers`.
 
     Parameters
     ----------
     dataset
         Name in the store, by default the file's stem. The same file again changes nothing and says so.
     layer
-        ``X`` (default), ``raw`` or a layer's name.
+        Which matrix holds the raw counts; the names are the format's, such as ``X``, ``raw`` or a layer of AnnData.
+    options
+        Choices that the format knows, by name.
     allow_unmapped
         Add a file of which hardly any feature is a gene of the graph.
 
@@ -126,12 +129,12 @@ def add(
     StoreError
         If the store is locked, full or damaged.
     """
-    from loaders.cells_h5ad import read
+    from loaders.cells_readers import read
 
     show = progress or silent
     path = Path(path)
     show(f"Reading {path.name}", 0, 1)
-    measured = read(path, layer)
+    measured = read(path, layer, options)
     show(f"Reading {path.name}", 1, 1)
     return add_measured(
         measured,

@@ -319,9 +319,10 @@ class Platform:
         mapping: ObsMapping | None = None,
         layer: str | None = None,
         dataset: str | None = None,
+        options: Mapping[str, str] | None = None,
         allow_unmapped: bool = False,
     ) -> CellsLedger:
-        """Add one ``.h5ad`` file with raw counts to the store; see `tosg_graph.cells.add`."""
+        """Add one file or folder with raw counts to the store; see `tosg_graph.cells.add`."""
         from tosg_graph.cells import ObsMapping, add
 
         return add(
@@ -331,6 +332,7 @@ class Platform:
             mapping=mapping or ObsMapping(),
             layer=layer,
             dataset=dataset,
+            options=options,
             allow_unmapped=allow_unmapped,
             progress=self.progress,
         )

@@ -25,6 +25,13 @@ def cells() -> None:
 @click.option("--dataset", help="Name of the dataset [default: the file's stem].")
 @click.option("--layer", help="Matrix with the raw counts: X, raw, or a layer's name [default: X].")
 @click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A choice that the format of the file knows. Repeatable.",
+)
+@click.option(
     "--map", "map_file", type=click.Path(path_type=Path), help="YAML that maps obs columns and terms."
 )
 @click.option(
@@ -49,6 +56,7 @@ def cells_add(
     paths: tuple[Path, ...],
     dataset: str | None,
     layer: str | None,
+    options: tuple[str, ...],
     map_file: Path | None,
     columns: tuple[str, ...],
     constants: tuple[str, ...],
@@ -58,7 +66,7 @@ def cells_add(
     password: str | None,
     debug: bool,
 ) -> None:
-    """Add .h5ad files with raw counts.
+    """Add files or folders with raw counts: .h5ad, 10x, mtx, loom, zarr, OmniCellTOSG, Parquet, Census.
 
     Example: tosg cells add pbmc.h5ad --column cell_type=cell_type --column donor=patient
     """
@@ -73,7 +81,12 @@ def cells_add(
         )
         for path in paths:
             ledger = p.add_cells(
-                path, mapping=mapping, layer=layer, dataset=dataset, allow_unmapped=allow_unmapped
+                path,
+                mapping=mapping,
+                layer=layer,
+                dataset=dataset,
+                options=parse_pairs("--option", options),
+                allow_unmapped=allow_unmapped,
             )
             show.cells_ledger([ledger])
 
