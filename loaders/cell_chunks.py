@@ -128,12 +128,18 @@ class Compressed:
             shape = (end - first, self.shape[1])
             yield first, csr_array((self.data[start:stop], self._indices(start, stop), indptr), shape=shape)
 
-    def entries(self) -> Iterator[Entries]:
+    def _entries(self) -> Iterator[Entries]:
         """Yield blocks of entries, the second axis as the cells."""
         for start in range(0, int(self.indptr[-1]), _ENTRIES):
             stop = min(start + _ENTRIES, int(self.indptr[-1]))
             major = np.searchsorted(self.indptr, np.arange(start, stop), side="right") - 1
             yield self._indices(start, stop), major, self.data[start:stop]
+
+    def columns(self) -> Iterator[Part]:
+        """Yield the matrix in runs of its second axis, turned: of genes x cells, runs of cells."""
+        total = int(self.indptr[-1])
+        runs = list(spans(self.shape[1], _per_cell(total, self.shape[1])))
+        return _sorted_on_disk(self._entries(), runs, self.shape[0])
 
     def _indices(self, start: int, stop: int) -> npt.NDArray[Any]:
         found: npt.NDArray[Any] = self.indices[start:stop]
@@ -162,8 +168,8 @@ def rows_of_entries(
 ) -> Iterator[Part]:
     """Yield chunks of cells out of blocks of entries in any order; there are ``total``, ``shape`` is cells x features.
 
-    If the first block is sorted by cell, so must be the others, and nothing is written. Otherwise each entry takes
-    16 bytes in the folder of temporary files until the last chunk is read.
+    If the first block goes through its cells one after the other, so must the others, and nothing is written. Otherwise
+    each entry takes 16 bytes in the folder of temporary files until the last chunk is read.
 
     Raises
     ------
@@ -175,10 +181,16 @@ def rows_of_entries(
     runs = list(spans(shape[0], _per_cell(total, shape[0])))
     if first is None:
         yield from (_part([], run, shape[1]) for run in runs)
-    elif (np.diff(first[0]) >= 0).all():
+    elif _by_cell(first[0]):
         yield from _cut(chain([first], blocks), runs, shape[1], where)
     else:
         yield from _sorted_on_disk(chain([first], blocks), runs, shape[1])
+
+
+def _by_cell(cell: npt.NDArray[Any]) -> bool:
+    """Whether entries are sorted by cell; cells that stand once each may be those of one gene."""
+    steps = np.diff(cell)
+    return bool((steps >= 0).all() and (steps == 0).any())
 
 
 def _cut(

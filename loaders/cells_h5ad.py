@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
-_LARGEST = 2**31 - 1  # counts are stored as int32
+_TOO_LARGE = 2**31  # counts are stored as int32
 _ID_COLUMNS = ("gene_ids", "gene_id", "ensembl_id", "ensembl", "ensembl_gene_id", "feature_id")
 
 
@@ -82,7 +82,7 @@ def checked_counts(
     if values.dtype.kind not in "fiub":
         raise CellsError(f"{where} holds {values.dtype}, not numbers. Choose another --layer.")
     # Each comparison is false for NaN, so NaN is found too.
-    good = (values >= 0) & (values <= _LARGEST)
+    good = (values >= 0) & (values < _TOO_LARGE)  # a float32 cannot hold 2^31-1
     if values.dtype.kind == "f":
         good &= values == np.rint(values)
     if not good.all():

@@ -34,20 +34,21 @@ class _Header:
     shape: tuple[int, int]
     entries: int
     whole: bool  # values are written as integers
-    transposed: bool  # features x cells, as 10x writes it
     delimiter: str  # "" where there are no entries
 
 
-def read(path: Path, layer: str | None = None) -> MeasuredCells:
+def read(path: Path, layer: str | None = None, *, rows: str | None = None) -> MeasuredCells:
     """Read a folder with one matrix, or the matrix file of a folder with several.
 
-    Features x cells (10x) and cells x features are told apart by the lengths of the two lists; a square matrix is
-    features x cells. The lists are found by the matrix's prefix: ``GSM1_matrix.mtx.gz`` has ``GSM1_barcodes.tsv.gz``.
+    Genes x cells (10x) and cells x genes are told apart by the lengths of the two lists. The lists are found by the
+    matrix's prefix: ``GSM1_matrix.mtx.gz`` has ``GSM1_barcodes.tsv.gz``.
 
     Parameters
     ----------
     layer
         Feature type (``Gene Expression``), where ``features.tsv`` has several.
+    rows
+        ``genes`` or ``cells``: what the rows of a square matrix are.
 
     Raises
     ------
@@ -60,13 +61,14 @@ def read(path: Path, layer: str | None = None) -> MeasuredCells:
     barcodes = unique(barcode_file, "barcode", [row[0] for row in _rows(barcode_file)])
     found = _features(feature_file, layer)
     total = len(_rows(feature_file))
-    header = _header(matrix, barcode_file, len(barcodes), feature_file, total)
+    header = _header(matrix)
+    transposed = _transposed(matrix, header, (barcode_file, len(barcodes)), (feature_file, total), rows)
     something(matrix, len(barcodes), len(found.names))
 
     def chunks() -> Iterator[csr_array[Any, Any]]:
         with reading(matrix, _KIND):
             parts = rows_of_entries(
-                _entries(matrix, header), (len(barcodes), total), header.entries, str(matrix)
+                _entries(matrix, header, transposed), (len(barcodes), total), header.entries, str(matrix)
             )
             yield from checked(parts, barcodes, found.names, str(matrix), columns=found.columns)
 
@@ -138,7 +140,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         yield cast("IO[bytes]", file)
 
 
-def _header(path: Path, barcodes: Path, cells: int, features: Path, total: int) -> _Header:
+def _header(path: Path) -> _Header:
     with reading(path, _KIND), _opened(path) as file:
         words = file.readline(200).decode("latin-1").lower().split()
         sizes = _sizes(file)
@@ -152,19 +154,36 @@ def _header(path: Path, barcodes: Path, cells: int, features: Path, total: int) 
     if len(sizes) != 3 or not all(size.isdecimal() for size in sizes):
         raise CellsError(f"{path}: the line of sizes is {' '.join(sizes)[:60]!r}, not three numbers.")
     rows, columns, entries = map(int, sizes)
-    if (rows, columns) not in ((total, cells), (cells, total)):
-        raise CellsError(
-            f"{path} is {rows} x {columns}, but {features.name} names {total} features and {barcodes.name} {cells} "
-            "cells. Give the files of one matrix."
-        )
     if first.strip() and not _ENTRY.match(first):
         raise CellsError(
             f"{path}: {first.strip()[:60]!r} is no entry: row, column, value, one space or tab between."
         )
     delimiter = "" if not first.strip() else "\t" if "\t" in first else " "
-    return _Header(
-        (rows, columns), entries, words[3] == "integer", (rows, columns) == (total, cells), delimiter
-    )
+    return _Header((rows, columns), entries, words[3] == "integer", delimiter)
+
+
+def _transposed(
+    path: Path, header: _Header, barcodes: tuple[Path, int], features: tuple[Path, int], rows: str | None
+) -> bool:
+    """Whether the matrix is genes x cells, as 10x writes it."""
+    (barcode_file, cells), (feature_file, genes) = barcodes, features
+    fits = {"genes": header.shape == (genes, cells), "cells": header.shape == (cells, genes)}
+    if not any(fits.values()):
+        raise CellsError(
+            f"{path} is {header.shape[0]} x {header.shape[1]}, but {feature_file.name} names {genes} features and "
+            f"{barcode_file.name} {cells} cells. Give the files of one matrix."
+        )
+    if rows not in (None, *(name for name in fits if fits[name])):
+        raise CellsError(
+            f"{path} is {header.shape[0]} x {header.shape[1]}, of {genes} genes and {cells} cells; rows={rows} does "
+            "not fit. Leave it out, or say genes or cells."
+        )
+    if rows is None and all(fits.values()):
+        raise CellsError(
+            f"{path} is {genes} x {cells}: genes x cells or cells x genes cannot be told. Say --option rows=genes (as "
+            "10x writes it) or --option rows=cells."
+        )
+    return fits["genes"] if rows is None else rows == "genes"
 
 
 def _sizes(file: IO[bytes]) -> list[str]:
@@ -175,7 +194,7 @@ def _sizes(file: IO[bytes]) -> list[str]:
     return []
 
 
-def _entries(path: Path, header: _Header) -> Iterator[Entries]:
+def _entries(path: Path, header: _Header, transposed: bool) -> Iterator[Entries]:
     """Yield blocks of (cell, feature, value), counted from 0."""
     seen = 0
     for row, column, value in _blocks(path, header):
@@ -187,7 +206,7 @@ def _entries(path: Path, header: _Header) -> Iterator[Entries]:
                     f"{path}: entry {seen + at + 1} is in {what} {numbers[at]}, of {end}. Fetch the file again."
                 )
         seen += len(row)
-        cell, feature = (column, row) if header.transposed else (row, column)
+        cell, feature = (column, row) if transposed else (row, column)
         yield cell - 1, feature - 1, value
     if seen != header.entries:
         raise CellsError(

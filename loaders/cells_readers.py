@@ -58,7 +58,13 @@ READERS = (
         ("expression_matrix", "cell_metadata_with_mappings.parquet"),
         ("gene_index",),
     ),
-    CellsReader("Matrix Market (folder, or .mtx)", "cells_mtx", (".mtx", ".mtx.gz"), ("*.mtx", "*.mtx.gz")),
+    CellsReader(
+        "Matrix Market (folder, or .mtx)",
+        "cells_mtx",
+        (".mtx", ".mtx.gz"),
+        ("*.mtx", "*.mtx.gz"),
+        ("rows",),
+    ),
     CellsReader(
         "Parquet with lists (.parquet, or folder)",
         "cells_parquet",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loaders.cell_chunks import Compressed, Part, checked, dense_rows, reading, rows_of_entries
+from loaders.cell_chunks import Compressed, checked, dense_rows, reading
 from loaders.cell_names import GENES, ID_COLUMNS, ensembl_ids, something, texts, unique
 from loaders.cells_h5ad import obs_table
 from tosg_graph.errors import CellsError
@@ -16,6 +16,8 @@ from tosg_graph.types import MeasuredCells
 if TYPE_CHECKING:
     import pandas as pd
     from scipy.sparse import csr_array
+
+    from loaders.cell_chunks import Part
 
 _KIND = "AnnData in zarr"
 
@@ -100,8 +102,7 @@ def _parts(matrix: Any, shape: tuple[int, int], where: str) -> Iterator[Part]:
     if kind == "csr_matrix":
         return Compressed.of(matrix, shape, where).rows()
     if kind == "csc_matrix":
-        by_gene = Compressed.of(matrix, shape[::-1], where)
-        return rows_of_entries(by_gene.entries(), shape, int(by_gene.indptr[-1]), where)
+        return Compressed.of(matrix, shape[::-1], where).columns()
     return dense_rows(matrix, *shape)
 
 
