@@ -90,8 +90,14 @@ def gene_features(
     Raises
     ------
     CellsError
-        If there are other types and none was chosen, the chosen one is not there or is not genes, or a name repeats.
+        If lengths differ, there are other types and none was chosen, the chosen one is not there or is not genes, or a
+        name repeats.
     """
+    if len(symbols) != len(ids) or len(types or ids) != len(ids):
+        raise CellsError(
+            f"{path} has {len(ids)} ids of features, {len(symbols)} names and {len(types or ids)} types. Fetch "
+            "it again."
+        )
     kinds = Counter(types) if types else Counter({GENES: len(ids)})
     listed = ", ".join(f"{count} of {kind!r}" for kind, count in kinds.items())
     if layer not in (None, *kinds):

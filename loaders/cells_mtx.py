@@ -220,6 +220,8 @@ def _blocks(path: Path, header: _Header) -> Iterator[Entries]:
     import pyarrow as pa
     import pyarrow.csv as pcsv
 
+    if not header.delimiter:
+        return
     kinds = {"row": pa.int64(), "column": pa.int64(), "value": pa.int64() if header.whole else pa.float64()}
     convert = pcsv.ConvertOptions(column_types=kinds, null_values=[])
     read_options = pcsv.ReadOptions(block_size=_BLOCK, column_names=list(kinds))
@@ -227,8 +229,6 @@ def _blocks(path: Path, header: _Header) -> Iterator[Entries]:
     with _opened(path) as file:
         file.readline()
         _sizes(file)
-        if not header.delimiter:
-            return
         with pcsv.open_csv(file, read_options, parse, convert) as blocks:
             for block in blocks:
                 row, column, value = (np.asarray(block[name]) for name in kinds)

@@ -326,7 +326,8 @@ def _matrix(file: Path, genes: pa.Array, counts: pa.Array, lists: _Lists, barcod
             "the table of this data set."
         )
     indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(genes)))])
-    matrix = csr_array((values, found, indptr), shape=(len(genes), len(lists.keys)))
+    # Arrow's memory is read-only, and rows are sorted in place.
+    matrix = csr_array((values, found, indptr), shape=(len(genes), len(lists.keys)), copy=True)
     _check_once(file, matrix, lists, barcodes)
     return matrix
 

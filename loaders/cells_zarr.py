@@ -52,12 +52,15 @@ def read(path: Path, layer: str | None = None) -> MeasuredCells:
     others = [other for other in held if other != (layer or "X")]
     where = f"{path}, {layer or 'X'}"
 
+    with reading(path, _KIND):
+        note = _missing(path, group[name], shape[0])
+
     def chunks() -> Iterator[csr_array[Any, Any]]:
         with reading(path, _KIND):
             yield from checked(_parts(_open(path)[name], shape, where), barcodes, features, where, others)
 
     ids = next((ensembl_ids(var[column].astype(str)) for column in ID_COLUMNS if column in var.columns), None)
-    return MeasuredCells(barcodes, features, ids or ensembl_ids(features), obs_table(obs), chunks)
+    return MeasuredCells(barcodes, features, ids or ensembl_ids(features), obs_table(obs), chunks, note)
 
 
 def _open(path: Path) -> Any:
@@ -95,6 +98,31 @@ def _shape(path: Path, matrix: Any, cells: int, features: int) -> tuple[int, int
             "Write the file again."
         )
     return cells, features
+
+
+def _missing(path: Path, matrix: Any, cells: int) -> str:
+    """Refuse a sparse matrix of which pieces are missing, and say so of a dense one: zarr takes them for zeros.
+
+    Pieces of zeros only need not be written. Counts in a sparse matrix are not zero; its indices are only if no cell
+    in the piece has two genes.
+    """
+    if _encoding(matrix) not in ("csr_matrix", "csc_matrix"):
+        gone = matrix.nchunks - matrix.nchunks_initialized
+        return (
+            f"{gone} of {matrix.nchunks} pieces of the matrix are not there, which means zeros in zarr"
+            if gone
+            else ""
+        )
+    for name in (
+        ("data", "indices") if matrix["data"].shape[0] > max(cells, matrix.attrs["shape"][1]) else ("data",)
+    ):
+        gone = matrix[name].nchunks - matrix[name].nchunks_initialized
+        if gone:
+            raise CellsError(
+                f"{path}: {gone} of {matrix[name].nchunks} pieces of {matrix.name}/{name} are missing. Fetch "
+                "them again."
+            )
+    return ""
 
 
 def _parts(matrix: Any, shape: tuple[int, int], where: str) -> Iterator[Part]:

@@ -76,7 +76,7 @@ def write_10x_v3(
         _compressed(group, matrix)
         held = group.create_group("features")
         held["_all_tag_keys"] = np.array(["genome"], "S6")
-        held["feature_type"] = np.array(types or ["Gene Expression"] * len(cells.features), "S15")
+        held["feature_type"] = np.array(types or ["Gene Expression"] * len(cells.features), "S24")
         held["genome"] = np.array(["GRCh38"] * len(cells.features), "S6")
         held["id"] = np.array(cells.ids, "S15")
         held["name"] = np.array(symbols or cells.features, "S15")
