@@ -1,19 +1,19 @@
 """Chunks of whole cells out of matrices on disk, whatever order these hold their entries in.
 
 A sparse matrix that is compressed by cell is sliced. Entries that come sorted by cell are cut where a chunk is full.
-Entries in any other order (compressed by gene, or text sorted by gene) are first sorted into one temporary file per
-chunk.
+Entries in any other order (compressed by gene, or text sorted by gene) are first sorted in a temporary file.
 """
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -43,15 +43,24 @@ def reading(path: Path, kind: str) -> Iterator[None]:
     except MemoryError:
         raise CellsError(f"{path} does not fit into memory. Split it by donor or sample.") from None
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise CellsError(
+                f"{tempfile.gettempdir()} is full; {path} is sorted by gene, and sorting it by cell needs room there. "
+                "Set TMPDIR to another disk."
+            ) from error
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise CellsError(
             f"{path} cannot be read as {kind}: {lines[0][:200]}. Is the download complete? Fetch it again."
         ) from error
 
 
-def spans(cells: int, bytes_per_cell: int) -> Iterator[tuple[int, int]]:
-    """Yield (first, end) of runs of cells: ``CHUNK_CELLS`` at most, and 128 MB as they are read."""
+def spans(cells: int, bytes_per_cell: int, piece: int = 1) -> Iterator[tuple[int, int]]:
+    """Yield (first, end) of runs of cells: ``CHUNK_CELLS`` at most, and 128 MB as they are read.
+
+    ``piece`` cells lie together on disk: a run of more than that many is a multiple, so that each is unpacked once.
+    """
     most = min(CHUNK_CELLS, max(1, _BYTES // max(1, bytes_per_cell)))
+    most -= most % piece if most > piece else 0
     for first in range(0, cells, most):
         yield first, min(first + most, cells)
 
@@ -122,11 +131,18 @@ class Compressed:
         """Yield the matrix in runs of its first axis."""
         from scipy.sparse import csr_array
 
-        for first, end in spans(self.shape[0], _per_cell(int(self.indptr[-1]), self.shape[0])):
+        first = 0
+        while first < self.shape[0]:
+            full = (
+                int(np.searchsorted(self.indptr, self.indptr[first] + _BYTES // _RECORD.itemsize, "right"))
+                - 1
+            )
+            end = max(first + 1, min(first + CHUNK_CELLS, full))
             start, stop = int(self.indptr[first]), int(self.indptr[end])
             indptr = self.indptr[first : end + 1] - start
             shape = (end - first, self.shape[1])
             yield first, csr_array((self.data[start:stop], self._indices(start, stop), indptr), shape=shape)
+            first = end
 
     def _entries(self) -> Iterator[Entries]:
         """Yield blocks of entries, the second axis as the cells."""
@@ -155,8 +171,15 @@ def dense_rows(matrix: Any, cells: int, features: int, *, transposed: bool = Fal
     """Yield a dense matrix on disk, cells x features or ``transposed``, as sparse runs of cells."""
     from scipy.sparse import csr_array
 
-    for first, end in spans(cells, features * matrix.dtype.itemsize):
+    runs = spans(cells, features * matrix.dtype.itemsize, _width(matrix, transposed))
+    for first, end in runs:
         yield first, csr_array(matrix[:, first:end].T if transposed else matrix[first:end])
+
+
+def _width(matrix: Any, transposed: bool) -> int:
+    """Cells in one piece of a matrix that is stored in pieces, 1 where it is not."""
+    pieces = getattr(matrix, "chunks", None)
+    return int(pieces[1 if transposed else 0]) if pieces else 1
 
 
 def _per_cell(entries: int, cells: int) -> int:
@@ -231,18 +254,23 @@ def _part(held: list[Entries], span: tuple[int, int], features: int) -> Part:
 def _sorted_on_disk(
     blocks: Iterator[Entries], runs: Sequence[tuple[int, int]], features: int
 ) -> Iterator[Part]:
+    """One pass over the entries sorts each block by run of cells, on disk; then run after run is gathered from all."""
     starts = np.array([first for first, _ in runs])
-    with tempfile.TemporaryDirectory(prefix="tosg-cells-") as folder:
-        files = [Path(folder) / str(number) for number in range(len(runs))]
+    with tempfile.TemporaryFile(prefix="tosg-cells-", buffering=0) as spill:
+        bounds, written = [], 0
         for cell, feature, value in blocks:
-            records = np.empty(len(cell), _RECORD)
-            records["cell"], records["feature"], records["value"] = cell, feature, value
             run = np.searchsorted(starts, cell, side="right") - 1
             order = np.argsort(run, kind="stable")
-            ends = np.searchsorted(run[order], np.arange(len(runs) + 1))
-            for number in np.unique(run):
-                with files[number].open("ab") as out:
-                    out.write(records[order[ends[number] : ends[number + 1]]].tobytes())
-        for span, file in zip(runs, files, strict=True):
-            found = np.fromfile(file, _RECORD) if file.exists() else np.zeros(0, _RECORD)
-            yield _part([(found["cell"], found["feature"], found["value"])], span, features)
+            records = np.empty(len(cell), _RECORD)
+            records["cell"], records["feature"], records["value"] = cell[order], feature[order], value[order]
+            records.tofile(spill)
+            bounds.append(written + np.searchsorted(run[order], np.arange(len(runs) + 1)))
+            written += len(cell)
+        for number, span in enumerate(runs):
+            pieces = [_read(spill, int(block[number]), int(block[number + 1])) for block in bounds]
+            yield _part([(p["cell"], p["feature"], p["value"]) for p in pieces], span, features)
+
+
+def _read(spill: IO[bytes], first: int, end: int) -> npt.NDArray[Any]:
+    spill.seek(first * _RECORD.itemsize)
+    return np.fromfile(spill, _RECORD, end - first)

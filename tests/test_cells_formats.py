@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import anndata
 import numpy as np
+import psutil
 import pytest
 from cell_files import WRITERS, Cells, coordinates
 from hypothesis import given, settings
@@ -75,7 +78,7 @@ def measured(draw: st.DrawFn) -> Cells:
     "name", [n for n in WRITERS if n not in ("zarr 2 CSR", "zarr 2 dense", "zarr 3 CSC")]
 )
 @given(cells=measured(), chunk=st.integers(1, 8))
-@settings(max_examples=8)
+@settings(max_examples=6)
 def test_any_counts_come_back(name: str, cells: Cells, chunk: int) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(cell_chunks, "CHUNK_CELLS", chunk)
@@ -93,28 +96,49 @@ def test_the_largest_count_comes_back(tmp_path: Path, name: str) -> None:
     assert whole(read(WRITERS[name](tmp_path, cells))).toarray().tolist() == cells.counts.tolist()
 
 
-def test_no_temporary_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    left = tmp_path / "temporary"
-    left.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(left))
+def opened_below(folder: Path) -> list[str]:
+    return [f.path for f in psutil.Process().open_files() if str(folder) in f.path]
+
+
+@pytest.mark.parametrize("name", ["mtx by gene", "zarr 2 CSC"])
+def test_the_temporary_file_goes_with_the_chunks(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    original = tempfile.TemporaryFile
+
+    def recorded(**options: Any) -> Any:
+        made.append(original(**options))
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", recorded)
     monkeypatch.setattr(cell_chunks, "CHUNK_CELLS", 2)
+    chunks = read(WRITERS[name](tmp_path, coordinates())).chunks()
+    next(chunks)
+    assert [file.closed for file in made] == [False]
+    chunks.close()
+    assert made[0].closed
+
+
+def test_a_full_disk_says_where_to_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     found = read(WRITERS["mtx by gene"](tmp_path, coordinates()))
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(CellsError, match=r"is full; .* Set TMPDIR to another disk"):
+        list(found.chunks())
+
+
+@pytest.mark.parametrize("name", ["10x v3", "loom", "mtx gzipped", "Parquet tokens"])
+def test_files_are_closed_when_the_chunks_end_or_are_given_up(tmp_path: Path, name: str) -> None:
+    found = read(WRITERS[name](tmp_path, coordinates()))
+    whole(found)
+    assert not opened_below(tmp_path)
     chunks = found.chunks()
     next(chunks)
-    assert list(left.iterdir())
     chunks.close()
-    assert not list(left.iterdir())
-
-
-def test_files_are_closed_when_the_chunks_end(tmp_path: Path) -> None:
-    import psutil
-
-    for name in ("10x v3", "loom", "mtx gzipped"):
-        folder = tmp_path / name.replace(" ", "_")
-        folder.mkdir()
-        path = WRITERS[name](folder, coordinates())
-        whole(read(path))
-        assert not [f.path for f in psutil.Process().open_files() if str(folder) in f.path], name
+    assert not opened_below(tmp_path)
 
 
 BAD = {0.5: "0.5", -1.0: "-1", float("nan"): "nan", float("inf"): "inf", 2.0**31: "2.14748e+09"}
