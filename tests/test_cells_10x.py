@@ -17,6 +17,7 @@ from loaders import cell_chunks, cells_10x, cells_mtx
 from loaders.cells_10x import feature_types
 from loaders.cells_readers import read
 from tosg_graph.errors import CellsError
+from tosg_graph.types import MeasuredCells
 
 CELLS = coordinates()
 MIXED = ["Gene Expression", "Antibody Capture", "Gene Expression", "Antibody Capture"]
@@ -29,6 +30,29 @@ def refusal(path: Path, layer: str | None = None, **options: str) -> str:
     assert "\n" not in str(raised.value)
     assert str(path) in str(raised.value)
     return str(raised.value)
+
+
+@pytest.mark.parametrize("gz", [False, True])
+def test_scanpy_reads_the_same_from_a_folder(tmp_path: Path, gz: bool) -> None:
+    import scanpy
+
+    folder = write_mtx(tmp_path, CELLS, gz=gz, old=not gz)
+    same_as(scanpy.read_10x_mtx(folder), read(folder))
+
+
+@pytest.mark.parametrize("write", [write_10x_v2, write_10x_v3], ids=["v2", "v3"])
+def test_scanpy_reads_the_same_from_hdf5(tmp_path: Path, write: Callable[..., Path]) -> None:
+    import scanpy
+
+    path = write(tmp_path, CELLS)
+    same_as(scanpy.read_10x_h5(path), read(path))
+
+
+def same_as(expected: Any, found: MeasuredCells) -> None:
+    assert found.barcodes == list(expected.obs_names)
+    assert found.features == list(expected.var_names)
+    assert found.feature_ids == list(expected.var["gene_ids"])
+    assert vstack(list(found.chunks())).toarray().tolist() == expected.X.toarray().tolist()
 
 
 # --------------------------------------------------------------------------- feature types and names

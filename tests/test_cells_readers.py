@@ -8,7 +8,10 @@ import pytest
 from cell_files import WRITERS, adata, coordinates
 
 from loaders.cells_readers import READERS, read, reader_of
+from tosg_graph.abundance_store import AbundanceStore
+from tosg_graph.cells import ObsMapping, add
 from tosg_graph.errors import CellsError
+from tosg_graph.graph import Graph
 
 MODULES = {
     "10x": "cells_10x",
@@ -63,3 +66,21 @@ def test_every_format_is_in_the_documentation() -> None:
     for reader in READERS:
         assert all(f"`{suffix}`" in text for suffix in reader.suffixes)
         assert all(f"`{option}=" in text for option in reader.options), reader.options
+
+
+def test_the_same_cells_in_another_format_are_known_by_their_content(graph: Graph, tmp_path: Path) -> None:
+    store = AbundanceStore.open(tmp_path / "store")
+    cells = coordinates()
+
+    def added(name: str, **how: str) -> tuple[str, bool, int, int]:
+        folder = tmp_path / name
+        folder.mkdir()
+        line = add(
+            WRITERS[name](folder, cells), graph, store, mapping=ObsMapping(), allow_unmapped=True, **how
+        )
+        return line.dataset, line.already_present, line.counts_file, line.counts_stored
+
+    total = int(cells.counts.sum())
+    assert added("mtx by gene", dataset="mine") == ("mine", False, total, total)
+    assert added("10x v3") == ("mine", True, total, total)
+    assert added("mtx cells x genes") == ("mine", True, total, total)
