@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Entries = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]  # cell, feature, value of each
     Part = tuple[int, csr_array[Any, Any]]  # number of its first cell, cells x features
 
-_BYTES = 128 << 20  # of a chunk as it is read; what is made of it takes some times as much
+_BYTES = 64 << 20  # of a chunk as it is read; what is made of it takes some times as much
 _ENTRIES = 1 << 22  # of a sparse matrix at once, where cells cannot be told apart yet
 _RECORD = np.dtype([("cell", "<i4"), ("feature", "<i4"), ("value", "<f8")])
 
@@ -55,7 +55,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
 
 
 def spans(cells: int, bytes_per_cell: int, piece: int = 1) -> Iterator[tuple[int, int]]:
-    """Yield (first, end) of runs of cells: ``CHUNK_CELLS`` at most, and 128 MB as they are read.
+    """Yield (first, end) of runs of cells: ``CHUNK_CELLS`` at most, and 64 MB as they are read.
 
     ``piece`` cells lie together on disk: a run of more than that many is a multiple, so that each is unpacked once.
     """

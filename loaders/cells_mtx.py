@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MATRIX = re.compile(r"(?P<prefix>.*?)(matrix|counts)?\.mtx(\.gz)?", re.IGNORECASE)
 _ENTRY = re.compile(r"\S+([ \t])\S+\1\S+\s*$")
-_BLOCK = 16 << 20  # bytes of text
+_BLOCK = 4 << 20  # bytes of text
 _KIND = "Matrix Market"
 
 
@@ -196,6 +196,8 @@ def _sizes(file: IO[bytes]) -> list[str]:
 
 def _entries(path: Path, header: _Header, transposed: bool) -> Iterator[Entries]:
     """Yield blocks of (cell, feature, value), counted from 0."""
+    import numpy as np
+
     seen = 0
     for row, column, value in _blocks(path, header):
         for what, numbers, end in (("row", row, header.shape[0]), ("column", column, header.shape[1])):
@@ -207,7 +209,7 @@ def _entries(path: Path, header: _Header, transposed: bool) -> Iterator[Entries]
                 )
         seen += len(row)
         cell, feature = (column, row) if transposed else (row, column)
-        yield cell - 1, feature - 1, value
+        yield (cell - 1).astype(np.int32), (feature - 1).astype(np.int32), value
     if seen != header.entries:
         raise CellsError(
             f"{path} announces {header.entries} entries but holds {seen}. Is the download complete? Fetch it again."

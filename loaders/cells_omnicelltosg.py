@@ -34,24 +34,24 @@ _FILE, _ROW = "matrix_file_path", "matrix_row_idx"
 
 @dataclass(frozen=True)
 class _Genes:
-    """Which gene each column holds.
+    """Which columns hold which gene.
 
     Parameters
     ----------
     names
         Symbols, in the order of the index.
-    of_column
-        int32, one per column: its gene, or -1.
+    columns
+        int64, sorted: the columns that hold some gene.
+    of
+        int64, one per value of ``columns``: its gene.
     first
         int64, one per gene: the first of its columns.
-    copies
-        int64, one per gene: how many columns it has.
     """
 
     names: list[str]
-    of_column: npt.NDArray[np.int32]
+    columns: npt.NDArray[np.int64]
+    of: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
-    copies: npt.NDArray[np.int64]
 
 
 def read(path: Path, layer: str | None = None, *, gene_index: str | None = None) -> MeasuredCells:
@@ -176,63 +176,56 @@ def _genes(path: Path, width: int) -> _Genes:
             "--option gene_index=FILE."
         )
     found = gene_columns(path)
-    of_column = np.full(width, -1, np.int32)
+    of: dict[int, int] = {}
     for number, (gene, columns) in enumerate(found.items()):
         for at in columns:
-            if at >= width or of_column[at] >= 0:
+            if at >= width or at in of:
                 what = f"the matrices have {width}" if at >= width else "another gene has it too"
                 raise CellsError(
                     f"{path}: column {at} of gene {gene!r}: {what}. Give the files of one release."
                 )
-            of_column[at] = number
+            of[at] = number
+    held = np.array(sorted(of), np.int64)
     first = np.array([min(columns) for columns in found.values()], np.int64)
-    copies = np.array([len(columns) for columns in found.values()], np.int64)
-    return _Genes(list(found), of_column, first, copies)
+    return _Genes(list(found), held, np.array([of[at] for at in held.tolist()], np.int64), first)
 
 
 def _folded(matrix: npt.NDArray[Any], genes: _Genes, where: str) -> Iterator[Part]:
     """Yield runs of cells x genes; each gene has the value that all its columns have."""
-    from scipy.sparse import coo_array
+    from scipy.sparse import csr_array
 
     for start, end in spans(matrix.shape[0], matrix.shape[1] * matrix.dtype.itemsize):
         block = np.asarray(matrix[start:end])
-        row, column = np.nonzero(block)  # NaN is not zero
-        gene = genes.of_column[column]
-        _check_places(where, start, block, row, column, gene)
-        _check_copies(where, start, block, row, column, gene, genes)
-        one = column == genes.first[gene]
-        row, gene = row[one], gene[one]
-        values = block[row, column[one]]
-        shape = (end - start, len(genes.names))
-        yield start, coo_array((values, (row, gene)), shape=shape).tocsr()
+        copies, lead = block[:, genes.columns], block[:, genes.first]
+        _check_places(where, start, block, copies, genes)
+        _check_copies(where, start, copies, lead[:, genes.of], genes)
+        yield start, csr_array(lead)
 
 
-def _check_places(where: str, start: int, block: Any, row: Any, column: Any, gene: Any) -> None:
-    outside = gene < 0
-    if outside.any():
-        at = int(outside.argmax())
-        raise CellsError(
-            f"{where}: row {start + row[at]} has {block[row[at], column[at]]:g} in column {column[at]}, which "
-            f"belongs to no gene of {_INDEX}. Give the files of one release."
-        )
-
-
-def _check_copies(
-    where: str, start: int, block: Any, row: Any, column: Any, gene: Any, genes: _Genes
-) -> None:
-    """Refuse a cell in which two columns of a gene differ."""
-    value, lead = block[row, column], block[row, genes.first[gene]]
-    differ = (value != lead) & ~(np.isnan(value) & np.isnan(lead))
-    # Entries that equal their gene's first column are complete if there are as many as the gene has columns.
-    pairs, entry, held = np.unique(
-        row.astype(np.int64) * len(genes.names) + gene, return_index=True, return_counts=True
+def _check_places(where: str, start: int, block: Any, copies: Any, genes: _Genes) -> None:
+    """Refuse a value in a column of no gene."""
+    if np.count_nonzero(block) == np.count_nonzero(copies):  # NaN is not zero
+        return
+    outside = block != 0
+    outside[:, genes.columns] = False
+    row, column = (int(numbers[0]) for numbers in np.nonzero(outside))
+    raise CellsError(
+        f"{where}: row {start + row} has {block[row, column]:g} in column {column}, which belongs to no gene of "
+        f"{_INDEX}. Give the files of one release."
     )
-    partly = entry[held != genes.copies[pairs % max(1, len(genes.names))]]
-    if differ.any() or len(partly):
-        at = int(differ.argmax()) if differ.any() else int(partly.min())
-        columns = np.flatnonzero(genes.of_column == gene[at])
-        values = ", ".join(f"{block[row[at], c]:g}" for c in columns[:5])
+
+
+def _check_copies(where: str, start: int, copies: Any, expected: Any, genes: _Genes) -> None:
+    """Refuse a cell in which two columns of a gene differ."""
+    differ = copies != expected
+    if not differ.any():
+        return
+    differ &= ~(np.isnan(copies) & np.isnan(expected))  # that it is no count is found later
+    if differ.any():
+        row, at = (int(numbers[0]) for numbers in np.nonzero(differ))
+        own = np.flatnonzero(genes.of == genes.of[at])[:5]
+        values = ", ".join(f"{value:g}" for value in copies[row, own])
         raise CellsError(
-            f"{where}: row {start + row[at]}, gene {genes.names[gene[at]]!r}: its columns {columns[:5].tolist()} hold "
-            f"{values}, but the copies of one gene are equal. Fetch the file again."
+            f"{where}: row {start + row}, gene {genes.names[genes.of[at]]!r}: its columns "
+            f"{genes.columns[own].tolist()} hold {values}, but the copies of one gene are equal. Fetch the file again."
         )
