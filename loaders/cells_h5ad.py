@@ -1,9 +1,12 @@
-"""AnnData files: raw counts, checked value by value, with their obs and var."""
+"""AnnData files: raw counts, read a run of cells at a time and checked value by value, with their obs and var."""
 
 from __future__ import annotations
 
+import errno
+import tempfile
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,19 +14,22 @@ from tosg_graph.errors import CellsError
 from tosg_graph.types import CHUNK_CELLS, MeasuredCells
 
 if TYPE_CHECKING:
-    import anndata
+    import h5py
     import numpy as np
     import pandas as pd
     import pyarrow as pa
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
+CHUNK_VALUES = 2**24  # at most so many are read at a time, but never less than one cell
 _TOO_LARGE = 2**31  # counts are stored as int32
 _ID_COLUMNS = ("gene_ids", "gene_id", "ensembl_id", "ensembl", "ensembl_gene_id", "feature_id")
 
 
 def read(path: Path, layer: str | None = None) -> MeasuredCells:
-    """Read one ``.h5ad`` file.
+    """Read one ``.h5ad`` file: obs and var at once, the counts (CSR, CSC or dense) when they are asked for.
+
+    Counts in CSC are written once to a temporary file (12 bytes or more per count; in ``TMPDIR``), cell by cell.
 
     Parameters
     ----------
@@ -38,29 +44,28 @@ def read(path: Path, layer: str | None = None) -> MeasuredCells:
         If the file cannot be read, holds no cells or genes, repeats a barcode or feature, or measures something else
         than genes; and, when the counts are read, if they are anything but non-negative whole numbers below 2^31.
     """
-    data = _open(path)
-    matrix, var = _matrix(data, layer, path)
-    if not data.n_obs or not len(var):
-        raise CellsError(f"{path} holds {data.n_obs} cells and {len(var)} genes. There is nothing to add.")
-    barcodes = _unique(path, "barcode", data.obs_names)
-    features = _unique(path, "feature", var.index)
-    _only_genes(path, var)
     name = layer or "X"
+    with _opened(path) as file:
+        others = [other for other in _matrices(file) if other != name]
+        place = _matrix_place(file, name, others, path)
+        obs, var = _frames(file, path, "raw" if name == "raw" else "")
+        if not len(obs) or not len(var):
+            raise CellsError(f"{path} holds {len(obs)} cells and {len(var)} genes. There is nothing to add.")
+        barcodes = _unique(path, "barcode", obs.index)
+        features = _unique(path, "feature", var.index)
+        _only_genes(path, var)
+        shape = (len(barcodes), len(features))
+        _check_shape(file[place], shape, path, name)
 
     def chunks() -> Iterator[csr_array[Any, Any]]:
-        for start in range(0, len(barcodes), CHUNK_CELLS):
-            some = slice(start, start + CHUNK_CELLS)
-            yield checked_counts(
-                matrix[some], barcodes[some], features, f"{path}, {name}", _others(data, name)
-            )
+        with _opened(path) as opened:
+            start = 0
+            for part in _parts(opened[place], shape):
+                some = barcodes[start : start + part.shape[0]]
+                yield checked_counts(part, some, features, f"{path}, {name}", others)
+                start += part.shape[0]
 
-    return MeasuredCells(
-        barcodes=barcodes,
-        features=features,
-        feature_ids=_ensembl_ids(var),
-        obs=obs_table(data.obs),
-        chunks=chunks,
-    )
+    return MeasuredCells(barcodes, features, _ensembl_ids(var), obs_table(obs), chunks)
 
 
 def checked_counts(
@@ -77,7 +82,12 @@ def checked_counts(
     from scipy.sparse import csr_array
 
     sparse = csr_array(matrix)
-    sparse.sum_duplicates()
+    if sparse.nnz and (sparse.indices.min() < 0 or sparse.indices.max() >= len(features)):
+        raise CellsError(f"{where} names features beyond its {len(features)}. Fetch the file again.")
+    if not sparse.has_canonical_format:
+        if sparse.dtype.kind in "iub":
+            sparse = sparse.astype(np.int64)  # sums of values that are stored twice must not overflow
+        sparse.sum_duplicates()
     values = sparse.data
     if values.dtype.kind not in "fiub":
         raise CellsError(f"{where} holds {values.dtype}, not numbers. Choose another --layer.")
@@ -118,52 +128,205 @@ def obs_table(obs: pd.DataFrame) -> pa.Table:
             columns[str(name)] = pa.array(values, pa.int64(), from_pandas=True)
         elif pd.api.types.is_float_dtype(kind):
             columns[str(name)] = pa.array(values.astype("float64"), pa.float64(), from_pandas=True)
+        elif isinstance(values.dtype, pd.CategoricalDtype):
+            codes = values.cat.codes.to_numpy()
+            names = pa.array([str(value) for value in values.cat.categories], pa.string())
+            columns[str(name)] = pa.DictionaryArray.from_arrays(
+                pa.array(codes, pa.int32(), mask=codes < 0), names
+            ).cast(pa.string())
         else:
             texts = [None if pd.isna(value) else str(value) for value in values]
             columns[str(name)] = pa.array(texts, pa.string())
     return pa.table(columns) if columns else pa.table({"_": pa.nulls(len(obs))}).select([])
 
 
-def _open(path: Path) -> anndata.AnnData:
-    import anndata
+# --------------------------------------------------------------------------- the file
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """Open the file; whatever its reading makes of a broken one is one line."""
+    import h5py
 
     if not path.exists():
         raise CellsError(f"There is no file {path}. Name an .h5ad file.")
     if path.is_dir():
         raise CellsError(f"{path} is a folder. Name an .h5ad file in it.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # older files are moved to today's layout on reading
-            return anndata.read_h5ad(path)
-    except MemoryError:
-        raise CellsError(
-            f"{path} does not fit into memory. Split it by donor or sample and add the parts."
-        ) from None
+        with h5py.File(path, "r") as file:
+            yield file
+    except CellsError:
+        raise
     except Exception as error:  # whatever h5py or anndata make of a broken file
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise CellsError(
+                f"{tempfile.gettempdir()} is full; {path} is stored gene by gene and needs room there. Set TMPDIR to "
+                "another disk."
+            ) from error
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CellsError(
             f"{path} cannot be read as .h5ad: {first}. Is the download complete? Check it with h5ls or fetch it again."
         ) from error
 
 
-def _matrix(data: anndata.AnnData, layer: str | None, path: Path) -> tuple[Any, pd.DataFrame]:
-    if layer in (None, "X"):
-        if data.X is None:
-            raise CellsError(
-                f"{path} has no X. Choose one of {', '.join(_others(data, 'X')) or 'nothing'} by --layer."
-            )
-        return data.X, data.var
-    if layer == "raw" and data.raw is not None:
-        return data.raw.X, data.raw.var
-    if layer in data.layers:
-        return data.layers[layer], data.var
-    raise CellsError(f"{path} has no matrix {layer!r}. It has {', '.join(['X', *_others(data, 'X')])}.")
+def _frames(file: h5py.File, path: Path, of: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read obs, and the var of X and the layers or (``of`` is raw) that of raw."""
+    import anndata
+    import h5py
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # older files are moved to today's layout on reading
+        if isinstance(file["obs"], h5py.Group):
+            read_elem = anndata.io.read_elem
+            return read_elem(file["obs"]), read_elem(file["raw/var" if of else "var"])
+        # Before anndata 0.7 they were arrays of records; it still reads these.
+        older = anndata.read_h5ad(path, backed="r")
+        try:
+            return older.obs, older.raw.var if of else older.var
+        finally:
+            older.file.close()
 
 
-def _others(data: anndata.AnnData, name: str) -> list[str]:
-    held = ["X"] if data.X is not None else []
-    held += ["raw"] if data.raw is not None else []
-    return [other for other in [*held, *data.layers] if other != name]
+def _matrices(file: h5py.File) -> dict[str, str]:
+    """Name of each matrix, as ``--layer`` takes it -> its place in the file."""
+    places = {"X": "X", "raw": "raw/X" if "raw/X" in file else "raw.X"}
+    places |= {name: f"layers/{name}" for name in file.get("layers", ())}
+    return {n: at for n, at in places.items() if at in file and file[at].attrs.get("encoding-type") != "null"}
+
+
+def _matrix_place(file: h5py.File, name: str, others: list[str], path: Path) -> str:
+    held = _matrices(file)
+    if name in held:
+        return held[name]
+    if name == "X":
+        raise CellsError(f"{path} has no X. Choose one of {', '.join(others) or 'nothing'} by --layer.")
+    raise CellsError(f"{path} has no matrix {name!r}. It has {', '.join(held)}.")
+
+
+def _check_shape(matrix: Any, shape: tuple[int, int], path: Path, name: str) -> None:
+    found = getattr(matrix, "shape", None) or _attribute(matrix, "shape", "h5sparse_shape")
+    if tuple(map(int, found)) != shape:
+        raise CellsError(
+            f"{path} is damaged: {name} has shape {tuple(map(int, found))}, obs and var say {shape}. Fetch it again."
+        )
+
+
+def _attribute(group: h5py.Group, name: str, older: str) -> Any:
+    return group.attrs[name if name in group.attrs else older]
+
+
+# --------------------------------------------------------------------------- the counts, run by run
+
+
+def _parts(matrix: Any, shape: tuple[int, int]) -> Iterator[csr_array[Any, Any]]:
+    """Yield runs of cells in the order of the file, of whatever numbers it holds."""
+    import h5py
+
+    if isinstance(matrix, h5py.Dataset):
+        return _dense_parts(matrix, shape)
+    kind = _attribute(matrix, "encoding-type", "h5sparse_format")
+    return _csc_parts(matrix, shape) if str(kind).startswith("csc") else _csr_parts(matrix, shape)
+
+
+def _dense_parts(matrix: h5py.Dataset, shape: tuple[int, int]) -> Iterator[csr_array[Any, Any]]:
+    from scipy.sparse import csr_array
+
+    rows = min(CHUNK_CELLS, max(1, CHUNK_VALUES // shape[1]))
+    if matrix.chunks and matrix.chunks[0] < rows:
+        rows -= rows % matrix.chunks[0]  # a chunk of the file is unpacked once
+    for start in range(0, shape[0], rows):
+        yield csr_array(matrix[start : start + rows])
+
+
+def _csr_parts(group: h5py.Group, shape: tuple[int, int]) -> Iterator[csr_array[Any, Any]]:
+    from scipy.sparse import csr_array
+
+    indptr = _indptr(group, shape[0])
+    for start, stop in _runs(indptr):
+        some = slice(int(indptr[start]), int(indptr[stop]))
+        parts = (group["data"][some], group["indices"][some], indptr[start : stop + 1] - indptr[start])
+        yield csr_array(parts, shape=(stop - start, shape[1]))
+
+
+def _runs(indptr: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Yield runs of rows, from and to, as long as `CHUNK_CELLS` and `CHUNK_VALUES` allow."""
+    import numpy as np
+
+    start = 0
+    while start < len(indptr) - 1:
+        full = int(np.searchsorted(indptr, indptr[start] + CHUNK_VALUES, side="right")) - 1
+        stop = max(start + 1, min(start + CHUNK_CELLS, full))
+        yield start, stop
+        start = stop
+
+
+def _csc_parts(group: h5py.Group, shape: tuple[int, int]) -> Iterator[csr_array[Any, Any]]:
+    """One pass over the genes puts each value into the run of its cell, on disk; then run after run is read back."""
+    import numpy as np
+    from scipy.sparse import csr_array
+
+    indptr = _indptr(group, shape[1])
+    per_run = min(CHUNK_CELLS, max(1, CHUNK_VALUES * shape[0] // max(1, int(indptr[-1]))))
+    starts = range(0, shape[0], per_run)
+    value = group["data"].dtype
+    # Sums of values that are stored twice must not overflow.
+    wide = np.dtype(np.int64) if value.kind in "iub" else value
+    entry = np.dtype([("cell", np.int32), ("gene", np.int32), ("value", wide)])
+    with tempfile.TemporaryFile(prefix="tosg-csc-", buffering=0) as spill:
+        bounds = [_spill(group, indptr, first, shape[0], per_run, entry, spill) for first in _slabs(indptr)]
+        offsets = np.cumsum([0, *(slab[-1] for slab in bounds)])
+        for run, start in enumerate(starts):
+            pieces = []
+            for slab, offset in zip(bounds, offsets, strict=False):
+                spill.seek((int(offset) + int(slab[run])) * entry.itemsize)
+                pieces.append(np.fromfile(spill, entry, int(slab[run + 1] - slab[run])))
+            held = np.concatenate(pieces) if pieces else np.empty(0, entry)
+            rows = min(per_run, shape[0] - start)
+            yield csr_array((held["value"], (held["cell"] - start, held["gene"])), shape=(rows, shape[1]))
+
+
+def _slabs(indptr: NDArray[np.int64]) -> range:
+    return range(0, int(indptr[-1]), CHUNK_VALUES)
+
+
+def _spill(
+    group: h5py.Group,
+    indptr: NDArray[np.int64],
+    first: int,
+    cells: int,
+    per_run: int,
+    entry: np.dtype[Any],
+    spill: Any,
+) -> NDArray[np.int64]:
+    """Append one slab of values, sorted by run of cells, and return where each run starts in it."""
+    import numpy as np
+
+    last = min(first + CHUNK_VALUES, int(indptr[-1]))
+    cell = group["indices"][first:last]
+    if len(cell) and (cell.min() < 0 or cell.max() >= cells):
+        raise ValueError(f"a cell of number {cell.min() if cell.min() < 0 else cell.max()}, of {cells}")
+    run = cell // per_run
+    order = np.argsort(run.astype(np.int32), kind="stable")
+    lengths: NDArray[np.int64] = np.diff(np.clip(indptr, first, last)).astype(np.int64)
+    held = np.empty(last - first, entry)
+    held["cell"] = cell[order]
+    held["gene"] = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)[order]
+    held["value"] = group["data"][first:last][order]
+    held.tofile(spill)
+    return np.concatenate([[0], np.cumsum(np.bincount(run, minlength=-(-cells // per_run)))])
+
+
+def _indptr(group: h5py.Group, length: int) -> NDArray[np.int64]:
+    import numpy as np
+
+    indptr: NDArray[np.int64] = group["indptr"][:].astype(np.int64)
+    held = min(len(group["data"]), len(group["indices"]))
+    if len(indptr) != length + 1 or indptr[0] or (np.diff(indptr) < 0).any() or indptr[-1] > held:
+        raise ValueError(f"its indptr of {len(indptr)} entries does not fit {length} rows and {held} values")
+    return indptr
+
+
+# --------------------------------------------------------------------------- obs and var
 
 
 def _unique(path: Path, what: str, names: pd.Index) -> list[str]:

@@ -27,6 +27,8 @@ class CellsReader:
         Patterns of files of which a folder in this format holds one.
     options
         Names that ``--option`` may have.
+    one_file
+        Whether cells are read from the one file that is named, and from nothing beside it.
     """
 
     name: str
@@ -34,9 +36,10 @@ class CellsReader:
     suffixes: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    one_file: bool = False
 
 
-_H5AD = CellsReader("AnnData (.h5ad)", "cells_h5ad", (".h5ad",))
+_H5AD = CellsReader("AnnData (.h5ad)", "cells_h5ad", (".h5ad",), one_file=True)
 _CENSUS = CellsReader(
     "CELLxGENE Census (census:ORGANISM) or SOMA folder",
     "cells_census",
@@ -47,8 +50,8 @@ _CENSUS = CellsReader(
 # A folder is what the first of these finds in it.
 READERS = (
     _H5AD,
-    CellsReader("10x HDF5 (.h5)", "cells_10x", (".h5",)),
-    CellsReader("loom (.loom)", "cells_loom", (".loom",)),
+    CellsReader("10x HDF5 (.h5)", "cells_10x", (".h5",), one_file=True),
+    CellsReader("loom (.loom)", "cells_loom", (".loom",), one_file=True),
     CellsReader("AnnData in zarr (folder)", "cells_zarr", (), (".zgroup", ".zattrs", "zarr.json")),
     _CENSUS,
     CellsReader(

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from scipy.sparse import csr_matrix
 
+from tosg_graph import cell_blocks
 from tosg_graph import cells as cells_module
 from tosg_graph.abundance import AbundanceReader
 from tosg_graph.abundance_store import AbundanceStore, cell_id
@@ -132,7 +133,7 @@ def test_the_cells_table_has_terms_constants_and_the_other_columns(
 def test_cells_fill_blocks_sorted_by_what_they_are(
     genes: Graph, store: AbundanceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cells_module, "BLOCK_CELLS", 4)
+    monkeypatch.setattr(cell_blocks, "BLOCK_CELLS", 4)
     add(written(tmp_path, adata()), genes, store, mapping=MAPPING)
     with AbundanceReader.open(store) as reader:
         rows = reader.cells("true", term_expander(genes)).sort_by(
@@ -216,13 +217,13 @@ def test_another_species_is_refused_unless_it_is_wanted(
 def test_a_sum_that_differs_is_refused(
     genes: Graph, store: AbundanceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = cells_module._blocks
+    honest = cells_module.blocks
 
     def loses_one(*arguments: Any) -> Any:
         for gene, cell, value in honest(*arguments):
             yield gene[1:], cell[1:], value[1:]
 
-    monkeypatch.setattr(cells_module, "_blocks", loses_one)
+    monkeypatch.setattr(cells_module, "blocks", loses_one)
     with pytest.raises(CellsError, match="Nothing was added"):
         add(written(tmp_path, adata()), genes, store, mapping=MAPPING)
     assert store.version() is None

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.sparse import csc_matrix, csr_array, csr_matrix, vstack
 
+from loaders import cells_h5ad
 from loaders.cells_h5ad import read
 from tosg_graph.errors import CellsError
 
@@ -48,6 +50,57 @@ def test_every_matrix_gives_the_same_counts(tmp_path: Path, matrix: Any, dtype: 
     assert found.barcodes == [f"c{k}" for k in range(CELLS)]
     assert found.features == [f"G{g}" for g in range(GENES)]
     assert found.note == ""
+
+
+@pytest.mark.parametrize("matrix", [np.asarray, csr_matrix, csc_matrix], ids=["dense", "CSR", "CSC"])
+@pytest.mark.parametrize(("cells", "values"), [(2, 1000), (16_384, 7), (16_384, 1), (3, 5)])
+def test_counts_come_in_runs_of_cells_that_fit_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, matrix: Any, cells: int, values: int
+) -> None:
+    monkeypatch.setattr(cells_h5ad, "CHUNK_CELLS", cells)
+    monkeypatch.setattr(cells_h5ad, "CHUNK_VALUES", values)
+    found = read(written(tmp_path, adata(matrix(COUNTS.astype("float32")))))
+    for _ in range(2):  # each call reads from the start
+        chunks = list(found.chunks())
+        assert len(chunks) > 1
+        assert max(chunk.shape[0] for chunk in chunks) <= cells
+        assert vstack(chunks).toarray().tolist() == COUNTS.tolist()
+
+
+@pytest.mark.parametrize("matrix", [np.asarray, csr_matrix, csc_matrix], ids=["dense", "CSR", "CSC"])
+def test_a_bad_value_in_a_later_run_is_named_by_its_own_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, matrix: Any
+) -> None:
+    monkeypatch.setattr(cells_h5ad, "CHUNK_CELLS", 2)
+    chunks = read(written(tmp_path, adata(matrix(with_value(-1.0))))).chunks()
+    assert next(chunks).toarray().tolist() == COUNTS[:2].tolist()
+    with pytest.raises(CellsError, match="cell 'c3', feature 'G1' is -1"):
+        next(chunks)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [("X/indptr", 99), ("X/indices", 99), ("X/indices", -1)],
+    ids=["longer", "beyond", "before"],
+)
+@pytest.mark.parametrize("matrix", [csr_matrix, csc_matrix], ids=["CSR", "CSC"])
+def test_indices_that_do_not_fit_are_refused(tmp_path: Path, matrix: Any, place: str, value: int) -> None:
+    path = written(tmp_path, adata(matrix(COUNTS.astype("float32"))))
+    with h5py.File(path, "r+") as file:
+        file[place][-1] = value
+    with pytest.raises(CellsError, match=r"cannot be read as \.h5ad|beyond its 4|is damaged"):
+        counts_in(path)
+
+
+def test_small_numbers_stored_twice_do_not_overflow(tmp_path: Path) -> None:
+    matrix = csr_matrix(
+        (np.array([200, 100], "uint8"), np.array([1, 1]), np.array([0, 2, 2, 2, 2, 2])), shape=(5, 4)
+    )
+    for stored in (
+        matrix,
+        csc_matrix((matrix.data, np.array([0, 0]), np.array([0, 0, 2, 2, 2])), shape=(5, 4)),
+    ):
+        assert counts_in(written(tmp_path, adata(stored)))[0, 1] == 300
 
 
 def test_entries_stored_twice_are_summed_and_zeros_are_not_stored(tmp_path: Path) -> None:

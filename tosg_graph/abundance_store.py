@@ -4,13 +4,15 @@
 ``counts``  (block, gene, cell, count), gene-major inside blocks of cells
 ``cells``   one row per cell; its commit binds the versions of the other two, and is what makes an add visible
 
-What a killed add leaves in ``axis`` or ``counts`` is invisible to readers and undone by the next add.
+What a killed add leaves in any of them is invisible to readers and undone by the next add.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tosg_graph.counts_files import CountsFiles, counts_schema, write_counts_files
 from tosg_graph.errors import StoreError
 from tosg_graph.types import StoreVersion
 
@@ -26,8 +29,8 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 FORMAT_VERSION = 1
-BLOCK_CELLS = 16_384
-ROW_GROUP = 2**20
+_CELLS_ROW_GROUP = 2**17  # rows; several, so that a scan has work for several cores
+_WORK = ".adding"
 _LOCK_SECONDS = 10
 _METADATA = "tosg"  # key of our record in the commit's metadata
 
@@ -75,8 +78,13 @@ class AbundanceStore:
         """Paths of the Parquet files of the counts table, sorted."""
         return self._files("counts", version.counts)
 
+    def blocks(self) -> int:
+        """Number of blocks so far: the number of the next one."""
+        record = self._record()
+        return 0 if record is None else record.blocks
+
     def datasets(self) -> pa.Table:
-        """One row per dataset in the store: ``dataset``, ``cells``, ``counts``, ``file``, ``sha256``, ``note``."""
+        """One row per dataset in the store; see `datasets_schema`."""
         import pyarrow as pa
 
         record = self._record()
@@ -93,6 +101,38 @@ class AbundanceStore:
         StoreError
             If another process is writing, or the disk is full or read-only; nothing is added then.
         """
+        with self._locked():
+            try:
+                self._undo_leftovers()
+                yield Append(self, self._record())
+            except BaseException:
+                self._undo_leftovers()
+                raise
+
+    @contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """Hold the store for several appends, with a folder for what is being prepared; it is removed at the end.
+
+        Raises
+        ------
+        StoreError
+            As `writer`.
+        """
+        work = self.folder / _WORK
+        with self._locked():
+            shutil.rmtree(work, ignore_errors=True)  # of a killed process
+            try:
+                work.mkdir()
+                # A folder of its own: what an orphan of a killed process still writes does not come here.
+                yield Path(tempfile.mkdtemp(dir=work))
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+
+    # ----------------------------------------------------------------- inside
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep other processes from writing; the one that holds the lock may take it again."""
         from deltalake.exceptions import DeltaError
         from filelock import FileLock, Timeout
 
@@ -100,7 +140,7 @@ class AbundanceStore:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{self.folder} cannot be created: {error.strerror}. Set TOSG_HOME.") from error
-        lock = FileLock(self.folder / "write.lock")
+        lock = FileLock(self.folder / "write.lock", is_singleton=True)
         try:
             lock.acquire(timeout=_LOCK_SECONDS)
         except Timeout:
@@ -108,21 +148,15 @@ class AbundanceStore:
                 f"Another process is adding cells to {self.folder}. Wait until it ends, then run this again."
             ) from None
         try:
-            self._undo_leftovers()
-            yield Append(self, self._record())
-        except BaseException as error:
-            self._undo_leftovers()
-            if isinstance(error, OSError | DeltaError):
-                reason = (isinstance(error, OSError) and error.strerror) or str(error).splitlines()[0]
-                raise StoreError(
-                    f"{self.folder} cannot be written: {reason}. Nothing was added; make room there, or set "
-                    "TOSG_HOME to another disk, and run this again."
-                ) from error
-            raise
+            yield
+        except (OSError, DeltaError) as error:
+            reason = (isinstance(error, OSError) and error.strerror) or str(error).splitlines()[0]
+            raise StoreError(
+                f"{self.folder} cannot be written: {reason}. Nothing was added; make room there, or set "
+                "TOSG_HOME to another disk, and run this again."
+            ) from error
         finally:
             lock.release()
-
-    # ----------------------------------------------------------------- inside
 
     def _table(self, name: str, version: int) -> DeltaTable:
         from deltalake import DeltaTable
@@ -160,22 +194,20 @@ class AbundanceStore:
 
     def _undo_leftovers(self) -> None:
         """Bring ``axis`` and ``counts`` back to what the newest commit names, and remove files of no commit."""
-        import shutil
-
         from deltalake import DeltaTable
 
         record = self._record()
-        for name in ("axis", "counts"):
+        for name in ("axis", "counts", "cells"):
             folder = self.folder / name
             if record is None:
                 shutil.rmtree(folder, ignore_errors=True)
                 continue
-            committed = record.version.axis if name == "axis" else record.version.counts
+            committed: int = getattr(record.version, name)
             kept = self._files(name, committed)
             newest = DeltaTable(folder)
             if sorted(newest.file_uris()) != kept:
                 newest.restore(committed)
-            names = {Path(path).name for path in kept}
+            names = {Path(path).name for path in kept} | _ever_added(folder, committed)
             for path in folder.glob("*.parquet"):
                 if path.name not in names:
                     path.unlink()
@@ -212,92 +244,56 @@ class Append:
         StoreError
             If a feature is on the axis already.
         """
-        import pyarrow as pa
-        import pyarrow.compute as pc
         from deltalake import write_deltalake
 
-        again = pc.is_in(rows["feature"], value_set=self._axis["feature"].combine_chunks())
-        if len(rows) and pc.any(again).as_py():
-            first = rows["feature"].filter(again)[0].as_py()
-            raise StoreError(f"The feature {first!r} is on the gene axis already. Please report this.")
-        columns = pa.array(range(len(self._axis), len(self._axis) + len(rows)), pa.int32())
-        fresh = pa.table([columns, *(rows[n] for n in axis_schema().names[1:])], schema=axis_schema())
+        fresh = extended_axis(self._axis, rows).slice(len(self._axis))
         if len(fresh) or self._axis_version < 0:
             write_deltalake(self._store.folder / "axis", fresh, mode="append")
             self._axis_version = _newest(self._store.folder / "axis")
-            self._axis = pa.concat_tables([self._axis, fresh]).combine_chunks()
+            self._axis = extended_axis(self._axis, rows)
         return self._axis
 
     def write_counts(self, name: str, blocks: Iterator[tuple[Any, Any, Any]]) -> int:
-        """Write blocks of counts as one Parquet file, register it, and return the sum that was read back.
+        """Write blocks of counts as Parquet files, register them, and return the sum that was read back.
 
         Parameters
         ----------
         name
-            Stem of the file.
+            Stem of the files.
         blocks
-            Per block three int32 arrays ``gene`` (axis column), ``cell`` (position in the block), ``count``,
-            sorted by gene, then cell.
+            See `write_counts_files`.
         """
-        import pyarrow.parquet as pq
-        from deltalake import Schema
+        folder = self._store.folder / "counts"
+        folder.mkdir(parents=True, exist_ok=True)
+        written = write_counts_files(folder, name, blocks, self.next_block)
+        self.register_counts(written)
+        return written.total
+
+    def register_counts(self, written: CountsFiles) -> None:
+        """Move files of counts into the store, if they are not there, and make them part of the table.
+
+        Their blocks must be numbered from ``next_block`` on.
+        """
+        from deltalake import DeltaTable, Schema
         from deltalake.transaction import AddAction, create_table_with_add_actions
 
         folder = self._store.folder / "counts"
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{name}.parquet"
-        rows = self._write_parquet(path, blocks)
-        action = AddAction(
-            path.name,
-            path.stat().st_size,
-            {},
-            int(time.time() * 1000),
-            True,
-            json.dumps({"numRecords": rows}),
-        )
+        actions = []
+        for path, rows in written.rows.items():
+            path.replace(folder / path.name)
+            size = (folder / path.name).stat().st_size
+            now = int(time.time() * 1000)
+            actions.append(AddAction(path.name, size, {}, now, True, json.dumps({"numRecords": rows})))
         schema = Schema.from_arrow(counts_schema())
         if self._counts_version < 0:
-            create_table_with_add_actions(str(folder), schema, [action], mode="append")
+            create_table_with_add_actions(str(folder), schema, actions, mode="append")
         else:
-            from deltalake import DeltaTable
-
-            DeltaTable(folder).create_write_transaction([action], "append", schema)
+            DeltaTable(folder).create_write_transaction([*actions], "append", schema)
         self._counts_version = _newest(folder)
-        counts = pq.read_table(path, columns=["count"])["count"]
-        return sum(int(chunk.to_numpy().sum(dtype="int64")) for chunk in counts.chunks)
+        self.next_block += written.blocks
 
-    def _write_parquet(self, path: Path, blocks: Iterator[tuple[Any, Any, Any]]) -> int:
-        import numpy as np
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        rows = 0
-        writer = pq.ParquetWriter(
-            path,
-            counts_schema(),
-            compression="zstd",
-            compression_level=3,
-            use_dictionary=False,
-            write_page_index=True,
-            column_encoding={
-                "block": "DELTA_BINARY_PACKED",
-                "gene": "DELTA_BINARY_PACKED",
-                "cell": "DELTA_BINARY_PACKED",
-                "count": "BYTE_STREAM_SPLIT",
-            },
-        )
-        with writer:
-            for gene, cell, count in blocks:
-                block = np.full(len(gene), self.next_block, np.int32)
-                # One write per block: a row group never crosses one.
-                writer.write_table(
-                    pa.table([block, gene, cell, count], schema=counts_schema()), row_group_size=ROW_GROUP
-                )
-                self.next_block += 1
-                rows += len(gene)
-        return rows
-
-    def commit(self, cells: pa.Table, dataset: dict[str, Any]) -> StoreVersion:
+    def commit(self, cells: pa.Table | pa.RecordBatchReader, dataset: dict[str, Any]) -> StoreVersion:
         """Make the add visible: append ``cells`` and record which versions belong together.
 
         Raises
@@ -305,10 +301,10 @@ class Append:
         StoreError
             If a column has another type than in the store.
         """
-        from deltalake import CommitProperties, write_deltalake
+        from deltalake import CommitProperties, WriterProperties, write_deltalake
 
         folder = self._store.folder / "cells"
-        self._check_types(cells)
+        self._check_types(cells.schema)
         said = {
             "format_version": FORMAT_VERSION,
             "counts": self._counts_version,
@@ -322,6 +318,7 @@ class Append:
             cells,
             mode="append",
             schema_mode="merge",
+            writer_properties=WriterProperties(compression="ZSTD", max_row_group_size=_CELLS_ROW_GROUP),
             commit_properties=CommitProperties(custom_metadata={_METADATA: json.dumps(said)}),
         )
         version = self._store.version()
@@ -329,28 +326,19 @@ class Append:
             raise StoreError(f"The commit to {folder} cannot be read back. Run `tosg cells list`.")
         return version
 
-    def _check_types(self, cells: pa.Table) -> None:
+    def _check_types(self, cells: pa.Schema) -> None:
         import pyarrow as pa
 
         if self._record is None:
             return
         stored = pa.schema(self._store._table("cells", self._record.version.cells).schema().to_arrow())
-        for field in cells.schema:
+        for field in cells:
             place = stored.get_field_index(field.name)
             if place >= 0 and not _same_type(stored.field(place).type, field.type):
                 raise StoreError(
                     f"The column {field.name!r} is {field.type} in this file, but {stored.field(place).type} in the "
                     "store. Rename or convert it in the file."
                 )
-
-
-def counts_schema() -> pa.Schema:
-    """``block``, ``gene`` (axis column), ``cell`` (position in the block), ``count``: int32, never null."""
-    import pyarrow as pa
-
-    return pa.schema(
-        [pa.field(name, pa.int32(), nullable=False) for name in ("block", "gene", "cell", "count")]
-    )
 
 
 def axis_schema() -> pa.Schema:
@@ -362,7 +350,7 @@ def axis_schema() -> pa.Schema:
 
 
 def datasets_schema() -> pa.Schema:
-    """What `AbundanceStore.datasets` returns."""
+    """One row per dataset; ``sha256`` is that of its content and mapping, ``file_sha256`` that of the file and both."""
     import pyarrow as pa
 
     whole = [pa.field(name, pa.int64()) for name in ("cells", "counts")]
@@ -370,9 +358,29 @@ def datasets_schema() -> pa.Schema:
         [
             pa.field("dataset", pa.string()),
             *whole,
-            *(pa.field(n, pa.string()) for n in ("file", "sha256", "note")),
+            *(pa.field(n, pa.string()) for n in ("file", "sha256", "note", "file_sha256")),
         ]
     )
+
+
+def extended_axis(axis: pa.Table, rows: pa.Table) -> pa.Table:
+    """The axis with features appended (``feature``, ``gene_id``, ``symbol``, ``rule``), each with the next column.
+
+    Raises
+    ------
+    StoreError
+        If a feature is on the axis already.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    again = pc.is_in(rows["feature"], value_set=axis["feature"].combine_chunks())
+    if len(rows) and pc.any(again).as_py():
+        first = rows["feature"].filter(again)[0].as_py()
+        raise StoreError(f"The feature {first!r} is on the gene axis already. Please report this.")
+    columns = pa.array(range(len(axis), len(axis) + len(rows)), pa.int32())
+    fresh = pa.table([columns, *(rows[n] for n in axis_schema().names[1:])], schema=axis_schema())
+    return pa.concat_tables([axis, fresh]).combine_chunks()
 
 
 def axis_sha256(axis: pa.Table) -> str:
@@ -391,6 +399,16 @@ def _newest(folder: Path) -> int:
 
     version: int = DeltaTable(folder).version()
     return version
+
+
+def _ever_added(folder: Path, committed: int) -> set[str]:
+    """Names of the files that a version up to ``committed`` had: older versions stay readable."""
+    names = set()
+    for log in (folder / "_delta_log").glob("*.json"):
+        if log.stem.isdigit() and int(log.stem) <= committed:
+            lines = (json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line)
+            names |= {Path(line["add"]["path"]).name for line in lines if "add" in line}
+    return names
 
 
 def _same_type(a: pa.DataType, b: pa.DataType) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -334,6 +335,36 @@ class Platform:
             dataset=dataset,
             options=options,
             allow_unmapped=allow_unmapped,
+            progress=self.progress,
+        )
+
+    def add_cells_files(
+        self,
+        paths: Iterable[str | Path],
+        *,
+        mapping: ObsMapping | None = None,
+        layer: str | None = None,
+        datasets: Sequence[str] | None = None,
+        options: Mapping[str, str] | None = None,
+        allow_unmapped: bool = False,
+        processes: int | None = None,
+    ) -> Iterator[CellsLedger]:
+        """Add files one after the other, read in ``processes`` processes at a time (one per core, if None).
+
+        Yields the ledger of each file when it is in the store; see `tosg_graph.cells.add_files`.
+        """
+        from tosg_graph.cells import ObsMapping, add_files
+
+        return add_files(
+            [Path(path) for path in paths],
+            self.graph,
+            self.store,
+            mapping=mapping or ObsMapping(),
+            layer=layer,
+            datasets=datasets,
+            options=options,
+            allow_unmapped=allow_unmapped,
+            processes=processes or os.cpu_count() or 1,
             progress=self.progress,
         )
 

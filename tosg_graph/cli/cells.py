@@ -51,6 +51,12 @@ def cells() -> None:
 @click.option(
     "--allow-unmapped", is_flag=True, help="Add a file of which hardly any feature is a known gene."
 )
+@click.option(
+    "--processes",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Read so many of several files at a time [default: one per core].",
+)
 @server_options
 def cells_add(
     paths: tuple[Path, ...],
@@ -61,6 +67,7 @@ def cells_add(
     columns: tuple[str, ...],
     constants: tuple[str, ...],
     allow_unmapped: bool,
+    processes: int | None,
     uri: str | None,
     user: str | None,
     password: str | None,
@@ -79,15 +86,15 @@ def cells_add(
         mapping = read_mapping(
             map_file, columns=parse_pairs("--column", columns), constants=parse_pairs("--set", constants)
         )
-        for path in paths:
-            ledger = p.add_cells(
-                path,
-                mapping=mapping,
-                layer=layer,
-                dataset=dataset,
-                options=parse_pairs("--option", options),
-                allow_unmapped=allow_unmapped,
-            )
+        for ledger in p.add_cells_files(
+            paths,
+            mapping=mapping,
+            layer=layer,
+            datasets=[dataset] if dataset else None,
+            options=parse_pairs("--option", options),
+            allow_unmapped=allow_unmapped,
+            processes=processes,
+        ):
             show.cells_ledger([ledger])
 
 
