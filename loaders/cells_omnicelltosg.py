@@ -80,7 +80,8 @@ def read(path: Path, layer: str | None = None, *, gene_index: str | None = None)
     names, counts = _shards(root, cells)
     genes = _genes(Path(gene_index) if gene_index else root / _INDEX, _opened(root, names[0]).shape[1])
     barcodes = [f"{f}:{r}" for f, r in zip(cells[_FILE].to_pylist(), cells[_ROW].to_pylist(), strict=True)]
-    obs, left = obs_of_arrow(cells)
+    with reading(root / METADATA, "Parquet"):
+        obs, left = obs_of_arrow(cells)
     something(path, len(barcodes), len(genes.names))
 
     def chunks() -> Iterator[csr_array[Any, Any]]:

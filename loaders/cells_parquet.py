@@ -206,11 +206,14 @@ def _obs(files: Sequence[Path], columns: list[str]) -> tuple[pa.Table, list[str]
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if not columns:  # a table that is read without columns has forgotten its rows
+        return pa.table({"_": pa.nulls(sum(map(_length, files)))}).select([]), []
     tables = []
     for file in files:
-        with reading(file, "Parquet"):
-            tables.append(pq.ParquetFile(file).read(columns=columns))
-    return obs_of_arrow(pa.concat_tables(tables))
+        with reading(file, "Parquet"), pq.ParquetFile(file) as opened:
+            tables.append(opened.read(columns=columns))
+    with reading(files[0], "Parquet"):
+        return obs_of_arrow(pa.concat_tables(tables))
 
 
 # --------------------------------------------------------------------------- genes

@@ -72,7 +72,8 @@ def _open(path: Path) -> Any:
 def _matrices(group: Any) -> list[str]:
     """Names that ``layer`` may have."""
     layers = sorted(group["layers"].keys()) if "layers" in group else []
-    return ["X"] * ("X" in group) + ["raw"] * ("raw" in group and "X" in group["raw"]) + layers
+    has_x = "X" in group and _encoding(group["X"]) != "null"
+    return ["X"] * has_x + ["raw"] * ("raw" in group and "X" in group["raw"]) + layers
 
 
 def _chosen(path: Path, layer: str | None, held: list[str]) -> tuple[str, str]:

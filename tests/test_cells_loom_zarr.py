@@ -135,6 +135,15 @@ def test_a_matrix_of_zarr_is_taken_by_name(tmp_path: Path, layer: str | None, va
     assert "no matrix 'unspliced'. It has X, raw, spliced (--layer)" in refusal(path, "unspliced")
 
 
+def test_zarr_without_x_names_its_layers(tmp_path: Path) -> None:
+    data = adata(CELLS)
+    data.layers["counts"] = data.X.copy()
+    data.X = None
+    path = write_zarr(tmp_path, data)
+    assert "no matrix 'X'. It has counts (--layer)" in refusal(path)
+    assert vstack(list(read(path, "counts").chunks())).toarray().tolist() == CELLS.counts.tolist()
+
+
 def test_what_is_no_raw_count_offers_the_other_matrices_of_zarr(tmp_path: Path) -> None:
     data = adata(CELLS)
     data.layers["counts"] = data.X.copy()

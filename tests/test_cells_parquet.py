@@ -189,6 +189,38 @@ def test_cells_without_counts_stay(tmp_path: Path) -> None:
     assert counts_in(written(tmp_path, data)) == [[0], [4], [0]]
 
 
+def test_lists_alone_have_cells_named_by_their_row(tmp_path: Path) -> None:
+    path = written(tmp_path, table().drop_columns(["cell_id"]))
+    found = read(path, None, {"barcode": "row"})
+    assert found.barcodes == [f"{FILE}:{row}" for row in range(5)]
+    assert (len(found.obs), found.obs.column_names) == (5, [])
+    assert counts_in(path, None, barcode="row") == CELLS.counts.tolist()
+
+
+def test_columns_of_other_kinds_become_text_numbers_or_truth(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        table(
+            code=pa.array([3, None, 1, 2, 3], pa.int8()).dictionary_encode(),
+            day=pa.array([0, 1, None, 3, 4], pa.date32()),
+            empty=pa.nulls(5),
+            share=pa.array([0.5, None, 1, 2, 3], pa.float32()),
+            flag=pa.array([True, None, False, True, True]),
+        ),
+    )
+    obs = read(path).obs
+    assert [str(obs[name].type) for name in obs.column_names] == [
+        "int64",
+        "string",
+        "string",
+        "double",
+        "bool",
+    ]
+    assert obs["code"].to_pylist() == [3, None, 1, 2, 3]
+    assert obs["day"].to_pylist()[:3] == ["1970-01-01", "1970-01-02", None]
+    assert obs["flag"].to_pylist()[:2] == [True, None]
+
+
 def test_no_cells_are_nothing_to_add(tmp_path: Path) -> None:
     assert "holds 0 cells" in refusal(written(tmp_path, table()[:0]))
 
