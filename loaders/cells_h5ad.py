@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 CHUNK_VALUES = 2**24  # at most so many are read at a time, but never less than one cell
-_LARGEST = 2**31 - 1  # counts are stored as int32
+_TOO_LARGE = 2**31  # counts are stored as int32
 _ID_COLUMNS = ("gene_ids", "gene_id", "ensembl_id", "ensembl", "ensembl_gene_id", "feature_id")
 
 
@@ -92,7 +92,7 @@ def checked_counts(
     if values.dtype.kind not in "fiub":
         raise CellsError(f"{where} holds {values.dtype}, not numbers. Choose another --layer.")
     # Each comparison is false for NaN, so NaN is found too.
-    good = (values >= 0) & (values <= _LARGEST)
+    good = (values >= 0) & (values < _TOO_LARGE)  # a float32 cannot hold 2^31-1
     if values.dtype.kind == "f":
         good &= values == np.rint(values)
     if not good.all():

@@ -123,17 +123,20 @@ def add(
     mapping: ObsMapping,
     layer: str | None = None,
     dataset: str | None = None,
+    options: Mapping[str, str] | None = None,
     allow_unmapped: bool = False,
     progress: Progress | None = None,
 ) -> CellsLedger:
-    """Add one ``.h5ad`` file with raw counts.
+    """Add one file or folder with raw counts, in any of the formats of `loaders.cells_readers`.
 
     Parameters
     ----------
     dataset
         Name in the store, by default the file's stem. The same file again changes nothing and says so.
     layer
-        ``X`` (default), ``raw`` or a layer's name.
+        Which matrix holds the raw counts; the names are the format's, such as ``X``, ``raw`` or a layer of AnnData.
+    options
+        Choices that the format knows, by name.
     allow_unmapped
         Add a file of which hardly any feature is a gene of the graph.
 
@@ -151,6 +154,7 @@ def add(
         mapping=mapping,
         layer=layer,
         datasets=[dataset] if dataset else None,
+        options=options,
         allow_unmapped=allow_unmapped,
         progress=progress,
     )
@@ -165,6 +169,7 @@ def add_files(
     mapping: ObsMapping,
     layer: str | None = None,
     datasets: Sequence[str] | None = None,
+    options: Mapping[str, str] | None = None,
     allow_unmapped: bool = False,
     processes: int = 1,
     connect: Callable[[], Graph] | None = None,
@@ -192,7 +197,9 @@ def add_files(
     names = datasets or [path.stem for path in files]
     processes = min(processes, len(files))
     with store.workspace() as folder:
-        choices = _Choices(mapping, layer, allow_unmapped, processes == 1, _file_hashes(store))
+        choices = _Choices(
+            mapping, layer, dict(options or {}), allow_unmapped, processes == 1, _file_hashes(store)
+        )
         tasks = [
             _Task(*named, folder / str(number), choices)
             for number, named in enumerate(zip(files, names, strict=True))
@@ -238,7 +245,7 @@ def add_measured(
 ) -> CellsLedger:
     """Add cells that were read in another way; see `add`."""
     with store.workspace() as folder:
-        task = _Task(path, dataset, folder / "0", _Choices(mapping, None, allow_unmapped, True, {}))
+        task = _Task(path, dataset, folder / "0", _Choices(mapping, None, {}, allow_unmapped, True, {}))
         scanned = _scan(measured, task, _Known(graph, read_gene_names(graph)), "", progress)
         (ledger,) = _in_order(store, iter([scanned]), partial(here, _encode, progress), 0)
     return ledger
@@ -253,6 +260,7 @@ class _Choices:
 
     mapping: ObsMapping
     layer: str | None
+    options: dict[str, str]
     allow_unmapped: bool
     here: bool  # in this process: a small file need not go through the disk
     held: dict[str, dict[str, Any]]  # file hash -> dataset in the store
@@ -316,17 +324,16 @@ def _scan_in_worker(task: _Task) -> _Scanned | _Held:
 
 
 def _scan_file(task: _Task, known: _Known, progress: Progress) -> _Scanned | _Held:
-    from loaders.cells_h5ad import read
+    from loaders.cells_readers import read, reader_of
 
     choices = task.choices
-    if not task.path.is_file():
-        read(task.path, choices.layer)  # says what is wrong
-    file_sha256 = _file_sha256(task.path, choices)
+    one_file = reader_of(task.path).one_file
+    file_sha256 = _file_sha256(task.path, choices) if one_file else ""
+    measured = read(task.path, choices.layer, choices.options)
     if file_sha256 in choices.held:
-        measured = read(task.path, choices.layer)
         features = map_features(measured.features, measured.feature_ids, known.genes)
         return _Held(task, features, choices.held[file_sha256])
-    return _scan(read(task.path, choices.layer), task, known, file_sha256, progress)
+    return _scan(measured, task, known, file_sha256, progress)
 
 
 def _scan(
@@ -651,9 +658,8 @@ def _file_sha256(path: Path, choices: _Choices) -> str:
     """Sha256 of the bytes of a file and of how it is read: cheaper than reading its counts."""
     with path.open("rb") as file:
         content = hashlib.file_digest(file, "sha256").digest()
-    return hashlib.sha256(
-        content + repr((choices.layer or "X", _described(choices.mapping))).encode()
-    ).hexdigest()
+    how = (choices.layer or "X", sorted(choices.options.items()), _described(choices.mapping))
+    return hashlib.sha256(content + repr(how).encode()).hexdigest()
 
 
 def _described_sha256(measured: MeasuredCells, mapping: ObsMapping) -> bytes:

@@ -339,9 +339,10 @@ class Platform:
         mapping: ObsMapping | None = None,
         layer: str | None = None,
         dataset: str | None = None,
+        options: Mapping[str, str] | None = None,
         allow_unmapped: bool = False,
     ) -> CellsLedger:
-        """Add one ``.h5ad`` file with raw counts to the store; see `tosg_graph.cells.add`."""
+        """Add one file or folder with raw counts to the store; see `tosg_graph.cells.add`."""
         from tosg_graph.cells import ObsMapping, add
 
         return add(
@@ -351,6 +352,7 @@ class Platform:
             mapping=mapping or ObsMapping(),
             layer=layer,
             dataset=dataset,
+            options=options,
             allow_unmapped=allow_unmapped,
             progress=self.progress,
         )
@@ -362,6 +364,7 @@ class Platform:
         mapping: ObsMapping | None = None,
         layer: str | None = None,
         datasets: Sequence[str] | None = None,
+        options: Mapping[str, str] | None = None,
         allow_unmapped: bool = False,
         processes: int | None = None,
     ) -> Iterator[CellsLedger]:
@@ -378,6 +381,7 @@ class Platform:
             mapping=mapping or ObsMapping(),
             layer=layer,
             datasets=datasets,
+            options=options,
             allow_unmapped=allow_unmapped,
             processes=processes or os.cpu_count() or 1,
             progress=self.progress,

@@ -26,6 +26,13 @@ def cells() -> None:
 @click.option("--dataset", help="Name of the dataset [default: the file's stem].")
 @click.option("--layer", help="Matrix with the raw counts: X, raw, or a layer's name [default: X].")
 @click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A choice that the format of the file knows. Repeatable.",
+)
+@click.option(
     "--map", "map_file", type=click.Path(path_type=Path), help="YAML that maps obs columns and terms."
 )
 @click.option(
@@ -56,6 +63,7 @@ def cells_add(
     paths: tuple[Path, ...],
     dataset: str | None,
     layer: str | None,
+    options: tuple[str, ...],
     map_file: Path | None,
     columns: tuple[str, ...],
     constants: tuple[str, ...],
@@ -66,7 +74,7 @@ def cells_add(
     password: str | None,
     debug: bool,
 ) -> None:
-    """Add .h5ad files with raw counts.
+    """Add files or folders with raw counts: .h5ad, 10x, mtx, loom, zarr, OmniCellTOSG, Parquet, Census.
 
     Example: tosg cells add pbmc.h5ad --column cell_type=cell_type --column donor=patient
     """
@@ -84,6 +92,7 @@ def cells_add(
             mapping=mapping,
             layer=layer,
             datasets=[dataset] if dataset else None,
+            options=parse_pairs("--option", options),
             allow_unmapped=allow_unmapped,
             processes=processes,
         ):
