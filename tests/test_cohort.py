@@ -22,6 +22,7 @@ COLUMNS = {
     "n_counts": "BIGINT",
     "pct mito": "DOUBLE",
     "doublet": "BOOLEAN",
+    "is_primary_data": "BOOLEAN",
     "cell_type": "VARCHAR",
     "cell_type_id": "VARCHAR",
     'odd "name"': "VARCHAR",

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tosg_graph.errors import ExportError
-from tosg_graph.splits import SPLITS, assign_splits
+from tosg_graph.splits import SPLITS, SplitPlan, assign_splits
 
 
 def cells(donors: list[str | None], dataset: str = "d", labels: list[str] | None = None) -> pa.Table:
@@ -96,7 +96,7 @@ def test_a_split_by_cell_keeps_the_shares_of_each_label() -> None:
 @pytest.mark.parametrize("fractions", [(0.5, 0.5), (0.8, 0.1, 0.2), (1.2, -0.1, -0.1)])
 def test_fractions_that_are_none_are_refused(fractions: tuple[float, ...]) -> None:
     with pytest.raises(ExportError, match="three shares"):
-        assign_splits(cells(["a"]), seed=0, fractions=fractions)
+        assign_splits(cells(["a"]), seed=0, plan=SplitPlan(fractions=fractions))
 
 
 def test_a_cell_listed_twice_is_refused() -> None:

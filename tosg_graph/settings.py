@@ -52,6 +52,11 @@ class Settings:
         return self.home / "store"
 
     @property
+    def cohorts(self) -> Path:
+        """Folder of the cohorts that were given a name."""
+        return self.home / "cohorts"
+
+    @property
     def embeddings(self) -> Path:
         """Folder of the text embeddings."""
         return self.home / "embeddings"
