@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph import diagnostics
-from tosg_graph.cohort import Cohort, Every, ExpandTerm, parse, tests
+from tosg_graph.cohort import Cohort, Every, ExpandTerm, Not, parse, tests
 from tosg_graph.duplicates import Counts, copies
 from tosg_graph.errors import CohortError
 from tosg_graph.matching import ARM, CASE, CONTROL, Key, Matched, is_unclassified, match, parse_keys
@@ -129,10 +129,10 @@ def in_arms(
     cells = reader.cells(cohort, expand_term)
     of_arm: dict[str, list[str]] = {}
     left: list[LeftOut] = []
-    for arm, expression in _expressions(arms).items():
-        chosen = _within(cohort, expression, reader)
-        found = reader.cells(chosen, expand_term)
-        kept, unclear = _classified(found, parse(expression, reader.cell_columns()), arm)
+    for arm, wanted in _parsed(reader, arms).items():
+        expression = f"({wanted.expression}) within {cohort.expression}"
+        within = Cohort(expression, Every((cohort.tree, wanted.tree)), cohort.types)
+        kept, unclear = _classified(reader.cells(within, expand_term), wanted, arm)
         if not len(kept):
             raise CohortError(f"No cell is a {arm}: {unclear[0].reason}. Write another --{arm}.")
         of_arm[arm], left = kept["cell_id"].to_pylist(), left + unclear
@@ -207,17 +207,19 @@ def match_record(arms: Arms, keys: Sequence[Key], matched: Matched | None) -> di
 
 def defining_columns(reader: AbundanceReader, arms: Arms) -> set[str]:
     """Columns that the arms are made by: they differ on purpose."""
-    known = reader.cell_columns()
-    return set().union(*(parse(text, known).columns() for text in _expressions(arms).values()))
+    return set().union(*(arm.columns() for arm in _parsed(reader, arms).values()))
 
 
 def _expressions(arms: Arms) -> dict[str, str]:
     return {CASE: arms.case, CONTROL: arms.control or f"NOT ({arms.case})"}
 
 
-def _within(cohort: Cohort, expression: str, reader: AbundanceReader) -> Cohort:
-    arm = parse(expression, reader.cell_columns())
-    return Cohort(f"({expression}) within {cohort.expression}", Every((cohort.tree, arm.tree)), cohort.types)
+def _parsed(reader: AbundanceReader, arms: Arms) -> dict[str, Cohort]:
+    """Both arms; not to be a case has three values, so that a cell of unknown value is no control."""
+    known = reader.cell_columns()
+    case = parse(arms.case, known)
+    others = Cohort(f"NOT ({arms.case})", Not(case.tree), known)
+    return {CASE: case, CONTROL: parse(arms.control, known) if arms.control else others}
 
 
 def _classified(cells: pa.Table, arm: Cohort, name: str) -> tuple[pa.Table, list[LeftOut]]:

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from tosg_graph.bundle import write_json
 from tosg_graph.errors import ExportError
 
 _COLOURS = ("#1b6ca8", "#d1782b")  # first and second arm; apart also in grey
@@ -28,7 +29,7 @@ code { background: #f3f3f3; padding: 0 .2rem; }
 
 
 def write(found: Mapping[str, Any], path: Path, title: str) -> None:
-    """Write the page to a file, in place of what is there.
+    """Write what `diagnostics.compare` found as a page, or as JSON where the name ends in ``.json``.
 
     Raises
     ------
@@ -37,7 +38,10 @@ def write(found: Mapping[str, Any], path: Path, title: str) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page(found, title), encoding="utf-8")
+        if path.suffix == ".json":
+            write_json(found, path)
+        else:
+            path.write_text(page(found, title), encoding="utf-8")
     except OSError as error:
         raise ExportError(f"{path} cannot be written: {error.strerror}. Choose another file.") from error
 

@@ -320,7 +320,10 @@ def _judge_overlap(column: str, overlap: Mapping[str, Any]) -> list[tuple[str, s
     arm, share = min(overlap["shared"].items(), key=lambda item: item[1])
     if share < THRESHOLDS["shared_caution"]:
         return [
-            ("caution", f"{100 * share:.0f} % of the cells of {arm} are of a {column} that both arms have")
+            (
+                "caution",
+                f"{100 * share:.0f} % of the cells of {arm} have a value of {column} that the other arm has too",
+            )
         ]
     return []
 
