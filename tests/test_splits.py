@@ -187,7 +187,7 @@ def test_each_donor_is_tested_exactly_once_over_all_folds(donors, folds, seed) -
     tested = []
     for fold in range(folds):
         found = assign_splits(table, seed=seed, plan=SplitPlan(folds=folds, fold=fold), label="label")
-        side = {d: s for d, s in zip(donors, found.split.to_pylist(), strict=True)}
+        side = dict(zip(donors, found.split.to_pylist(), strict=True))
         tested += [d for d, s in side.items() if s == "test"]
         assert "test" in side.values()
         assert ("val" in side.values()) == (folds > 2)

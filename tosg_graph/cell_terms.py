@@ -85,7 +85,7 @@ def check(
     terms = _terms(graph, definition, columns)
     groups = [([f"{c}_id" for c in key.split(",")], ids) for key, ids in terms.meant.items()]
     count = sum(map(len, terms.meant.values()))
-    return cohort.among(groups, f"with one of the {count:,} terms that the cells' query means"), terms
+    return cohort.among(groups, f"and the terms of its query ({count:,})"), terms
 
 
 def _terms(graph: Graph, definition: CohortDefinition, columns: Mapping[str, str]) -> CellTerms:

@@ -442,8 +442,9 @@ class Platform:
         def written(expression: str) -> str:
             definition = self.define_cells(expression)
             if definition.query:
+                name = definition.saved_as[0]
                 raise CohortError(
-                    f"The saved cohort {definition.saved_as[0]!r} has a query, which no arm can have. Use it as the cohort."
+                    f"The saved cohort {name!r} has a query, which no arm can have. Use it as the cohort."
                 )
             return definition.expression
 
