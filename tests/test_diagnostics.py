@@ -175,8 +175,14 @@ HALF = [None if k % 4 == 0 else f"p{k // 2 % 5}" for k in range(60)]
             "caution",
             "33 % of the cells of control have a value of assay that the other arm has too",
         ),
+        (
+            {"assay": ["v1" if k % 2 == 0 or k == 1 else "v2" for k in range(60)]},
+            "unreliable",
+            "3 % of the cells of control have a value of assay that the other arm has too",
+        ),
         ({"n_counts": by_arm(1000, 1300)}, "caution", "the median counts of the arms are as 0.77 to 1"),
         ({"n_counts": by_arm(1000, 2100)}, "unreliable", "the median counts of the arms are as 0.48 to 1"),
+        ({"n_counts": by_arm(2100, 1000)}, "unreliable", "the median counts of the arms are as 0.48 to 1"),
         ({"sex": ["f" if k % 2 or k % 4 else "m" for k in range(60)]}, "caution", "the arms differ in sex"),
         (
             {"donor": ["pooled" if k < 12 else f"p{k // 2 % 7}" for k in range(60)]},

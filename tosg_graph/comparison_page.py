@@ -105,7 +105,11 @@ def _arms(found: Mapping[str, Any]) -> str:
         "counts per cell, median": "median_n_counts",
     }
     body = [[title, *(found["arms"][name][key] for name in names)] for title, key in rows.items()]
-    return _table(["", *names], body)
+    legend = "".join(
+        f'<span style="color:{colour}">&#9632;</span> {escape(name)} &nbsp; '
+        for name, colour in zip(names, _COLOURS, strict=True)
+    )
+    return f"<p>{legend}</p>{_table(['', *names], body)}"
 
 
 def _match(found: Mapping[str, Any]) -> str:

@@ -29,6 +29,7 @@ THRESHOLDS = {
     "top_donor_caution": 0.5,  # larger share of an arm's cells
     "top_donor_unreliable": 0.8,
     "shared_caution": 0.5,  # smaller share of an arm's cells in values that both arms have
+    "shared_unreliable": 0.1,
     "depth_caution": 0.8,  # smaller ratio of median counts
     "depth_unreliable": 0.5,
     "smd_caution": 0.25,  # larger difference
@@ -319,12 +320,11 @@ def _judge_overlap(column: str, overlap: Mapping[str, Any]) -> list[tuple[str, s
         return [("unreliable", f"the arms share no {column}: its effect cannot be told from theirs")]
     arm, share = min(overlap["shared"].items(), key=lambda item: item[1])
     if share < THRESHOLDS["shared_caution"]:
-        return [
-            (
-                "caution",
-                f"{100 * share:.0f} % of the cells of {arm} have a value of {column} that the other arm has too",
-            )
-        ]
+        verdict = "unreliable" if share < THRESHOLDS["shared_unreliable"] else "caution"
+        said = (
+            f"{100 * share:.0f} % of the cells of {arm} have a value of {column} that the other arm has too"
+        )
+        return [(verdict, said)]
     return []
 
 
