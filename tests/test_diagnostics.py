@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tosg_graph import diagnostics
-from tosg_graph.diagnostics import compare, smd, smd_of_share
+from tosg_graph.diagnostics import compare, describe, smd, smd_of_share
 
 NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20)
 
@@ -216,6 +216,21 @@ def test_each_fault_is_named_with_its_severity(columns: dict[str, Any], verdict:
 def test_what_stays_within_a_threshold_is_not_named(columns: dict[str, Any]) -> None:
     reasons = [r for r in compare(arms(**columns))["reasons"] if "n_counts" not in r]
     assert reasons == []
+
+
+def test_a_cohort_is_described_by_its_donors_alone() -> None:
+    found = describe(
+        arms(donor=[None if k < 30 else "pooled" for k in range(60)], n_counts=by_arm(10, 99999))
+    )
+    assert (found["cells"], found["donors"], found["unknown_donor_share"]) == (60, 2, 0.5)
+    assert found["reasons"] == [
+        "caution: the cohort has 2 known donors, too few to compare people",
+        "caution: 50 % of the cells of the cohort have no known donor",
+        "caution: the donor x / pooled is no person: a pseudo-donor hides how people differ",
+        "caution: the donor y / pooled is no person: a pseudo-donor hides how people differ",
+    ]
+    assert found["verdict"] == "caution"
+    assert describe(arms())["reasons"] == []
 
 
 def test_one_donor_per_dataset_is_noted() -> None:

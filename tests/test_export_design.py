@@ -6,22 +6,29 @@ import hashlib
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import toy_bundle as toy
+import toy_store
 
 from tosg_graph import bundle
+from tosg_graph.abundance_store import AbundanceStore
 from tosg_graph.bundle import Manifest
 from tosg_graph.comparison import Arms
 from tosg_graph.errors import ExportError
-from tosg_graph.export import write_bundle
+from tosg_graph.export import export, write_bundle
 from tosg_graph.matching import Key
 from tosg_graph.sampling import Sampling
+from tosg_graph.saved_cohorts import define
+from tosg_graph.selection import select
 from tosg_graph.splits import SplitPlan
+
+if TYPE_CHECKING:
+    from tosg_graph.graph import Graph
 
 SIZE = 120
 GOLDEN = Path(__file__).parent / "golden" / "v1" / "bundle"
@@ -265,3 +272,47 @@ def test_a_store_column_called_like_one_of_ours_keeps_its_values(tmp_path: Path)
     found = pq.read_table(tmp_path / "b" / "cells.parquet")
     assert found["obs_weight"].to_pylist() == [float(i.split("-")[1]) for i in found["cell_id"].to_pylist()]
     assert pc.mean(found["weight"]).as_py() == pytest.approx(1)
+
+
+# --------------------------------------------------------------------------- with the real server and store
+
+
+def test_a_question_and_a_comparison_become_a_bundle(graph: Graph, tmp_path: Path) -> None:
+    graph.write(
+        """
+        CREATE (top:Entity:CellType {id: 'CL:0000542', name: 'lymphocyte'})
+        CREATE (:Entity:CellType {id: 'CL:0000084', name: 'T cell'})-[:IS_A {source: 't', edge_key: 1}]->(top)
+        CREATE (:Entity:CellType {id: 'CL:0000236', name: 'B cell'})-[:IS_A {source: 't', edge_key: 2}]->(top)
+        WITH top UNWIND [10, 20, 50] AS k
+        CREATE (:Entity:Gene {id: 'HGNC:' + k, name: 'S' + k, symbol: 'S' + k})
+        """
+    )
+    store = AbundanceStore.open(tmp_path / "store")
+    toy_store.add(store, 0, 48, "toy", status=pa.array([["lupus", "healthy"][k // 4 % 2] for k in range(48)]))
+    definition = define(tmp_path, "true", "MATCH (c:CellType {name: $name}) RETURN c", {"name": "lymphocyte"})
+    manifest = export(
+        select(graph, "MATCH (g:Gene) RETURN g"),
+        graph,
+        store,
+        cells=definition,
+        label="arm",
+        arms=Arms("status = 'lupus'", match=("cell_type_id", "donor")),
+        split=SplitPlan(folds=4, fold=1),
+        out=tmp_path / "b",
+    ).content
+    assert manifest["cells_query"] == {
+        "query": "MATCH (c:CellType {name: $name}) RETURN c",
+        "parameters": {"name": "lymphocyte"},
+        "exact_terms": False,
+        "returned": {"cell_type": ["CL:0000542"]},
+        "meant": {"cell_type": 3},
+    }
+    rows, _ = read(tmp_path / "b")
+    assert {row["cell_type"] for row in rows} == {"T cell", "B cell"}
+    assert Counter(row["label"] for row in rows) == {"case": len(rows) // 2, "control": len(rows) // 2}
+    of = {row["cell_id"]: row for row in rows}
+    keys = ("cell_type_id", "donor", "dataset", "split")
+    assert all(row[key] == of[row["match_group"]][key] for row in rows for key in keys)
+    assert {row["donor"] for row in rows if row["split"] == "test"}.isdisjoint(
+        row["donor"] for row in rows if row["split"] != "test"
+    )

@@ -119,6 +119,11 @@ def test_names_that_are_no_file_names_are_refused(tmp_path: Path, name: str) -> 
         ("{", "cannot be read"),
         ("[]", "cannot be read"),
         ('{"format_version": 1}', "cannot be read"),
+        (
+            '{"format_version": 1, "name": "x", "expression": 5, "query": null, "parameters": {}, "exact": false, '
+            '"cells": 1, "store_version": 1}',
+            "expression and query are text",
+        ),
         ('{"format_version": 2}', "has format 2, this program reads 1"),
     ],
 )
@@ -189,6 +194,15 @@ def test_a_saved_name_means_more_cells_when_there_are_more(home: Platform) -> No
         read(home.settings.cohorts, "women").cells,
         read(home.settings.cohorts, "women").store_version,
     ) == (6, 2)
+
+
+def test_a_cohort_says_of_whom_it_is_unless_asked_for_one_column(home: Platform) -> None:
+    said = tosg("cohort", "sex = 'f'")
+    assert "cells    6 of 3 datasets\n" in said
+    assert "donors   6\n" in said
+    assert "verdict  caution\n" in said
+    assert "caution: half of the donors of the cohort or more have one cell" in said
+    assert "verdict" not in tosg("cohort", "sex = 'f'", "--by", "sex")
 
 
 def test_an_empty_cohort_is_not_saved(home: Platform) -> None:

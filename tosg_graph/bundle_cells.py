@@ -250,6 +250,7 @@ def _diagnostics(
         **of_split,
         "split_unit": split.unit,
         "reasons": reasons,
+        "cohort": diagnostics.describe(cells),
         "comparison": None,
     }
     if plan.arms:

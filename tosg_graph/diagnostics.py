@@ -49,6 +49,32 @@ def worst(verdicts: Iterable[str]) -> str:
     return max(verdicts, key=VERDICTS.index, default="ok")
 
 
+# --------------------------------------------------------------------------- one cohort
+
+
+def describe(cells: pa.Table) -> dict[str, Any]:
+    """Say of whom a cohort is made.
+
+    Parameters
+    ----------
+    cells
+        ``dataset``, ``n_counts``, and ``donor`` where donors are known.
+
+    Returns
+    -------
+    dict
+        The figures of an arm, and ``verdict``, ``reasons`` and ``notes`` that come of them alone.
+    """
+    arm = _arm(cells)
+    judged = [*_judge_donors("the cohort", arm), *_judge_people(_pseudo_donors([cells]))]
+    return {
+        **arm,
+        "notes": _notes(cells, [arm]),
+        "verdict": worst(verdict for verdict, _ in judged),
+        "reasons": [f"{verdict}: {reason}" for verdict, reason in judged],
+    }
+
+
 # --------------------------------------------------------------------------- two arms
 
 
@@ -95,7 +121,7 @@ def compare(
         "depth_ratio": _rounded(min(depth) / max(depth)) if max(depth) else None,
         "depth": _histogram({name: side["n_counts"].to_pylist() for name, side in sides.items()}),
         "balance": _balance(list(sides.values()), list(earlier.values()) if earlier else None, columns),
-        "notes": _notes(cells, arms),
+        "notes": _notes(cells, list(arms.values())),
         "unjudged": sorted(
             [
                 *(c for c in TECHNICAL if c not in overlap),
@@ -104,7 +130,7 @@ def compare(
         ),
         "thresholds": THRESHOLDS,
     }
-    judged = _judge(found, _pseudo_donors(sides))
+    judged = _judge(found, _pseudo_donors(list(sides.values())))
     found["verdict"] = worst(verdict for verdict, _ in judged)
     found["reasons"] = [f"{verdict}: {reason}" for verdict, reason in judged]
     return found
@@ -273,14 +299,18 @@ def _judge(found: Mapping[str, Any], pseudo: Sequence[str]) -> list[tuple[str, s
     judged = []
     for name, arm in found["arms"].items():
         judged += _judge_donors(name, arm)
-    judged += [
-        ("caution", f"the donor {who} is no person: a pseudo-donor hides how people differ") for who in pseudo
-    ]
+    judged += _judge_people(pseudo)
     for column, overlap in found["overlap"].items():
         judged += _judge_overlap(column, overlap)
     judged += _judge_depth(found["depth_ratio"])
     judged += _judge_balance(found["balance"])
     return sorted(judged, key=lambda item: -VERDICTS.index(item[0]))
+
+
+def _judge_people(pseudo: Sequence[str]) -> list[tuple[str, str]]:
+    return [
+        ("caution", f"the donor {who} is no person: a pseudo-donor hides how people differ") for who in pseudo
+    ]
 
 
 def _judge_donors(name: str, arm: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -354,10 +384,10 @@ def _size(line: Mapping[str, Any]) -> float:
     return math.inf if line["smd"] is None else abs(line["smd"])
 
 
-def _pseudo_donors(sides: Mapping[str, pa.Table]) -> list[str]:
+def _pseudo_donors(sides: Sequence[pa.Table]) -> list[str]:
     """Donors whose name says that they are several people, or nobody."""
     found = set()
-    for cells in sides.values():
+    for cells in sides:
         if "donor" in cells.column_names:
             for dataset, donor in zip(cells["dataset"].to_pylist(), cells["donor"].to_pylist(), strict=True):
                 if donor is not None and _is_nobody(donor, dataset):
@@ -370,7 +400,7 @@ def _is_nobody(donor: str, dataset: str) -> bool:
     return low in _NOT_PEOPLE or is_unclassified(donor) or low == (dataset or "").strip().lower()
 
 
-def _notes(cells: pa.Table, arms: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _notes(cells: pa.Table, arms: Sequence[Mapping[str, Any]]) -> list[str]:
     """Facts that a reader may need and that are no fault."""
     if "donor" not in cells.column_names:
         return []
@@ -388,7 +418,7 @@ def _notes(cells: pa.Table, arms: Mapping[str, Mapping[str, Any]]) -> list[str]:
         )
     if len(donors_of) > 1 and all(len(donors) == 1 for donors in donors_of.values()):
         notes.append("every dataset has exactly one donor: it may stand for several people")
-    if sum(arm["unknown_donor_cells"] for arm in arms.values()):
+    if sum(arm["unknown_donor_cells"] for arm in arms):
         notes.append("cells of unknown donors belong to no donor, and never to one that they share")
     return notes
 

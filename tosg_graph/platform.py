@@ -371,6 +371,15 @@ class Platform:
         with self.reader() as reader:
             return reader.facets(self._checked(cells, reader), term_expander(self.graph), by)
 
+    def describe(self, cells: str | CohortDefinition = "true") -> dict[str, Any]:
+        """Say of whom a cohort is made: donors, unknown ones, the largest; see `tosg_graph.diagnostics.describe`."""
+        from tosg_graph.diagnostics import describe
+        from tosg_graph.harmonise import term_expander
+
+        with self.reader() as reader:
+            columns = [c for c in ("dataset", "donor", "n_counts") if c in reader.cell_columns()]
+            return describe(reader.cells(self._checked(cells, reader), term_expander(self.graph), columns))
+
     def save_cohort(
         self, name: str, cells: str | CohortDefinition = "true", *, replace: bool = False
     ) -> SavedCohort:

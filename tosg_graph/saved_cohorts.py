@@ -95,11 +95,19 @@ def read(folder: Path, name: str) -> SavedCohort:
             raise CohortError(
                 f"{path} has format {version}, this program reads {FORMAT_VERSION}. Upgrade it."
             )
-        return SavedCohort(**content)
+        return _typed(SavedCohort(**content))
     except FileNotFoundError:
         raise CohortError(_no_such(folder, name)) from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CohortError(f"{path} cannot be read: {error}. Remove it, and save the cohort again.") from error
+
+
+def _typed(cohort: SavedCohort) -> SavedCohort:
+    """Raise `TypeError` where a file that somebody wrote by hand holds something else."""
+    query = cohort.query is None or isinstance(cohort.query, str)
+    if not (isinstance(cohort.expression, str) and query and isinstance(cohort.parameters, dict)):
+        raise TypeError("expression and query are text, parameters a map")
+    return cohort
 
 
 def names(folder: Path) -> list[str]:

@@ -149,6 +149,22 @@ def cohorts(saved: Sequence[SavedCohort]) -> None:
     )
 
 
+def cohort(found: Mapping[str, Any]) -> None:
+    """Print of whom a cohort is made."""
+    unknown = (
+        f", {found['unknown_donor_cells']:,} cells of unknown ones" if found["unknown_donor_cells"] else ""
+    )
+    facts(
+        {
+            "cells": f"{found['cells']:,} of {found['datasets']:,} datasets",
+            "donors": f"{found['donors']:,}{unknown}",
+            "verdict": found["verdict"],
+        }
+    )
+    for line in [*found["reasons"], *(f"note: {note}" for note in found["notes"])]:
+        print(f"  {line}")
+
+
 def comparison(found: Mapping[str, Any]) -> None:
     """Print two arms beside each other, where the other cells went, and how far a difference can be trusted."""
     fields = {

@@ -208,3 +208,5 @@ def cohort(
         elif name is None:
             for facet in p.cohort(cells, by):
                 show.arrow(facet)
+            if not by:
+                show.cohort(p.describe(cells))
