@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tosg_graph import diagnostics
+from tosg_graph.confounding import worst
 from tosg_graph.diagnostics import compare, describe, smd, smd_of_share
 
 NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20)
@@ -200,7 +200,7 @@ def test_each_fault_is_named_with_its_severity(columns: dict[str, Any], verdict:
     found = compare(arms(**columns))
     assert says(found, reason), found["reasons"]
     assert [r.split(": ")[0] for r in found["reasons"] if reason in r] == [verdict]
-    assert found["verdict"] == diagnostics.worst(r.split(": ")[0] for r in found["reasons"])
+    assert found["verdict"] == worst(r.split(": ")[0] for r in found["reasons"])
 
 
 @pytest.mark.parametrize(

@@ -313,3 +313,17 @@ def test_one_study_alone_cannot_be_left_out() -> None:
 def test_more_folds_than_cells_are_refused() -> None:
     with pytest.raises(ExportError, match="5 folds need 5 cells, and there are 3"):
         assign_splits(cells([None] * 3), seed=0, plan=SplitPlan(folds=5, fold=0))
+
+
+@pytest.mark.parametrize("stratify", [False, True])
+@pytest.mark.parametrize(("fractions", "empty"), [((0.8, 0.0, 0.2), "val"), ((0.8, 0.2, 0.0), "test")])
+def test_a_side_without_a_share_gets_nothing_and_is_no_fault(
+    stratify: bool, fractions: tuple[float, ...], empty: str
+) -> None:
+    plan = SplitPlan(fractions=fractions, stratify=stratify)
+    for donors in ([f"d{k // 10}" for k in range(200)], [None] * 200):
+        found = assign_splits(cells(donors, labels=["t", "b"] * 100), seed=1, plan=plan, label="label")
+        assert {side: bool(n) for side, n in counts(found.split).items()} == {
+            side: side != empty for side in SPLITS
+        }
+        assert not [reason for reason in found.reasons if "no cell is in" in reason]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tosg_graph import diagnostics
 from tosg_graph.bundle import SPLITS, dropped
 from tosg_graph.comparison import Arms, match_record, matched_cells, without_copies
+from tosg_graph.confounding import worst
 from tosg_graph.duplicates import Counts, copies
 from tosg_graph.errors import CohortError, ExportError
 from tosg_graph.harmonise import UNMAPPED
@@ -240,11 +241,10 @@ def _diagnostics(
     plan: CellPlan,
 ) -> dict[str, Any]:
     reasons, verdict = list(split.reasons), split.verdict
-    held = set(cells["split"].to_pylist())
-    gone = [f"no cell is in {name}" for name in SPLITS if name not in held]
-    if set(gone) - set(reasons):
-        reasons += [f"{reason} after the match" for reason in gone if reason not in reasons]
-        verdict = "unreliable"
+    held, had = set(cells["split"].to_pylist()), set(split.split.to_pylist())
+    gone = [f"no cell is in {name} after the match" for name in SPLITS if name in had - held]
+    if gone:
+        reasons, verdict = [*reasons, *gone], "unreliable"
     found = {
         "version": diagnostics.VERSION,
         **of_split,
@@ -262,7 +262,7 @@ def _diagnostics(
             cells, before=before, defining=[plan.label], column="label", names=names
         )
     verdicts = [verdict, found["comparison"]["verdict"]] if found["comparison"] else [verdict]
-    return {**found, "verdict": diagnostics.worst(verdicts)}
+    return {**found, "verdict": worst(verdicts)}
 
 
 def _manifest(found: Mapping[str, Any], split: SplitResult, plan: CellPlan) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """What can be said about a cohort before anybody trusts a difference in it: the split, and two arms beside each other.
 
-Standardised mean differences are those of Austin 2009 (doi:10.1002/sim.3697): for numbers ``(m1 - m2) / sqrt((v1 +
-v2) / 2)`` with sample variances v, for each level of a category ``(p1 - p2) / sqrt((p1 (1 - p1) + p2 (1 - p2)) /
-2)``. docs/comparisons.md explains every figure and threshold.
+Standardised mean differences are those of Austin 2009 (doi:10.1002/sim.3697), with sample variances v and shares p:
+
+    numbers             (m1 - m2) / sqrt((v1 + v2) / 2)
+    level of a category (p1 - p2) / sqrt((p1 (1 - p1) + p2 (1 - p2)) / 2)
+
+docs/comparisons.md explains every figure.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tosg_graph import confounding
 from tosg_graph.matching import ARM, CASE, CONTROL, is_unclassified
 from tosg_graph.resources import schema
 from tosg_graph.splits import SPLITS, donor_keys
@@ -20,20 +24,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 VERSION = 2  # of diagnostics.json; 1 had the split alone and named no version
-VERDICTS = ("ok", "caution", "unreliable")
-THRESHOLDS = {
-    "donors_caution": 5,  # fewer known donors in an arm
-    "donors_unreliable": 2,
-    "unknown_donors_caution": 0.2,  # larger share of an arm's cells
-    "unknown_donors_unreliable": 0.5,
-    "top_donor_caution": 0.5,  # larger share of an arm's cells
-    "top_donor_unreliable": 0.8,
-    "shared_caution": 0.5,  # smaller share of an arm's cells in values that both arms have
-    "shared_unreliable": 0.1,
-    "depth_caution": 0.8,  # smaller ratio of median counts
-    "depth_unreliable": 0.5,
-    "smd_caution": 0.25,  # larger difference
-}
 TECHNICAL = ("dataset", "assay", "suspension")
 _NUMBERS = ("age_years", "n_counts", "n_genes")
 _LEVELS = 30  # of a column; the rarest beyond them are not listed
@@ -42,11 +32,6 @@ _BINS = 24
 _NOT_PEOPLE = frozenset(
     {"pool", "pooled", "mix", "mixed", "multiple", "several", "various", "anonymous", "all"}
 )
-
-
-def worst(verdicts: Iterable[str]) -> str:
-    """Return the most severe of some verdicts; ``ok`` for none."""
-    return max(verdicts, key=VERDICTS.index, default="ok")
 
 
 # --------------------------------------------------------------------------- one cohort
@@ -66,11 +51,11 @@ def describe(cells: pa.Table) -> dict[str, Any]:
         The figures of an arm, and ``verdict``, ``reasons`` and ``notes`` that come of them alone.
     """
     arm = _arm(cells)
-    judged = [*_judge_donors("the cohort", arm), *_judge_people(_pseudo_donors([cells]))]
+    judged = confounding.judge_cohort("the cohort", arm, _pseudo_donors([cells]))
     return {
         **arm,
         "notes": _notes(cells, [arm]),
-        "verdict": worst(verdict for verdict, _ in judged),
+        "verdict": confounding.worst(verdict for verdict, _ in judged),
         "reasons": [f"{verdict}: {reason}" for verdict, reason in judged],
     }
 
@@ -128,10 +113,10 @@ def compare(
                 *(c for c, o in overlap.items() if o["jaccard"] is None),
             ]
         ),
-        "thresholds": THRESHOLDS,
+        "thresholds": confounding.THRESHOLDS,
     }
-    judged = _judge(found, _pseudo_donors(list(sides.values())))
-    found["verdict"] = worst(verdict for verdict, _ in judged)
+    judged = confounding.judge(found, _pseudo_donors(list(sides.values())))
+    found["verdict"] = confounding.worst(verdict for verdict, _ in judged)
     found["reasons"] = [f"{verdict}: {reason}" for verdict, reason in judged]
     return found
 
@@ -292,96 +277,7 @@ def _family(column: str) -> str:
     return column
 
 
-# --------------------------------------------------------------------------- verdict
-
-
-def _judge(found: Mapping[str, Any], pseudo: Sequence[str]) -> list[tuple[str, str]]:
-    judged = []
-    for name, arm in found["arms"].items():
-        judged += _judge_donors(name, arm)
-    judged += _judge_people(pseudo)
-    for column, overlap in found["overlap"].items():
-        judged += _judge_overlap(column, overlap)
-    judged += _judge_depth(found["depth_ratio"])
-    judged += _judge_balance(found["balance"])
-    return sorted(judged, key=lambda item: -VERDICTS.index(item[0]))
-
-
-def _judge_people(pseudo: Sequence[str]) -> list[tuple[str, str]]:
-    return [
-        ("caution", f"the donor {who} is no person: a pseudo-donor hides how people differ") for who in pseudo
-    ]
-
-
-def _judge_donors(name: str, arm: Mapping[str, Any]) -> list[tuple[str, str]]:
-    judged = []
-    if arm["donors"] < THRESHOLDS["donors_caution"]:
-        few = arm["donors"] < THRESHOLDS["donors_unreliable"]
-        said = {0: "no known donor", 1: "one known donor"}.get(arm["donors"], f"{arm['donors']} known donors")
-        judged.append(("unreliable" if few else "caution", f"{name} has {said}, too few to compare people"))
-    judged += _above(
-        arm["unknown_donor_share"], "unknown_donors", f"of the cells of {name} have no known donor"
-    )
-    top = f"of the cells of {name} are of one donor, {arm['top_donor']}"
-    judged += _above(arm["top_donor_share"], "top_donor", top)
-    per_donor = arm["median_cells_per_donor"]
-    if arm["donors"] > 1 and per_donor is not None and per_donor <= 1:
-        judged.append(
-            (
-                "caution",
-                f"half of the donors of {name} or more have one cell or metacell: the spread within a donor is unknown",
-            )
-        )
-    return judged
-
-
-def _above(share: float | None, rule: str, said: str) -> list[tuple[str, str]]:
-    if share is None or share <= THRESHOLDS[f"{rule}_caution"]:
-        return []
-    verdict = "unreliable" if share > THRESHOLDS[f"{rule}_unreliable"] else "caution"
-    return [(verdict, f"{100 * share:.0f} % {said}")]
-
-
-def _judge_overlap(column: str, overlap: Mapping[str, Any]) -> list[tuple[str, str]]:
-    if overlap["jaccard"] is None:
-        known = [arm for arm, values in overlap["values"].items() if values]
-        return [("caution", f"{column} is known of {known[0]} alone")] if known else []
-    if overlap["jaccard"] == 0:
-        return [("unreliable", f"the arms share no {column}: its effect cannot be told from theirs")]
-    arm, share = min(overlap["shared"].items(), key=lambda item: item[1])
-    if share < THRESHOLDS["shared_caution"]:
-        verdict = "unreliable" if share < THRESHOLDS["shared_unreliable"] else "caution"
-        said = (
-            f"{100 * share:.0f} % of the cells of {arm} have a value of {column} that the other arm has too"
-        )
-        return [(verdict, said)]
-    return []
-
-
-def _judge_depth(ratio: float | None) -> list[tuple[str, str]]:
-    if ratio is None or ratio >= THRESHOLDS["depth_caution"]:
-        return []
-    verdict = "unreliable" if ratio < THRESHOLDS["depth_unreliable"] else "caution"
-    return [(verdict, f"the median counts of the arms are as {ratio:.2f} to 1")]
-
-
-def _judge_balance(balance: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    off = [x for x in balance if x["smd"] is None or abs(x["smd"]) > THRESHOLDS["smd_caution"]]
-    off = [x for x in off if x["kind"] == "share" or x["smd"] is not None]
-    columns = list(dict.fromkeys(x["column"] for x in off))
-    if not columns:
-        return []
-    worst_of = [max(_size(x) for x in off if x["column"] == column) for column in columns]
-    said = ", ".join(
-        f"{c} {d:.2f}" if d < math.inf else f"{c} wholly" for c, d in zip(columns, worst_of, strict=True)
-    )
-    return [
-        ("caution", f"the arms differ in {said} (standardised difference above {THRESHOLDS['smd_caution']})")
-    ]
-
-
-def _size(line: Mapping[str, Any]) -> float:
-    return math.inf if line["smd"] is None else abs(line["smd"])
+# --------------------------------------------------------------------------- people
 
 
 def _pseudo_donors(sides: Sequence[pa.Table]) -> list[str]:

@@ -126,7 +126,7 @@ def assign_splits(
         return _by_donor(rows, seed, plan)
     split = _folds_of_cells(rows, seed, plan) if plan.folds else _by_cell(rows, seed, plan.fractions)
     reasons = ["no donor is known: the split is by cell, so test cells may come from donors seen in training"]
-    reasons += _empty_sides(split)
+    reasons += _empty_sides(split, plan)
     return _result(
         split, "cell", "unreliable" if len(reasons) > 1 else "caution", reasons, rows, by_donor=False
     )
@@ -155,7 +155,7 @@ def _by_donor(rows: _Rows, seed: int, plan: SplitPlan) -> SplitResult:
     else:
         shares = dict(zip(SPLITS, plan.fractions, strict=True))
         # Test and val first, one donor each, so that two or three donors still give a test set.
-        first = ("test", "val") if len(sizes) > 2 else ("test",)
+        first = [side for side in ("test", "val")[: 2 if len(sizes) > 2 else 1] if shares[side] > 0]
         side_of = _deal(rows, sizes, seed, shares, first, plan.stratify)
     split = [side_of[donor] if donor else "train" for donor in rows.donors]
     unknown = sum(donor is None for donor in rows.donors)
@@ -164,7 +164,7 @@ def _by_donor(rows: _Rows, seed: int, plan: SplitPlan) -> SplitResult:
         reasons.append(f"{unknown} cells of unknown donors are in train")
     if len(sizes) < FEW_DONORS:
         reasons.append(f"only {len(sizes)} donors are known")
-    empty = _empty_sides(split)
+    empty = _empty_sides(split, plan)
     verdict = "unreliable" if empty else "caution" if reasons else "ok"
     return _result(split, "donor", verdict, [*reasons, *empty], rows)
 
@@ -329,7 +329,7 @@ def _without_study(studies: list[str], rows: _Rows, seed: int, plan: SplitPlan) 
     if len(set(studies)) == 2:
         reasons.append("only one study is left to learn from")
     reasons += _unseen(split, rows.strata)
-    empty = _empty_sides(split)
+    empty = _empty_sides(split, plan)
     verdict = "unreliable" if empty else "caution" if reasons else "ok"
     found = _result(split, "study", verdict, [*reasons, *empty], rows)
     why = f"a copy of it, or of a cell of its donor, is in the study that is left out, {held_out}"
@@ -445,9 +445,13 @@ def _result(
     )
 
 
-def _empty_sides(split: Sequence[str | None]) -> list[str]:
+def _empty_sides(split: Sequence[str | None], plan: SplitPlan) -> list[str]:
+    """Sides that were asked for and have no cell."""
     held = set(split)
-    return [f"no cell is in {side}" for side in SPLITS if side not in held]
+    wanted = [side for side, share in zip(SPLITS, plan.fractions, strict=True) if share > 0]
+    if plan.by == "study" or plan.folds:
+        wanted = ["train", "test"] if plan.folds == 2 or plan.fractions[1] == 0 else list(SPLITS)
+    return [f"no cell is in {side}" for side in wanted if side not in held]
 
 
 def _check(cells: pa.Table, plan: SplitPlan) -> None:
