@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 import toy_bundle as toy
 import toy_store
+from click.testing import CliRunner
 
-from tosg_graph import bundle
+from tosg_graph import bundle, cli
 from tosg_graph.abundance_store import AbundanceStore
 from tosg_graph.bundle import Manifest
 from tosg_graph.comparison import Arms
@@ -272,6 +273,26 @@ def test_a_store_column_called_like_one_of_ours_keeps_its_values(tmp_path: Path)
     found = pq.read_table(tmp_path / "b" / "cells.parquet")
     assert found["obs_weight"].to_pylist() == [float(i.split("-")[1]) for i in found["cell_id"].to_pylist()]
     assert pc.mean(found["weight"]).as_py() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "Missing option '--label'"),
+        (["--label", "sex", "--fractions", "0.8,x,0.1"], "--fractions 0.8,x,0.1 is not three numbers"),
+        (["--label", "sex", "--control", "sex = 'f'"], "--control belongs to a comparison"),
+        (["--label", "sex", "--split", "cell"], "'cell' is not one of"),
+        (["--case", "sex = 'f'", "--cap", "sex"], "--cap 'sex' is not NAME=VALUE"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused_before_a_server_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str
+) -> None:
+    monkeypatch.setattr("tosg_graph.platform.Platform.graph", None)
+    given = ["export", "--query", "MATCH (g) RETURN g", "--out", str(tmp_path / "b"), *arguments]
+    done = CliRunner().invoke(cli.main, given)
+    assert done.exit_code == 2
+    assert says in " ".join(done.stderr.split())
 
 
 # --------------------------------------------------------------------------- with the real server and store

@@ -150,6 +150,7 @@ def test_a_donor_brings_its_dataset_along() -> None:
 def test_words_for_nothing_known_are_known(value: object) -> None:
     assert is_unclassified(value)
     assert not is_unclassified("normal")
+    assert not is_unclassified("None")  # as in "treatment: none"
     assert not is_unclassified(0)
 
 

@@ -118,11 +118,14 @@ def _key(part: str, columns: Mapping[str, str]) -> Key:
 
 
 def is_unclassified(value: object) -> bool:
-    """Tell whether a value of a cell only says that nobody knows."""
+    """Tell whether a value of a cell only says that nobody knows.
+
+    ``none`` is a value: in core columns it was read as unknown already, in others it may be a treatment.
+    """
     if value is None or value != value:  # NaN
         return True
     low = str(value).strip().lower()
-    return low in UNCLASSIFIED or low in schema("cells")["unknown_values"]
+    return low in UNCLASSIFIED or (low in schema("cells")["unknown_values"] and low != "none")
 
 
 def match(cells: pa.Table, keys: Sequence[Key], *, ratio: int = 1, seed: int = 0) -> Matched:
