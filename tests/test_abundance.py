@@ -140,6 +140,27 @@ def test_facets_count_values_most_frequent_first(reader: AbundanceReader) -> Non
     ]
 
 
+@pytest.mark.parametrize("probe", [1, 20_000])
+def test_without_a_column_facets_are_of_those_with_few_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, probe: int
+) -> None:
+    monkeypatch.setattr("tosg_graph.abundance._FACET_PROBE", probe)
+    store = toy_store.AbundanceStore.open(tmp_path / "store")
+    sizes = {
+        "one": ["x"] * 40,
+        "few": [f"v{k % 30}" for k in range(40)],
+        "many": [f"v{k % 31}" for k in range(40)],
+    }
+    toy_store.add(store, 0, 40, **{name: pa.array(values) for name, values in sizes.items()})
+    with AbundanceReader.open(store) as reader:
+        facets = reader.facets("true", expand)
+        names = [facet.column_names[0] for facet in facets]
+        assert names == ["dataset", "cell_type", "cell_type_id", "cell_type_raw", "donor", "few"]
+        assert all(sum(facet["cells"].to_pylist()) == 40 for facet in facets)
+        with pytest.raises(CohortError, match="No cell is selected"):
+            reader.facets("n_counts < 0", expand)
+
+
 @pytest.mark.parametrize(
     ("expression", "says"),
     [

@@ -22,6 +22,7 @@ COLUMNS = {
     "n_counts": "BIGINT",
     "pct mito": "DOUBLE",
     "doublet": "BOOLEAN",
+    "is_primary_data": "BOOLEAN",
     "cell_type": "VARCHAR",
     "cell_type_id": "VARCHAR",
     'odd "name"': "VARCHAR",
@@ -261,6 +262,10 @@ def test_not_binds_tighter_than_and_and_and_tighter_than_or(
         ("sex = '; DROP TABLE cells; --'", '"sex" = ?', ["; DROP TABLE cells; --"]),
         ("sex = 'read_text(''/etc/passwd'')'", '"sex" = ?', ["read_text('/etc/passwd')"]),
         ("born IS NOT NULL", 'NOT ("born" IS NULL)', []),
+        ("doublet", '"doublet" = ?', [True]),
+        ("NOT (doublet) AND sex = 'f'", '(NOT ("doublet" = ?)) AND ("sex" = ?)', [True, "f"]),
+        ("is_primary", '"is_primary_data" = ?', [True]),
+        ("sex = 'f' OR NOT is_primary = FALSE", '("sex" = ?) OR (NOT ("is_primary_data" = ?))', ["f", False]),
     ],
 )
 def test_expressions_become_marks_and_parameters(expression: str, where: str, parameters: list[Any]) -> None:
@@ -270,6 +275,13 @@ def test_expressions_become_marks_and_parameters(expression: str, where: str, pa
 def test_a_term_means_everything_below_it_and_an_id_is_exact() -> None:
     assert sql("cell_type = 'T cell'")[1] == [["CL:1", "CL:2"], ["T cell"]]
     assert sql("cell_type_id = 'CL:1'")[1] == ["CL:1"]
+
+
+def test_an_alias_stands_back_where_a_column_has_its_name() -> None:
+    columns = {**COLUMNS, "is_primary": "BOOLEAN"}
+    assert parse("is_primary", columns).to_sql(expand) == ('"is_primary" = ?', [True])
+    with pytest.raises(CohortError, match="no column 'is_primary'"):
+        parse("is_primary", {"sex": "VARCHAR"})
 
 
 def test_the_columns_of_an_expression_are_known() -> None:
@@ -381,6 +393,7 @@ def test_what_is_not_in_the_grammar_is_refused_in_one_line(expression: str) -> N
         ("sex = ", "too early"),
         ("sex = 'f' XOR sex = 'm'", "character 11"),
         ("sex = 5", "'text' in single quotes"),
+        ("sex", "holds text but is compared with True"),
     ],
 )
 def test_the_message_says_what_to_write(expression: str, says: str) -> None:

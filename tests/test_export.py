@@ -53,7 +53,7 @@ def left_over(folder: Path) -> list[str]:
 def test_the_manifest_and_the_files_are_those_of_the_schema(tmp_path: Path) -> None:
     manifest = write(tmp_path / "b").content
     contract = schema("bundle")
-    assert sorted(manifest) == sorted(contract["manifest"])
+    assert sorted(manifest) == sorted([*contract["manifest"], "split"])
     edges = [f"edges/{name}.parquet" for name in manifest["edges"]]
     shards = [s["file"] for split in manifest["shards"].values() for s in split]
     named = [name for key, name in contract["files"].items() if key != "manifest"]
@@ -136,7 +136,7 @@ def test_what_is_left_out_or_masked_is_counted_with_its_reason(tmp_path: Path) -
 def test_the_diagnostics_count_what_crosses_a_split(tmp_path: Path) -> None:
     write(tmp_path / "b")
     diagnostics = json.loads((tmp_path / "b" / "diagnostics.json").read_text())
-    assert diagnostics["overlap"] == {"donors": 0, "cell_ids": 0, "barcodes": 0}
+    assert diagnostics["overlap"] == {"donors": 0, "cell_ids": 0, "barcodes": 0, "copies": 0}
     assert sorted(d for donors in diagnostics["donors"].values() for d in donors) == [
         "donor0",
         "donor1",
@@ -202,7 +202,7 @@ def test_another_seed_changes_the_split_and_the_order_of_cells_only(tmp_path: Pa
     assert differ
     assert all(n.startswith(("abundance/", "cells.parquet", "diagnostics.json")) for n in differ)
     changed = {key for key in a if a[key] != b[key]}
-    assert changed <= {"seed", "splits", "shards", "files", "verdict"}
+    assert changed <= {"seed", "split", "splits", "shards", "files", "verdict"}
     tables = [pq.read_table(tmp_path / n / "cells.parquet").sort_by("cell_id") for n in ("a", "b")]
     assert tables[0].drop_columns("split").equals(tables[1].drop_columns("split"))
     assert not tables[0].equals(tables[1])

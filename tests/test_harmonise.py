@@ -95,3 +95,32 @@ def test_terms_are_read_by_label_and_synonym(hierarchy: Graph) -> None:
     terms = read_terms(hierarchy, "CellType")
     assert terms.find("syn7") == (("CL:7",), "synonym")
     assert terms.find("shared")[0] == tuple(f"CL:{n}" for n in range(1, 8))
+
+
+class Diseases:
+    """A graph of two diseases with their synonyms; nothing lies below them."""
+
+    def rows(self, statement: str, **given: object) -> list[dict[str, object]]:
+        if "ids" in given:
+            return [{"ids": []}]
+        return [
+            {"id": "MONDO:1", "name": "Alzheimer disease", "synonyms": ["AD"]},
+            {"id": "MONDO:2", "name": "Parkinson's disease", "synonyms": ["Parkinson's disease, late"]},
+            {"id": "MONDO:3", "name": "late Parkinson disease", "synonyms": ["Parkinson disease, late"]},
+        ]
+
+
+@pytest.mark.parametrize(
+    ("value", "ids"),
+    [
+        ("Alzheimer's Disease", {"MONDO:1"}),
+        ("alzheimer\u2019s disease", {"MONDO:1"}),
+        ("Parkinson disease", {"MONDO:2"}),
+        ("Parkinson disease, late", {"MONDO:3"}),  # as it stands, before anything is left out
+        ("Parkinson\u2019s disease, late", {"MONDO:2", "MONDO:3"}),
+        ("Alzheimers disease", None),
+    ],
+)
+def test_a_term_is_found_with_and_without_possessives(value: str, ids: set[str] | None) -> None:
+    expand = term_expander(Diseases())  # type: ignore[arg-type]
+    assert expand("disease", value) == (None if ids is None else frozenset(ids))

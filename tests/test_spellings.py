@@ -6,7 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tosg_graph.spellings import curies, spellings, symbols
+from tosg_graph.spellings import curies, spellings, symbols, without_possessives
+
+
+@pytest.mark.parametrize(
+    "text", ["Alzheimer disease", "Alzheimer's disease", "alzheimer’s  Disease", "Alzheimerʼs disease"]
+)
+def test_possessives_are_left_out_however_they_are_written(text: str) -> None:
+    assert without_possessives(text) == "alzheimer disease"
+
+
+def test_only_possessives_are_left_out() -> None:
+    assert without_possessives("Graves' disease") == "graves disease"
+    assert without_possessives("Crohns disease") == "crohns disease"
+    assert without_possessives("5 prime end") == "5 prime end"
 
 
 @pytest.mark.parametrize(

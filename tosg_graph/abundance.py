@@ -26,6 +26,7 @@ STATS = ("mean", "pct")
 MEMORY_LIMIT = "4GB"
 _NEAREST = 5
 _FACET_VALUES = 30
+_FACET_PROBE = 20_000  # cells that tell whether a column has more values than a facet shows
 _CSR_BATCH = 1_000_000  # counts per Arrow batch
 
 
@@ -100,24 +101,33 @@ class AbundanceReader:
         Without ``by``: by dataset, and by each text column that has from 2 to 30 values in the cohort.
         """
         import pyarrow as pa
-        import pyarrow.compute as pc
 
-        cells = self.cells(cohort, expand_term)
         known = self.cell_columns()
-        for column in by:
-            identifier(column, known)
-        names = list(by) or ["dataset", *(c for c in known if c != "dataset" and kind_of(known[c]) == "text")]
+        checked, where, parameters = self._where(cohort, known, expand_term)
+        names = list(by) or ["dataset", *self._few_valued(known, where, parameters)]
         tables = []
         for name in names:
-            counted = pc.value_counts(cells[name].combine_chunks())
-            rows = sorted(
-                zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True), key=_by_count
-            )
+            # The text holds checked column names and ? marks only.
+            text = f"SELECT {identifier(name, known)}, count(*) FROM cells WHERE {where} GROUP BY 1"  # noqa: S608
+            rows = sorted(self._connection.sql(text, params=parameters).fetchall(), key=_by_count)
+            if not rows:
+                raise CohortError(self._nothing(checked))
             if by or name == "dataset" or 2 <= len(rows) <= _FACET_VALUES:
                 values, counts = zip(*rows, strict=True)
-                pct = [100 * n / len(cells) for n in counts]
+                pct = [100 * n / sum(counts) for n in counts]
                 tables.append(pa.table({name: list(values), "cells": list(counts), "pct": pct}))
         return tables
+
+    def _few_valued(self, known: Mapping[str, str], where: str, parameters: list[Any]) -> list[str]:
+        """Text columns that have no more values in the first cells of the cohort than a facet shows."""
+        names = [c for c in known if c != "dataset" and kind_of(known[c]) == "text"]
+        if not names:
+            return []
+        counts = ", ".join(f"count(DISTINCT {identifier(c, known)})" for c in names)
+        # The text holds checked column names and ? marks only.
+        text = f"SELECT {counts} FROM (SELECT * FROM cells WHERE {where} LIMIT {_FACET_PROBE})"  # noqa: S608
+        [distinct] = self._connection.sql(text, params=parameters).fetchall()
+        return [c for c, n in zip(names, distinct, strict=True) if n <= _FACET_VALUES]
 
     def groups(self, cohort: Cohort | str | None, expand_term: ExpandTerm, by: Sequence[str]) -> pa.Table:
         """Count a cohort's cells by the values of several columns together, sorted: ``<by>...``, ``cells``."""

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ FEATURES = "features.safetensors"  # only where features were asked for
 CELLS = "cells.parquet"
 DIAGNOSTICS = "diagnostics.json"
 SPLITS = ("train", "val", "test")
+EXAMPLES = 5  # ids that are named of what was left out
 
 _DTYPES = {"I64": "<i8", "I32": "<i4", "I8": "<i1", "F64": "<f8", "F32": "<f4", "BOOL": "?", "U8": "<u1"}
 
@@ -62,6 +63,17 @@ class Manifest:
 def _counted(counts: Mapping[str, int]) -> str:
     parts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     return f"{sum(counts.values()):,} ({parts})"
+
+
+def dropped(what: str, reason: str, ids: Sequence[str], *, kept: bool) -> dict[str, Any]:
+    """Entry of the manifest's ``dropped``: how many, why, and the first few ids in sorted order."""
+    return {
+        "what": what,
+        "reason": reason,
+        "count": len(ids),
+        "kept": kept,
+        "examples": sorted(ids)[:EXAMPLES],
+    }
 
 
 def edge_file(key: tuple[str, str, str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ ExpandTerm = Callable[[str, str], frozenset[str] | None]
 
 MAX_LENGTH = 20_000  # characters; a list of thousands of values belongs in a column of its own
 MAX_NESTING = 100  # parentheses and NOTs
+ALIASES = {"is_primary": "is_primary_data"}  # used where the cells have no column of the first name
 _INT64 = 2**63
 
 
@@ -58,7 +59,15 @@ class Some:
     parts: tuple[Node, ...]
 
 
-Node = Test | Not | Every | Some
+@dataclass(frozen=True)
+class Among:
+    """A column holds one of many values that the program itself found; a person's values are a `Test`."""
+
+    column: str
+    values: tuple[str, ...]
+
+
+Node = Test | Not | Every | Some | Among
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,21 @@ class Cohort:
     def columns(self) -> set[str]:
         """Names of the columns that the expression tests."""
         return {test.column for test in tests(self.tree)}
+
+    def among(self, groups: Iterable[tuple[Iterable[str], Iterable[str]]], why: str) -> Cohort:
+        """Return the cells of this cohort that also have, in every group, a value in one of its columns.
+
+        Parameters
+        ----------
+        groups
+            Pairs of columns and values.
+        why
+            Says in messages where the values come from.
+        """
+        parts = [
+            Some(tuple(Among(column, tuple(values)) for column in columns)) for columns, values in groups
+        ]
+        return Cohort(f"{self.expression} {why}", Every((self.tree, *parts)), self.types)
 
     def to_sql(self, expand_term: ExpandTerm) -> tuple[str, list[Any]]:
         """Compile to the text of a WHERE clause with ``?`` marks, and its parameters in order.
@@ -91,7 +115,7 @@ def tests(node: Node) -> Iterable[Test]:
         yield node
     elif isinstance(node, Not):
         yield from tests(node.part)
-    else:
+    elif isinstance(node, Every | Some):
         for part in node.parts:
             yield from tests(part)
 
@@ -123,6 +147,7 @@ def parse(expression: str, columns: Mapping[str, str]) -> Cohort:
         if isinstance(error.orig_exc, CohortError):
             raise error.orig_exc from None
         raise
+    tree = _by_own_names(tree, columns)
     for test in tests(tree):
         _check(test, columns)
     return Cohort(expression, tree, dict(columns))
@@ -193,6 +218,9 @@ def _reader() -> lark.Transformer[Any, Any]:
         def compare(self, column: str, operator: lark.Token, constant: Constant) -> Test:
             name = "!=" if operator == "<>" else str(operator)
             return Test(column, name, (constant,))
+
+        def truth(self, column: str) -> Test:
+            return Test(column, "=", (True,))
 
         within, not_within = plain("IN"), negate("IN")
         between, not_between = plain("BETWEEN"), negate("BETWEEN")
@@ -294,6 +322,18 @@ def kind_of(duckdb_type: str) -> str:
     return name
 
 
+def _by_own_names(node: Node, columns: Mapping[str, str]) -> Node:
+    """Give columns that were written under an alias the name they have."""
+    if isinstance(node, Not):
+        return Not(_by_own_names(node.part, columns))
+    if isinstance(node, Every | Some):
+        return type(node)(tuple(_by_own_names(part, columns) for part in node.parts))
+    if node.column in columns:
+        return node
+    alias = ALIASES.get(node.column, node.column)
+    return replace(node, column=alias) if alias in columns else node
+
+
 _EXAMPLES = {"text": "'text' in single quotes", "number": "a number", "truth": "TRUE or FALSE"}
 
 
@@ -332,6 +372,9 @@ def _sql(node: Node, types: Mapping[str, str], expand: ExpandTerm, parameters: l
     if isinstance(node, Every | Some):
         joined = " AND " if isinstance(node, Every) else " OR "
         return joined.join(f"({_sql(p, types, expand, parameters)})" for p in node.parts) or "TRUE"
+    if isinstance(node, Among):
+        parameters.append(list(node.values))
+        return f"{identifier(node.column, types)} IN (SELECT unnest(?::VARCHAR[]))"
     text = _test_sql(node, types, expand, parameters)
     return f"NOT ({text})" if node.negated else text
 

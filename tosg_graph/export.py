@@ -5,18 +5,25 @@ Nothing here imports torch, and nothing is written under the final name before i
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph import bundle
 from tosg_graph.bundle import SPLITS, Manifest
+from tosg_graph.bundle_cells import CellPlan, check_label_column, prepare
+from tosg_graph.cell_terms import CellTerms, CohortDefinition, check
+from tosg_graph.comparison import Arms, defining_columns, in_arms
+from tosg_graph.diagnostics import count_values, rows_of
 from tosg_graph.errors import ExportError, StoreError
 from tosg_graph.history import record_export
+from tosg_graph.matching import ARM, Key, parse_keys
 from tosg_graph.progress import Progress, silent
-from tosg_graph.types import Selection, StoreVersion
+from tosg_graph.sampling import Sampling
+from tosg_graph.splits import SplitPlan
+from tosg_graph.types import LeftOut, Selection, StoreVersion
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,10 +37,6 @@ if TYPE_CHECKING:
     from tosg_graph.graph import Graph
 
 SHARD_CELLS = 8192  # cells per file: bounds memory, and the number of scans of the store
-EXAMPLES = 5
-UNMAPPED = "unmapped"  # what harmonise writes where no term was close enough
-OWN_COLUMNS = ("cell_id", "dataset", "barcode", "label", "label_index", "split")
-POSITIONS = ("block", "cell")  # of the store; compaction changes them
 SOFTWARE = ("tosg-graph", "numpy", "pyarrow", "safetensors", "duckdb", "deltalake", "neo4j")
 
 
@@ -57,6 +60,10 @@ class Measured:
         Release of the graph.
     features
         Name -> values of the nodes, where asked for.
+    left_out
+        Cells of the cohort that are in no arm of a comparison.
+    definition, terms
+        What picked the cells, and the terms that its query returned.
     """
 
     cells: pa.Table
@@ -68,6 +75,9 @@ class Measured:
     encoder: str
     release: str
     features: Mapping[str, Feature] = field(default_factory=dict)
+    left_out: Sequence[LeftOut] = ()
+    definition: CohortDefinition = field(default_factory=CohortDefinition)
+    terms: CellTerms | None = None
 
 
 def export(
@@ -75,12 +85,15 @@ def export(
     graph: Graph,
     store: AbundanceStore,
     *,
-    cells: str,
+    cells: str | CohortDefinition,
     label: str,
     out: Path,
     seed: int = 0,
     strict: bool = False,
     features: Sequence[str] = (),
+    arms: Arms | None = None,
+    sampling: Sampling | None = None,
+    split: SplitPlan | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
     """Write the bundle of ``selection`` and the cohort ``cells`` to ``out``.
@@ -88,9 +101,9 @@ def export(
     Parameters
     ----------
     cells
-        Cohort expression; ``true`` for all cells.
+        Cohort expression, ``true`` for all cells; or that and a query that picks terms.
     label
-        Column of the cells table that becomes the class of each cell.
+        Column of the cells table that becomes the class of each cell; ``arm`` where there are arms.
     out
         Folder to make; must not exist.
     seed
@@ -99,6 +112,12 @@ def export(
         Refuse cells without a label instead of leaving them out.
     features
         Numeric properties of the nodes, or runs of graph algorithms, to write along.
+    arms
+        Keep to the cells of a comparison, matched on each side of the split.
+    sampling
+        Thin the cells before they are split and matched.
+    split
+        How cells are split; by donor in fractions without it.
 
     Raises
     ------
@@ -116,21 +135,28 @@ def export(
     reader = AbundanceReader.open(store, version)
     try:
         known = reader.cell_columns()
-        _check_label_column(label, known)
-        measured = _measure(selection, graph, store, reader, version, cells, features)
+        check_label_column(label, {**known, ARM: "VARCHAR"} if arms else known)
+        definition = cells if isinstance(cells, CohortDefinition) else CohortDefinition(cells)
+        measured = _measure(selection, graph, store, reader, version, definition, features, arms)
         manifest = write_bundle(
             selection,
             measured,
-            cohort=cells,
+            cohort=definition.expression,
             label=label,
             out=out,
             seed=seed,
             strict=strict,
+            arms=arms,
+            keys=parse_keys(arms.match, known) if arms else (),
+            defining=defining_columns(reader, arms) if arms else (),
+            sampling=sampling,
+            split=split,
             progress=progress or silent,
         )
     finally:
         reader.close()
-    record_export(graph.settings.home, out, measured.release)
+    with suppress(OSError):  # the bundle is complete; a home that cannot be written forgets it
+        record_export(graph.settings.home, out, measured.release)
     return manifest
 
 
@@ -140,10 +166,10 @@ def _measure(
     store: AbundanceStore,
     reader: AbundanceReader,
     version: StoreVersion,
-    expression: str,
+    definition: CohortDefinition,
     features: Sequence[str],
+    arms: Arms | None,
 ) -> Measured:
-    from tosg_graph.cohort import parse
     from tosg_graph.embedding_cache import EmbeddingCache
     from tosg_graph.encoders import DEFAULT_ENCODER, open_encoder
     from tosg_graph.features import node_features
@@ -151,8 +177,12 @@ def _measure(
     from tosg_graph.release import graph_release
     from tosg_graph.vector_index import graph_encoder
 
-    cohort = parse(expression, reader.cell_columns())
-    cells = reader.cells(cohort, term_expander(graph))
+    cohort, terms = check(definition, reader.cell_columns(), graph)
+    expand, left = term_expander(graph), list[LeftOut]()
+    if arms:
+        cells, left = in_arms(reader, cohort, expand, arms)
+    else:
+        cells = reader.cells(cohort, expand)
     made_by = graph_encoder(graph)
     encoder = made_by.name if made_by else DEFAULT_ENCODER
     revision = made_by.revision if made_by else open_encoder(DEFAULT_ENCODER).revision
@@ -168,6 +198,9 @@ def _measure(
         encoder=encoder,
         release=graph_release(graph),
         features=node_features(graph, selection.nodes["id"].to_pylist(), features),
+        left_out=left,
+        definition=definition,
+        terms=terms,
     )
 
 
@@ -180,9 +213,17 @@ def write_bundle(
     out: Path,
     seed: int = 0,
     strict: bool = False,
+    arms: Arms | None = None,
+    keys: Sequence[Key] = (),
+    defining: Iterable[str] = (),
+    sampling: Sampling | None = None,
+    split: SplitPlan | None = None,
     progress: Progress = silent,
 ) -> Manifest:
     """Write a bundle from tables at hand; `export` says what the arguments mean.
+
+    With ``arms`` the cells have the column ``arm``; ``keys`` are those of the match, ``defining`` the columns that
+    the arms are made by.
 
     Raises
     ------
@@ -191,17 +232,28 @@ def write_bundle(
     """
     out = bundle.refuse_existing(out)
     genes, axis_dropped = gene_table(selection.nodes, measured.axis)
-    labelled, unlabelled = labelled_cells(measured.cells, label, strict)
-    cells, classes, diagnostics = _split_and_order(labelled, label, seed)
+    plan = CellPlan(
+        label=label,
+        seed=seed,
+        strict=strict,
+        sampling=sampling or Sampling(),
+        split=split or SplitPlan(),
+        arms=arms,
+        keys=tuple(keys),
+        defining=frozenset(defining),
+    )
+    every_column = measured.axis["column"].to_pylist()
+    chosen = prepare(measured.cells, lambda ids: measured.counts(ids, every_column), plan)
+    outside = [bundle.dropped("cells", x.reason, x.cell_ids, kept=False) for x in measured.left_out]
     node_dropped = _masked_nodes(selection.nodes, genes, measured.text_mask)
     with bundle.new_bundle(out) as folder:
         _write_graph(selection, genes, folder)
         text = {"embedding": measured.text.astype("float32", copy=False), "mask": measured.text_mask}
         bundle.write_tensors(text, folder / bundle.TEXT)
         _write_features(measured.features, folder)
-        bundle.write_table(cells, folder / bundle.CELLS)
-        bundle.write_json(diagnostics, folder / bundle.DIAGNOSTICS)
-        shards, total = _write_shards(cells, genes, measured.counts, folder, progress)
+        bundle.write_table(chosen.cells, folder / bundle.CELLS)
+        bundle.write_json(chosen.diagnostics, folder / bundle.DIAGNOSTICS)
+        shards, total = _write_shards(chosen.cells, genes, measured.counts, folder, progress)
         content = {
             "format_version": bundle.FORMAT_VERSION,
             "query": selection.query,
@@ -209,7 +261,7 @@ def write_bundle(
             "induced": selection.induced,
             "cells": cohort,
             "label": label,
-            "classes": classes,
+            "classes": chosen.classes,
             "strict": strict,
             "seed": seed,
             "graph_release": measured.release,
@@ -220,22 +272,41 @@ def write_bundle(
             },
             "axis_sha256": measured.version.axis_sha256,
             "encoder": measured.encoder,
-            "nodes": _count_values(selection.nodes["type"]),
+            "nodes": count_values(selection.nodes["type"]),
             "edges": {bundle.edge_name(key): len(table) for key, table in selection.edges.items()},
             "genes": len(genes),
             "splits": {name: sum(s["cells"] for s in shards[name]) for name in SPLITS},
-            "split_unit": diagnostics["split_unit"],
-            "verdict": diagnostics["verdict"],
+            "split_unit": chosen.diagnostics["split_unit"],
+            "verdict": chosen.diagnostics["verdict"],
             "total_counts": total,
-            "dropped": [*selection.left_out, *unlabelled, *axis_dropped, *node_dropped],
+            "dropped": [*selection.left_out, *outside, *chosen.dropped, *axis_dropped, *node_dropped],
             "shards": shards,
             "software": _software(),
             "files": bundle.checksums(folder),
+            **chosen.manifest,
+            **_picked_by(measured),
         }
         if measured.features:
             content["features"] = {name: f.values.shape[1] for name, f in measured.features.items()}
         bundle.write_json(content, folder / bundle.MANIFEST)
     return Manifest(out, bundle.read_manifest(out))
+
+
+def _picked_by(measured: Measured) -> dict[str, Any]:
+    """Keys of the manifest that say what picked the cells, beside the expression."""
+    asked, terms = measured.definition, measured.terms
+    found: dict[str, Any] = {}
+    if asked.saved_as:
+        found["saved_cohorts"] = list(asked.saved_as)
+    if terms:
+        found["cells_query"] = {
+            "query": asked.query,
+            "parameters": dict(asked.parameters),
+            "exact_terms": asked.exact,
+            "returned": terms.returned,
+            "meant": {columns: len(ids) for columns, ids in terms.meant.items()},
+        }
+    return found
 
 
 # --------------------------------------------------------------------------- genes and nodes
@@ -285,8 +356,9 @@ def gene_table(nodes: pa.Table, axis: pa.Table) -> tuple[pa.Table, list[dict[str
         }
     )
     missing = nodes["id"].filter(pc.and_(is_gene, pc.is_null(at)))
+    reason = "Gene that is not on the gene axis: no abundance"
     dropped = [
-        _dropped("nodes", "Gene that is not on the gene axis: no abundance", missing.to_pylist(), kept=True),
+        bundle.dropped("nodes", reason, missing.to_pylist(), kept=True),
         {
             "what": "features",
             "reason": "on the gene axis, not picked by the query",
@@ -304,7 +376,7 @@ def _masked_nodes(nodes: pa.Table, genes: pa.Table, text_mask: NDArray[np.bool_]
     import pyarrow.compute as pc
 
     found = []
-    for type_, count in _count_values(nodes["type"]).items():
+    for type_, count in count_values(nodes["type"]).items():
         if type_ != "Gene":
             found.append(
                 {
@@ -317,24 +389,8 @@ def _masked_nodes(nodes: pa.Table, genes: pa.Table, text_mask: NDArray[np.bool_]
             )
     bare = nodes["id"].filter(pc.invert(pa.array(text_mask))).to_pylist()
     if bare:
-        found.append(_dropped("nodes", "no text vector; run tosg embed", bare, kept=True))
+        found.append(bundle.dropped("nodes", "no text vector; run tosg embed", bare, kept=True))
     return found
-
-
-def _dropped(what: str, reason: str, ids: Sequence[str], *, kept: bool) -> dict[str, Any]:
-    return {
-        "what": what,
-        "reason": reason,
-        "count": len(ids),
-        "kept": kept,
-        "examples": sorted(ids)[:EXAMPLES],
-    }
-
-
-def _count_values(column: pa.ChunkedArray) -> dict[str, int]:
-    import pyarrow.compute as pc
-
-    return dict(sorted((v["values"], v["counts"]) for v in pc.value_counts(column).to_pylist()))
 
 
 def _write_graph(selection: Selection, genes: pa.Table, folder: Path) -> None:
@@ -344,7 +400,7 @@ def _write_graph(selection: Selection, genes: pa.Table, folder: Path) -> None:
     bundle.write_table(genes, folder / bundle.GENES)
     has_abundance = np.zeros(len(selection.nodes), np.bool_)
     has_abundance[genes["node_row"].to_numpy()] = True
-    sizes = list(_count_values(selection.nodes["type"]).values())
+    sizes = list(count_values(selection.nodes["type"]).values())
     tensors: dict[str, NDArray[Any]] = {
         "node_offsets": np.cumsum([0, *sizes], dtype=np.int64),
         "node_has_abundance": has_abundance,
@@ -381,125 +437,7 @@ def _numeric(table: pa.Table) -> list[str]:
     return [n for n in names if n not in hidden and table[n].null_count < len(table)]
 
 
-# --------------------------------------------------------------------------- cells
-
-
-def _check_label_column(label: str, columns: Mapping[str, object]) -> None:
-    if label not in columns:
-        near = difflib.get_close_matches(label, list(columns), n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"There are {', '.join(columns)}."
-        raise ExportError(f"The cells have no column {label!r} for --label. {hint}")
-
-
-def labelled_cells(cells: pa.Table, label: str, strict: bool) -> tuple[pa.Table, list[dict[str, Any]]]:
-    """Cells that have a label, with the column ``label`` as strings, and the others counted by reason.
-
-    Raises
-    ------
-    ExportError
-        If the column is missing or no category, no cell has a label, or some lack it and ``strict`` is set.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    _check_label_column(label, dict.fromkeys(cells.column_names))
-    values = cells[label]
-    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
-    if not (
-        pa.types.is_string(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_integer(kind)
-        or pa.types.is_large_string(kind)
-    ):
-        raise ExportError(f"The column {label!r} is {kind}, which is no category. Choose another --label.")
-    values = values.cast(pa.string())
-    unmapped = pc.fill_null(pc.equal(values, UNMAPPED), False)
-    null = pc.is_null(values)
-    dropped = [
-        _dropped("cells", f"no value in {label}", cells["cell_id"].filter(null).to_pylist(), kept=False),
-        _dropped(
-            "cells", f"{label} is {UNMAPPED}", cells["cell_id"].filter(unmapped).to_pylist(), kept=False
-        ),
-    ]
-    dropped = [d for d in dropped if d["count"]]
-    without = sum(d["count"] for d in dropped)
-    if without == len(cells):
-        raise ExportError(
-            f"None of the {len(cells):,} cells has a value in {label!r}. Choose another --label, or "
-            "map the column when adding the cells."
-        )
-    if strict and without:
-        raise ExportError(
-            f"{without:,} of {len(cells):,} cells have no {label} and --strict is set. Narrow --cells, or "
-            "leave --strict out to drop them."
-        )
-    renamed = [f"obs_{n}" if n in OWN_COLUMNS[3:] else n for n in cells.column_names]
-    labelled = cells.rename_columns(renamed).append_column("label", values)
-    return labelled.filter(pc.invert(pc.or_(null, unmapped))), dropped
-
-
-def _split_and_order(cells: pa.Table, label: str, seed: int) -> tuple[pa.Table, list[str], dict[str, Any]]:
-    """Cells in the order of the shards, the classes, and what can be said about the split."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from tosg_graph.splits import assign_splits
-
-    cells = cells.sort_by("cell_id")
-    result = assign_splits(cells, seed=seed, label="label")
-    split = result.split.to_numpy(zero_copy_only=False)
-    orders = [
-        np.random.default_rng([seed, i]).permutation(np.flatnonzero(split == name))
-        for i, name in enumerate(SPLITS)
-    ]
-    order = np.concatenate(orders)
-    if len(order) != len(cells):
-        raise ExportError(f"{len(cells) - len(order):,} cells were given no split. Please report this.")
-    classes = pc.unique(cells["label"]).sort()
-    cells = cells.append_column("label_index", pc.index_in(cells["label"], classes).cast(pa.int64()))
-    cells = cells.append_column("split", result.split).take(pa.array(order))
-    kept = [n for n in cells.column_names if n not in {*OWN_COLUMNS, *POSITIONS}]
-    cells = cells.select([*OWN_COLUMNS, *kept])
-    diagnostics = {
-        "label": label,
-        "split_unit": result.unit,
-        "verdict": result.verdict,
-        "reasons": list(result.reasons),
-        "donors": {name: _donors(cells, name) for name in SPLITS},
-        "labels": {name: _count_values(_of(cells, name)["label"]) for name in SPLITS},
-        "overlap": {
-            "donors": _shared(cells, ["dataset", "donor"] if "donor" in cells.column_names else []),
-            "cell_ids": _shared(cells, ["cell_id"]),
-            "barcodes": _shared(cells, ["dataset", "barcode"]),
-        },
-    }
-    return cells, classes.to_pylist(), diagnostics
-
-
-def _of(cells: pa.Table, split: str) -> pa.Table:
-    import pyarrow.compute as pc
-
-    return cells.filter(pc.equal(cells["split"], split))
-
-
-def _donors(cells: pa.Table, split: str) -> list[str]:
-    """Donors of a split; one list per split is what a reader compares."""
-    if "donor" not in cells.column_names:
-        return []
-    return sorted(d for d in _of(cells, split)["donor"].unique().to_pylist() if d is not None)
-
-
-def _shared(cells: pa.Table, columns: list[str]) -> int:
-    """How many values of ``columns`` occur in more than one split; unknown ones aside."""
-    import pyarrow.compute as pc
-
-    if not columns:
-        return 0
-    pairs = cells.select([*columns, "split"]).filter(pc.is_valid(cells[columns[-1]]))
-    once = pairs.group_by([*columns, "split"]).aggregate([])
-    per_value = once.group_by(columns).aggregate([([], "count_all")])
-    return int(pc.sum(pc.greater(per_value["count_all"], 1)).as_py() or 0)
+# --------------------------------------------------------------------------- abundance
 
 
 def _write_shards(
@@ -540,7 +478,7 @@ def _shard_rows(cells: pa.Table) -> Iterator[tuple[str, int, int, pa.Table]]:
     """``(split, number, first row, rows)`` of each shard."""
     start = 0
     for split in SPLITS:
-        size = len(_of(cells, split))
+        size = len(rows_of(cells, split))
         for number, first in enumerate(range(0, size, SHARD_CELLS)):
             length = min(SHARD_CELLS, size - first)
             yield split, number, start + first, cells.slice(start + first, length)

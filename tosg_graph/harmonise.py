@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tosg_graph.errors import CellsError
 from tosg_graph.resources import cypher, schema
+from tosg_graph.spellings import without_possessives
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -112,20 +113,32 @@ def harmonise(
 def term_expander(graph: Graph) -> Callable[[str, str], frozenset[str] | None]:
     """Return a function ``(column, value) -> ids`` of a term and all below it (IS_A, PART_OF), None if it is no term.
 
-    ``value`` is a label, synonym or CURIE. A name that several terms have means all of them.
+    ``value`` is a label, synonym or CURIE; one that is none of these is compared without possessives ("Alzheimer
+    disease", "Alzheimer's disease"). A name that several terms have means all of them.
     """
     labels = ontology_labels()
     terms_of = cache(lambda label: read_terms(graph, label))
+    loosely_of = cache(lambda label: _without_possessives(terms_of(label)))
 
     @cache
     def expand(column: str, value: str) -> frozenset[str] | None:
         ids, _ = terms_of(labels[column]).find(value)
-        return _descendants(graph, ids) if ids else None
+        ids = ids or loosely_of(labels[column]).get(without_possessives(value), ())
+        return descendants(graph, ids) if ids else None
 
     return expand
 
 
-def _descendants(graph: Graph, ids: Sequence[str]) -> frozenset[str]:
+def _without_possessives(terms: Terms) -> dict[str, tuple[str, ...]]:
+    found: dict[str, set[str]] = {}
+    for names in (terms.by_label, terms.by_synonym):
+        for name, ids in names.items():
+            found.setdefault(without_possessives(name), set()).update(ids)
+    return _sorted(found)
+
+
+def descendants(graph: Graph, ids: Sequence[str]) -> frozenset[str]:
+    """Ids of terms and of everything below them (IS_A, PART_OF)."""
     # Level by level: a variable-length pattern would walk every path of the hierarchy, and there are very many.
     found = set(ids)
     edge = list(ids)

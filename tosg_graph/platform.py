@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from tosg_graph.abundance_store import AbundanceStore
     from tosg_graph.annotate import AnnotateReport
     from tosg_graph.bundle import Manifest
+    from tosg_graph.cell_terms import CohortDefinition
     from tosg_graph.cells import ObsMapping
+    from tosg_graph.cohort import Cohort
     from tosg_graph.compact import Compaction
+    from tosg_graph.comparison import Arms, Compared
     from tosg_graph.dump import DumpReport
     from tosg_graph.embedding_import import ImportReport
     from tosg_graph.embeddings import EmbedReport
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
     from tosg_graph.graph import Graph
     from tosg_graph.kgx_export import KgxReport
     from tosg_graph.restore import RestoreReport
+    from tosg_graph.sampling import Sampling
+    from tosg_graph.saved_cohorts import SavedCohort
+    from tosg_graph.splits import SplitPlan
     from tosg_graph.summarize import Summary
     from tosg_graph.types import CellsLedger, LedgerLine, Loader, Parsed, Selection, Source
     from tosg_graph.vacuum import Vacuumed
@@ -387,21 +393,130 @@ class Platform:
             progress=self.progress,
         )
 
-    def cohort(self, expression: str = "true", by: Sequence[str] = ()) -> list[pa.Table]:
-        """Count the cells that ``expression`` selects, by the values of each column of ``by``.
+    def define_cells(
+        self,
+        expression: str = "true",
+        query: str | None = None,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        exact_terms: bool = False,
+    ) -> CohortDefinition:
+        """Say which cells are meant: by an expression, saved cohorts (``@NAME``) and a query that returns terms.
+
+        Parameters
+        ----------
+        query, parameters
+            Cypher, or the name of a canned question. The cells are those of the terms that it returns and of
+            everything below them; with ``exact_terms`` of the returned terms alone.
+        """
+        from tosg_graph.saved_cohorts import define
+
+        return define(self.settings.cohorts, expression, query, parameters, exact=exact_terms)
+
+    def cohort(self, cells: str | CohortDefinition = "true", by: Sequence[str] = ()) -> list[pa.Table]:
+        """Count the cells that ``cells`` selects, by the values of each column of ``by``.
 
         Without ``by``: by dataset, and by each ontology column that has values.
         """
         from tosg_graph.harmonise import term_expander
 
-        reader = self.reader()
-        try:
-            return reader.facets(expression, term_expander(self.graph), by)
-        finally:
-            reader.close()
+        with self.reader() as reader:
+            return reader.facets(self._checked(cells, reader), term_expander(self.graph), by)
+
+    def describe(self, cells: str | CohortDefinition = "true") -> dict[str, Any]:
+        """Say of whom a cohort is made: donors, unknown ones, the largest; see `tosg_graph.diagnostics.describe`."""
+        from tosg_graph.diagnostics import describe
+        from tosg_graph.harmonise import term_expander
+
+        with self.reader() as reader:
+            columns = [c for c in ("dataset", "donor", "n_counts") if c in reader.cell_columns()]
+            return describe(reader.cells(self._checked(cells, reader), term_expander(self.graph), columns))
+
+    def save_cohort(
+        self, name: str, cells: str | CohortDefinition = "true", *, replace: bool = False
+    ) -> SavedCohort:
+        """Give a cohort a name: ``@name`` in an expression then stands for it; see `tosg_graph.saved_cohorts`."""
+        from tosg_graph.harmonise import term_expander
+        from tosg_graph.saved_cohorts import SavedCohort, save
+
+        wanted = self.define_cells(cells) if isinstance(cells, str) else cells
+        with self.reader() as reader:
+            found = reader.cells(self._checked(wanted, reader), term_expander(self.graph), ["cell_id"])
+            cohort = SavedCohort(
+                name,
+                wanted.expression,
+                wanted.query,
+                dict(wanted.parameters),
+                wanted.exact,
+                len(found),
+                reader.version.cells,
+            )
+        save(self.settings.cohorts, cohort, replace=replace)
+        return cohort
+
+    def saved_cohorts(self) -> list[SavedCohort]:
+        """List the cohorts that have a name, by name."""
+        from tosg_graph.saved_cohorts import names, read
+
+        return [read(self.settings.cohorts, name) for name in names(self.settings.cohorts)]
+
+    def remove_cohort(self, name: str) -> None:
+        """Forget a saved cohort; the cells stay."""
+        from tosg_graph.saved_cohorts import remove
+
+        remove(self.settings.cohorts, name)
+
+    def compare(
+        self,
+        cells: str | CohortDefinition,
+        arms: Arms,
+        *,
+        sampling: Sampling | None = None,
+        seed: int = 0,
+    ) -> Compared:
+        """Set cases and controls of a cohort beside each other; see `tosg_graph.comparison.compare`."""
+        from tosg_graph.comparison import compare
+        from tosg_graph.harmonise import term_expander
+
+        with self.reader() as reader:
+            return compare(
+                reader,
+                self._checked(cells, reader),
+                term_expander(self.graph),
+                self._written_out(arms),
+                sampling=sampling,
+                seed=seed,
+            )
+
+    def _checked(self, cells: str | CohortDefinition, reader: AbundanceReader) -> Cohort:
+        """Check a cohort against the columns of the store; its query runs now."""
+        from tosg_graph.cell_terms import check
+
+        wanted = self.define_cells(cells) if isinstance(cells, str) else cells
+        graph = self.graph if wanted.query else None
+        return check(wanted, reader.cell_columns(), graph)[0]
+
+    def _written_out(self, arms: Arms) -> Arms:
+        """Write out the saved cohorts that the expressions of the arms name."""
+        from tosg_graph.errors import CohortError
+
+        def written(expression: str) -> str:
+            definition = self.define_cells(expression)
+            if definition.query:
+                name = definition.saved_as[0]
+                raise CohortError(
+                    f"The saved cohort {name!r} has a query, which no arm can have. Use it as the cohort."
+                )
+            return definition.expression
+
+        return replace(arms, case=written(arms.case), control=written(arms.control) if arms.control else None)
 
     def summarize(
-        self, cells: str = "true", *, by: str = "cell_type", min_fraction: float | None = None
+        self,
+        cells: str | CohortDefinition = "true",
+        *,
+        by: str = "cell_type",
+        min_fraction: float | None = None,
     ) -> Summary:
         """Write EXPRESSED_IN into the graph, from the newest version of the store; see `tosg_graph.summarize`."""
         from tosg_graph.summarize import MIN_FRACTION, summarize
@@ -410,7 +525,7 @@ class Platform:
             return summarize(
                 self.graph,
                 reader,
-                cells=cells,
+                cells=self._checked(cells, reader),
                 by=by,
                 min_fraction=MIN_FRACTION if min_fraction is None else min_fraction,
                 progress=self.progress,
@@ -464,7 +579,7 @@ class Platform:
         *,
         abundance: Iterable[str] | None = None,
         by: str | None = None,
-        cells: str | None = None,
+        cells: str | CohortDefinition | None = None,
         limit: int = 10_000,
         timeout: float = 60.0,
         sources: Sequence[str] | None = None,
@@ -508,7 +623,7 @@ class Platform:
                 dict(parameters or {}),
                 abundance=stats,
                 by=by,
-                cells=cells,
+                cells=self._checked(cells, reader) if cells and reader else _expression(cells),
                 reader=reader,
                 limit=limit,
                 timeout=timeout,
@@ -524,12 +639,12 @@ class Platform:
         query: str,
         parameters: Mapping[str, object] | None = None,
         *,
-        cells: str = "true",
+        cells: str | CohortDefinition = "true",
         induce: bool = False,
         sources: Sequence[str] | None = None,
         license_allow: Sequence[str] | None = None,
     ) -> Picked:
-        """Pick a subgraph by Cypher and a cohort by expression; nothing is written until `Picked.export`.
+        """Pick a subgraph by Cypher and a cohort; nothing is written until `Picked.export`.
 
         ``sources`` and ``license_allow`` leave out what is not stated by an allowed source or licence.
         """
@@ -537,9 +652,10 @@ class Platform:
         from tosg_graph.selection import select
 
         wanted = make_filter(sources, license_allow)
+        definition = self.define_cells(cells) if isinstance(cells, str) else cells
         allowed = allowed_in(self.graph, wanted) if wanted else None
         picked = select(self.graph, query, dict(parameters or {}), induce=induce)
-        return Picked(self, restrict(picked, allowed) if allowed else picked, cells)
+        return Picked(self, restrict(picked, allowed) if allowed else picked, definition)
 
 
 @dataclass(frozen=True)
@@ -548,7 +664,7 @@ class Picked:
 
     platform: Platform
     selection: Selection
-    cells: str
+    cells: CohortDefinition
 
     def export(
         self,
@@ -558,6 +674,9 @@ class Picked:
         seed: int = 0,
         strict: bool = False,
         features: Sequence[str] = (),
+        arms: Arms | None = None,
+        sampling: Sampling | None = None,
+        split: SplitPlan | None = None,
     ) -> Manifest:
         """Write the bundle and return its manifest; see `tosg_graph.export.export`."""
         from tosg_graph.export import export
@@ -573,8 +692,15 @@ class Picked:
             seed=seed,
             strict=strict,
             features=features,
+            arms=p._written_out(arms) if arms else None,
+            sampling=sampling,
+            split=split,
             progress=p.progress,
         )
+
+
+def _expression(cells: str | CohortDefinition | None) -> str | None:
+    return cells if cells is None or isinstance(cells, str) else cells.expression
 
 
 def _options(sources: Mapping[str, Source], given: Mapping[str, str]) -> dict[str, dict[str, str]]:

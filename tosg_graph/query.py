@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tosg_graph.abundance import AbundanceReader
+    from tosg_graph.cohort import Cohort
     from tosg_graph.graph import Graph
 
 STATS = ("mean", "pct")
@@ -60,7 +61,7 @@ def run(
     *,
     abundance: Sequence[str] | None = None,
     by: str | None = None,
-    cells: str | None = None,
+    cells: str | Cohort | None = None,
     reader: AbundanceReader | None = None,
     limit: int = 10_000,
     timeout: float = 60.0,
@@ -84,7 +85,7 @@ def run(
     by
         Column of the cells to group by.
     cells
-        Cohort expression; all cells without it.
+        Cohort, as expression or checked; all cells without it.
     reader
         Open store version, needed with ``abundance``.
     limit
@@ -372,7 +373,10 @@ def _end_ids(graph: Graph, rows: Iterable[Sequence[Any]]) -> dict[str, str]:
 
 
 def _check_join(
-    abundance: Sequence[str] | None, by: str | None, cells: str | None, reader: AbundanceReader | None
+    abundance: Sequence[str] | None,
+    by: str | None,
+    cells: str | Cohort | None,
+    reader: AbundanceReader | None,
 ) -> None:
     if not abundance:
         if by or cells:
@@ -414,7 +418,7 @@ def _join(
     genes: Sequence[str | None],
     stats: Sequence[str],
     by: str | None,
-    cells: str | None,
+    cells: str | Cohort | None,
     reader: AbundanceReader,
 ) -> pa.Table:
     import pyarrow as pa

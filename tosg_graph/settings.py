@@ -67,6 +67,11 @@ class Settings:
         return self.store_at if self.store_at and "://" in self.store_at else ""
 
     @property
+    def cohorts(self) -> Path:
+        """Folder of the cohorts that were given a name."""
+        return self.home / "cohorts"
+
+    @property
     def embeddings(self) -> Path:
         """Folder of the text embeddings."""
         return self.home / "embeddings"

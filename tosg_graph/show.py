@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tosg_graph.compact import Compaction
     from tosg_graph.diff import Diff
     from tosg_graph.query import CannedQuery
+    from tosg_graph.saved_cohorts import SavedCohort
     from tosg_graph.summarize import Summary
     from tosg_graph.types import CellsLedger, LedgerLine
     from tosg_graph.vacuum import Vacuumed
@@ -194,6 +195,50 @@ def _left_out(cells: Mapping[str, int]) -> str:
         return "none"
     named = ", ".join(f"{name!r} {count:,}" for name, count in cells.items())
     return f"{sum(cells.values()):,} of no known type: {named}"
+
+
+def cohorts(saved: Sequence[SavedCohort]) -> None:
+    """Print saved cohorts, and what each means."""
+    table(
+        ("name", "expression", "query", "cells when saved", "store version"),
+        ((x.name, x.expression, x.query, x.cells, x.store_version) for x in saved),
+    )
+
+
+def cohort(found: Mapping[str, Any]) -> None:
+    """Print of whom a cohort is made."""
+    unknown = (
+        f", {found['unknown_donor_cells']:,} cells of unknown ones" if found["unknown_donor_cells"] else ""
+    )
+    facts(
+        {
+            "cells": f"{found['cells']:,} of {found['datasets']:,} datasets",
+            "donors": f"{found['donors']:,}{unknown}",
+            "verdict": found["verdict"],
+        }
+    )
+    for line in [*found["reasons"], *(f"note: {note}" for note in found["notes"])]:
+        print(f"  {line}")
+
+
+def comparison(found: Mapping[str, Any]) -> None:
+    """Print two arms beside each other, where the other cells went, and how far a difference can be trusted."""
+    fields = {
+        "cells": "cells",
+        "donors": "known donors",
+        "unknown_donor_share": "without donor",
+        "top_donor_share": "of the largest donor",
+        "median_n_counts": "median counts",
+    }
+    arms = found["arms"]
+    table(("arm", *fields.values()), ((name, *(arms[name][f] for f in fields)) for name in found["names"]))
+    if report := found["match"]["report"]:
+        table(list(report[0]), (line.values() for line in report), "Match")
+    if found["left_out"]:
+        table(("reason", "cells"), ((x["reason"], x["cells"]) for x in found["left_out"]), "Not compared")
+    print(f"verdict: {found['verdict']}")
+    for reason in found["reasons"]:
+        print(f"  {reason}")
 
 
 def facts(pairs: Mapping[str, Any]) -> None:

@@ -35,6 +35,7 @@ _GREEK = {
 }
 _LETTER = {name: letter for letter, name in _GREEK.items()}
 _PART = re.compile(rf"[{''.join(_GREEK)}]|[^\W_{''.join(_GREEK)}]+")
+_POSSESSIVE = re.compile(r"(?<=\w)['’ʼ`´]s?\b|(?<=s)['’ʼ`´](?=\s|$)")
 _SYMBOL_PARTS = 4  # a symbol is short
 # Accessions that say by their form whose they are.
 _ACCESSIONS = {
@@ -62,6 +63,15 @@ def spellings(text: str) -> list[str]:
             found.add(" ".join(joint.join(word) for word in parts))
         found.add("-".join("-".join(word) for word in parts))
     return sorted(found - {""})
+
+
+def without_possessives(text: str) -> str:
+    """Return a name in lower case without the apostrophes of possessives, however these are written.
+
+    >>> without_possessives("Alzheimer’s Disease")
+    'alzheimer disease'
+    """
+    return " ".join(_POSSESSIVE.sub("", text.lower()).split())
 
 
 def symbols(text: str) -> list[str]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tosg_graph.abundance import AbundanceReader
-    from tosg_graph.cohort import ExpandTerm
+    from tosg_graph.cohort import Cohort, ExpandTerm
     from tosg_graph.graph import Graph
 
 SOURCE = "expression"
@@ -73,7 +73,7 @@ def summarize(
     graph: Graph,
     reader: AbundanceReader,
     *,
-    cells: str = "true",
+    cells: str | Cohort = "true",
     by: str = "cell_type",
     min_fraction: float = MIN_FRACTION,
     progress: Progress | None = None,
@@ -87,7 +87,7 @@ def summarize(
     Parameters
     ----------
     cells
-        Cohort expression: the cells that count.
+        Cohort, as expression or checked: the cells that count.
     by
         Column of the cells that names their type: an ontology column, or one that holds ids of cell types.
     min_fraction
@@ -113,7 +113,8 @@ def summarize(
     enough = measured.filter(_above(measured, min_fraction))
     table = _edge_table(enough, genes, reader.version.cells)
     _recall(graph)
-    source = _source(reader.version.cells, cells, by, min_fraction)
+    said = cells if isinstance(cells, str) else cells.expression
+    source = _source(reader.version.cells, said, by, min_fraction)
     [line] = load(graph, [(source, Parsed(edges=(table,)))], progress=show)
     return Summary(
         store_version=reader.version.cells,
@@ -127,7 +128,7 @@ def summarize(
 
 
 def _cell_types(
-    graph: Graph, reader: AbundanceReader, cells: str, by: str, expand: ExpandTerm
+    graph: Graph, reader: AbundanceReader, cells: str | Cohort, by: str, expand: ExpandTerm
 ) -> tuple[dict[str, int], dict[str, int]]:
     """Cells per known type, and per name of what is none."""
     columns = _columns(reader, by)
@@ -168,7 +169,7 @@ def _known_ids(graph: Graph, label: str, ids: Sequence[str | None]) -> set[str]:
 
 def _measured(
     reader: AbundanceReader,
-    cells: str,
+    cells: str | Cohort,
     by: str,
     expand: ExpandTerm,
     types: Mapping[str, int],

@@ -265,6 +265,14 @@ class MeasuredCells:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """Cells of a cohort that were not taken, and why."""
+
+    reason: str
+    cell_ids: list[str]
+
+
 # --------------------------------------------------------------------------- query and export
 
 

@@ -7,9 +7,14 @@ from pathlib import Path
 import click
 
 from tosg_graph.cli.options import (
+    cells_query_options,
+    comparison_options,
     errors,
     parse_pairs,
+    parse_parameters,
     platform,
+    read_arms,
+    read_sampling,
     server_options,
     settings,
     store_version_option,
@@ -148,21 +153,82 @@ def cells_summarize(
 @click.argument("expression", default="true")
 @click.option("--by", multiple=True, help="Count the values of this column. Repeatable.")
 @store_version_option
+@cells_query_options
+@click.option("--save", "name", metavar="NAME", help="Keep it under this name: @NAME then stands for it.")
+@click.option("--replace", is_flag=True, help="Save over a cohort of the same name.")
+@click.option("--list", "list_", is_flag=True, help="Show the saved cohorts.")
+@click.option("--remove", metavar="NAME", help="Forget a saved cohort; the cells stay.")
+@comparison_options
+@click.option("--seed", default=0, show_default=True, help="Sample and match.")
+@click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the comparison as a page (.html) or as JSON (.json). Repeatable.",
+)
 @server_options
 def cohort(
     expression: str,
     by: tuple[str, ...],
+    cells_query: str | None,
+    cells_parameters: tuple[str, ...],
+    exact_terms: bool,
+    name: str | None,
+    replace: bool,
+    list_: bool,
+    remove: str | None,
+    case: str | None,
+    control: str | None,
+    match: str | None,
+    ratio: int | None,
+    caps: tuple[str, ...],
+    balance: bool,
+    size: int | None,
+    size_by: str | None,
+    seed: int,
+    reports: tuple[Path, ...],
     uri: str | None,
     user: str | None,
     password: str | None,
     debug: bool,
 ) -> None:
-    """Show what a cohort expression selects, before you export it.
+    """Show what a cohort expression selects, save it under a name, or set cases beside controls.
 
-    Example: tosg cohort "cell_type = 'T cell' AND n_counts > 500"
+    Example: tosg cohort "cell_type = 'T cell'" --case "disease = 'lupus'" --control "disease = 'normal'"
+    --match sex,age_years:10 --report lupus.html
     """
-    from tosg_graph import show
+    from tosg_graph import comparison_page, show
 
+    if odd := [path.name for path in reports if path.suffix not in (".html", ".json")]:
+        raise click.UsageError(f"--report {odd[0]} does not end in .html or .json.")
+    arms, sampling = read_arms(case, control, match, ratio), read_sampling(caps, balance, size, size_by)
+    if arms is None and (sampling or reports):
+        raise click.UsageError(
+            "--cap, --balance, --sample and --report belong to a comparison. Add --case EXPR."
+        )
+    if replace and name is None:
+        raise click.UsageError("--replace belongs to --save NAME.")
     with platform(uri, user, password, debug) as p:
-        for facet in p.cohort(expression, by):
-            show.arrow(facet)
+        if remove is not None:
+            p.remove_cohort(remove)
+            click.echo(f"The cohort {remove} is forgotten.")
+            return
+        if list_:
+            show.cohorts(p.saved_cohorts())
+            return
+        cells = p.define_cells(
+            expression, cells_query, parse_parameters(cells_parameters), exact_terms=exact_terms
+        )
+        if name is not None:
+            show.cohorts([p.save_cohort(name, cells, replace=replace)])
+        if arms is not None:
+            found = p.compare(cells, arms, sampling=sampling, seed=seed)
+            show.comparison(found.diagnostics)
+            for path in reports:
+                comparison_page.write(found.diagnostics, path, f"{case} beside {control or 'the others'}")
+        elif name is None:
+            for facet in p.cohort(cells, by):
+                show.arrow(facet)
+            if not by:
+                show.cohort(p.describe(cells))

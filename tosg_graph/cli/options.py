@@ -15,8 +15,11 @@ import click
 from tosg_graph.errors import TosgError
 
 if TYPE_CHECKING:
+    from tosg_graph.comparison import Arms
     from tosg_graph.platform import Platform
+    from tosg_graph.sampling import Sampling
     from tosg_graph.settings import Settings
+    from tosg_graph.splits import SplitPlan
 
 INTERRUPTED = 130  # what shells use for a process ended by Ctrl-C
 AGAIN_AFTER = 0.05  # seconds; enough for a finalizer to be left
@@ -75,6 +78,61 @@ filter_options = options(
         multiple=True,
         metavar="CC0-1.0,...",
         help="Keep to these licences; CC-BY-* is any version of CC-BY. Repeatable.",
+    ),
+)
+cells_query_options = options(
+    click.option(
+        "--cells-query",
+        metavar="CYPHER",
+        help="Only cells of the terms that this returns, and of what is below them; or a canned question's name.",
+    ),
+    click.option(
+        "--cells-param",
+        "cells_parameters",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Its $parameter. Repeatable.",
+    ),
+    click.option("--exact-terms", is_flag=True, help="A returned term means itself alone."),
+)
+comparison_options = options(
+    click.option("--case", metavar="EXPR", help="Cells of the cohort that are cases."),
+    click.option(
+        "--control", metavar="EXPR", help="Those that are controls [default: all known not to be cases]."
+    ),
+    click.option(
+        "--match",
+        metavar="A,B,C:WIDTH",
+        help="Columns in which cases and controls agree; numbers with the width of their bins.",
+    ),
+    click.option("--ratio", type=click.IntRange(1), help="Controls per case [default: 1]."),
+    click.option(
+        "--cap", "caps", multiple=True, metavar="COLUMN=N", help="At most N cells of each value. Repeatable."
+    ),
+    click.option("--balance", is_flag=True, help="As many cells of each class, or arm, as the smallest has."),
+    click.option("--sample", "size", type=click.IntRange(1), metavar="N", help="Draw N cells."),
+    click.option(
+        "--sample-by", "size_by", metavar="COLUMN", help="Draw each value of it with the same chance."
+    ),
+)
+split_options = options(
+    click.option("--weight-by", metavar="COLUMN", help="Write weights under which its values count alike."),
+    click.option(
+        "--split",
+        "by",
+        type=click.Choice(["donor", "study"]),
+        default="donor",
+        show_default=True,
+        help="What is never on two sides; study leaves one dataset out for the test.",
+    ),
+    click.option(
+        "--fractions", metavar="A,B,C", help="Shares of train, val and test [default: 0.8,0.1,0.1]."
+    ),
+    click.option("--folds", type=int, metavar="K", help="K-fold by donor; needs --fold."),
+    click.option("--fold", type=int, metavar="I", help="Which fold, or study, is the test set; from 0."),
+    click.option("--hold-out", metavar="DATASET", help="The study that is the test set."),
+    click.option(
+        "--stratify", is_flag=True, help="Deal donors so that each side has its share of each label."
     ),
 )
 rows_options = options(
@@ -184,6 +242,59 @@ def parse_pairs(option: str, pairs: tuple[str, ...]) -> dict[str, str]:
             raise click.UsageError(f"{option} {pair!r} is not NAME=VALUE.")
         found[name] = value
     return found
+
+
+def read_arms(case: str | None, control: str | None, match: str | None, ratio: int | None) -> Arms | None:
+    """Make a comparison of its options; None where there is none."""
+    from tosg_graph.comparison import Arms
+
+    if case is None:
+        given = {"--control": control, "--match": match, "--ratio": ratio}
+        if alone := [name for name, value in given.items() if value is not None]:
+            raise click.UsageError(f"{alone[0]} belongs to a comparison. Add --case EXPR.")
+        return None
+    if ratio is not None and not match:
+        raise click.UsageError("--ratio belongs to a match. Add --match COLUMN,...")
+    return Arms(case, control, tuple(match.split(",")) if match else (), ratio or 1)
+
+
+def read_sampling(
+    caps: tuple[str, ...],
+    balance: bool,
+    size: int | None,
+    size_by: str | None,
+    weight_by: str | None = None,
+) -> Sampling:
+    """Make a plan of the options of sampling."""
+    from tosg_graph.sampling import Sampling
+
+    if size_by and size is None:
+        raise click.UsageError("--sample-by says how --sample draws. Add --sample N.")
+    pairs = parse_pairs("--cap", caps)
+    for column, most in pairs.items():
+        if not most.isascii() or not most.isdigit():
+            raise click.UsageError(f"--cap {column}={most} is not COLUMN=N.")
+    return Sampling(
+        tuple((column, int(most)) for column, most in pairs.items()), balance, size, size_by, weight_by
+    )
+
+
+def read_split(
+    by: str,
+    fractions: str | None,
+    folds: int | None,
+    fold: int | None,
+    hold_out: str | None,
+    stratify: bool,
+) -> SplitPlan:
+    """Make a plan of the options of a split."""
+    from tosg_graph.splits import FRACTIONS, SplitPlan
+
+    try:
+        shares = tuple(map(float, fractions.split(","))) if fractions else FRACTIONS
+    except ValueError:
+        raise click.UsageError(f"--fractions {fractions} is not three numbers, as in 0.8,0.1,0.1.") from None
+    return SplitPlan(by, shares, folds, fold, hold_out, stratify)
 
 
 def write_rows(rows: Any, format_: str, out: Path | None) -> None:

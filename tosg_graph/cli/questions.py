@@ -7,13 +7,19 @@ from pathlib import Path
 import click
 
 from tosg_graph.cli.options import (
+    cells_query_options,
+    comparison_options,
     errors,
     filter_options,
     parameter_option,
     parse_parameters,
     platform,
+    read_arms,
+    read_sampling,
+    read_split,
     rows_options,
     server_options,
+    split_options,
     store_version_option,
     write_rows,
 )
@@ -90,7 +96,12 @@ def query(
 @filter_options
 @click.option("--induce", is_flag=True, help="Add every relationship among the picked nodes.")
 @click.option("--cells", "expression", default="true", show_default=True, metavar="EXPR", help="The cohort.")
-@click.option("--label", required=True, metavar="COLUMN", help="Column of the cells that becomes the label.")
+@cells_query_options
+@click.option(
+    "--label", metavar="COLUMN", help="Column of the cells that becomes the label [default with --case: arm]."
+)
+@comparison_options
+@split_options
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Folder to write; must not exist."
 )
@@ -110,7 +121,25 @@ def export(
     license_allow: tuple[str, ...],
     induce: bool,
     expression: str,
-    label: str,
+    cells_query: str | None,
+    cells_parameters: tuple[str, ...],
+    exact_terms: bool,
+    label: str | None,
+    case: str | None,
+    control: str | None,
+    match: str | None,
+    ratio: int | None,
+    caps: tuple[str, ...],
+    balance: bool,
+    size: int | None,
+    size_by: str | None,
+    weight_by: str | None,
+    by: str,
+    fractions: str | None,
+    folds: int | None,
+    fold: int | None,
+    hold_out: str | None,
+    stratify: bool,
     out: Path,
     seed: int,
     strict: bool,
@@ -128,17 +157,32 @@ def export(
     from tosg_graph import show
     from tosg_graph.bundle import refuse_existing
 
+    arms = read_arms(case, control, match, ratio)
+    label = label or ("arm" if arms else None)
+    if label is None:
+        raise click.UsageError("Missing option '--label'.")
+    sampling = read_sampling(caps, balance, size, size_by, weight_by)
+    split = read_split(by, fractions, folds, fold, hold_out, stratify)
     with platform(uri, user, password, debug) as p:
         refuse_existing(out)  # neither a server need be started for that, nor the query run
         picked = p.select(
             cypher,
             parse_parameters(parameters),
-            cells=expression,
+            cells=p.define_cells(
+                expression, cells_query, parse_parameters(cells_parameters), exact_terms=exact_terms
+            ),
             induce=induce,
             sources=sources,
             license_allow=license_allow,
         )
         manifest = picked.export(
-            out, label=label, seed=seed, strict=strict, features=features.split(",") if features else ()
+            out,
+            label=label,
+            seed=seed,
+            strict=strict,
+            features=features.split(",") if features else (),
+            arms=arms,
+            sampling=sampling,
+            split=split,
         )
         show.facts(manifest.as_facts())

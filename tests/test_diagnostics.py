@@ -1,0 +1,243 @@
+"""Diagnostics of two arms: the figures against their definition, and each threshold from both sides."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tosg_graph.confounding import worst
+from tosg_graph.diagnostics import compare, describe, smd, smd_of_share
+
+NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20)
+
+
+def arms(size: int = 60, **columns: list[Any]) -> pa.Table:
+    """Alternating cases and controls of ten donors in two datasets that nothing sets apart."""
+    rows = range(size)
+    found: dict[str, Any] = {
+        "cell_id": [f"c{k:04d}" for k in rows],
+        "dataset": ["x" if k // 2 % 2 else "y" for k in rows],
+        "barcode": [f"b{k}" for k in rows],
+        "arm": ["control" if k % 2 else "case" for k in rows],
+        "donor": [f"p{k // 2 % 5}" for k in rows],
+        "n_counts": [1000 + 7 * (k // 2) for k in rows],
+    }
+    return pa.table({**found, **columns})
+
+
+def says(found: dict[str, Any], text: str) -> bool:
+    return any(text in reason for reason in found["reasons"])
+
+
+def by_arm(case: Any, control: Any, size: int = 60) -> list[Any]:
+    return [control if k % 2 else case for k in range(size)]
+
+
+# --------------------------------------------------------------------------- figures
+
+
+@given(NUMBERS, NUMBERS)
+def test_differences_of_numbers_are_those_of_the_formula(first: list[float], second: list[float]) -> None:
+    found = smd(first, second)
+    variance = (np.var(first, ddof=1) + np.var(second, ddof=1)) / 2
+    if np.mean(first) == np.mean(second):
+        assert found == pytest.approx(0)
+    elif variance > 1e-6:
+        assert found == pytest.approx(
+            (np.mean(first) - np.mean(second)) / math.sqrt(variance), rel=1e-6, abs=1e-6
+        )
+
+
+def test_differences_by_hand() -> None:
+    assert smd([1, 2, 3], [3, 4, 5]) == -2  # means 2 and 4, both variances 1
+    assert smd([1, 1], [2, 2]) is None  # wholly apart
+    assert smd([1, 1], [1, 1]) == 0
+    assert smd([1], [1, 2]) is None  # one cell has no variance
+    # Austin 2009, section 3: p1 = 0.5, p2 = 0.3 gives 0.2 / sqrt((0.25 + 0.21) / 2).
+    assert smd_of_share(0.5, 0.3) == pytest.approx(0.2 / math.sqrt(0.23))
+    assert smd_of_share(1, 0) is None
+    assert smd_of_share(1, 1) == 0
+
+
+def test_the_figures_of_an_arm_are_its_cells() -> None:
+    table = arms(donor=[None if k in (0, 2) else f"p{k // 2 % 5}" for k in range(60)])
+    found = compare(table)["arms"]
+    assert found["case"] == {
+        "cells": 30,
+        "donors": 10,  # five names in two datasets
+        "datasets": 2,
+        "unknown_donor_cells": 2,
+        "unknown_donor_share": round(2 / 30, 6),
+        "top_donor": "x / p0",
+        "top_donor_share": 0.1,
+        "cells_per_donor": [3] * 8 + [2] * 2,
+        "median_cells_per_donor": 3.0,
+        "median_n_counts": 1000 + 7 * 14.5,
+    }
+    assert found["control"]["unknown_donor_cells"] == 0
+
+
+def test_overlap_counts_values_and_the_cells_that_have_them() -> None:
+    assay = [["v1", "v2", "v2", "v3"][(k % 2) + 2 * (k % 4 > 1)] for k in range(60)]
+    found = compare(arms(assay=assay))["overlap"]["assay"]
+    # cases: v1 and v2 in turns; controls: v2 and v3
+    assert found["jaccard"] == round(1 / 3, 6)
+    assert found["shared"] == {"case": 0.5, "control": 0.5}
+    assert found["values"] == {"case": {"v1": 15, "v2": 15}, "control": {"v2": 15, "v3": 15}}
+
+
+def test_levels_of_unknown_value_are_a_level_of_their_own() -> None:
+    found = compare(arms(sex=by_arm("f", "unknown")))
+    lines = {x["level"]: x for x in found["balance"] if x["column"] == "sex"}
+    assert set(lines) == {"f", "(unknown)"}
+    assert (lines["f"]["first"], lines["f"]["second"], lines["f"]["smd"]) == (1.0, 0.0, None)
+    assert says(found, "sex wholly")
+
+
+def test_what_the_arms_are_made_by_is_not_compared() -> None:
+    columns = {"disease": by_arm("lupus", "normal"), "disease_id": by_arm("MONDO:1", "MONDO:2")}
+    assert says(compare(arms(**columns)), "disease wholly")
+    found = compare(arms(**columns), defining={"disease_id"})
+    assert found["verdict"] == "ok"
+    assert not [x for x in found["balance"] if x["column"].startswith("disease")]
+
+
+def test_differences_before_stand_beside_those_after() -> None:
+    before = arms(sex=["f" if k % 4 else "m" for k in range(60)])
+    after = before.filter(pa.array([k % 4 > 1 for k in range(60)]))
+    [line] = [x for x in compare(after, before=before)["balance"] if x["level"] == "f"]
+    assert line["smd"] == 0
+    assert line["smd_before"] == round(smd_of_share(0.5, 1.0) or 0, 6)
+
+
+def test_the_histogram_holds_every_cell() -> None:
+    depth = compare(arms())["depth"]
+    assert sum(depth["case"]) == sum(depth["control"]) == 30
+    assert len(depth["edges"]) == len(depth["case"]) + 1
+
+
+# --------------------------------------------------------------------------- verdicts
+
+
+def test_alike_arms_are_ok() -> None:
+    found = compare(arms())
+    assert (found["verdict"], found["reasons"]) == ("ok", [])
+    assert found["unjudged"] == ["assay", "suspension"]
+    assert found["notes"] == ["5 donor names occur in several datasets and count once in each, first 'p0'"]
+
+
+HALF = [None if k % 4 == 0 else f"p{k // 2 % 5}" for k in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("columns", "verdict", "reason"),
+    [
+        ({"donor": [None] * 60}, "unreliable", "case has no known donor"),
+        ({"donor": by_arm("p", "q"), "dataset": ["x"] * 60}, "unreliable", "case has one known donor"),
+        (
+            {"donor": [f"p{k // 2 % 4}" for k in range(60)], "dataset": ["x"] * 60},
+            "caution",
+            "case has 4 known donors, too few to compare people",
+        ),
+        ({"donor": HALF}, "caution", "50 % of the cells of case have no known donor"),
+        (
+            {"donor": [None if k % 8 in (0, 2, 4) else f"p{k // 2 % 5}" for k in range(60)]},
+            "unreliable",
+            "of the cells of case have no known donor",
+        ),
+        (
+            {"donor": ["big" if k < 36 else f"p{k // 2 % 9}" for k in range(60)], "dataset": ["x"] * 60},
+            "caution",
+            "60 % of the cells of case are of one donor, x / big",
+        ),
+        (
+            {"donor": ["big" if k < 50 else f"p{k // 2}" for k in range(60)], "dataset": ["x"] * 60},
+            "unreliable",
+            "83 % of the cells of case are of one donor",
+        ),
+        (
+            {"donor": [f"p{k // 2}" for k in range(60)], "dataset": ["x"] * 60},
+            "caution",
+            "half of the donors of case or more have one cell or metacell",
+        ),
+        ({"dataset": by_arm("x", "y")}, "unreliable", "the arms share no dataset"),
+        ({"suspension": by_arm("cell", "nucleus")}, "unreliable", "the arms share no suspension"),
+        ({"assay": by_arm("v1", None)}, "caution", "assay is known of case alone"),
+        (
+            {"assay": ["v1" if k % 2 == 0 or k % 6 == 1 else "v2" for k in range(60)]},
+            "caution",
+            "33 % of the cells of control have a value of assay that the other arm has too",
+        ),
+        (
+            {"assay": ["v1" if k % 2 == 0 or k == 1 else "v2" for k in range(60)]},
+            "unreliable",
+            "3 % of the cells of control have a value of assay that the other arm has too",
+        ),
+        ({"n_counts": by_arm(1000, 1300)}, "caution", "the median counts of the arms are as 0.77 to 1"),
+        ({"n_counts": by_arm(1000, 2100)}, "unreliable", "the median counts of the arms are as 0.48 to 1"),
+        ({"n_counts": by_arm(2100, 1000)}, "unreliable", "the median counts of the arms are as 0.48 to 1"),
+        ({"sex": ["f" if k % 2 or k % 4 else "m" for k in range(60)]}, "caution", "the arms differ in sex"),
+        (
+            {"donor": ["pooled" if k < 12 else f"p{k // 2 % 7}" for k in range(60)]},
+            "caution",
+            "the donor x / pooled is no person: a pseudo-donor",
+        ),
+        (
+            {"donor": ["x" if k < 12 else f"p{k // 2 % 7}" for k in range(60)]},
+            "caution",
+            "the donor x / x is no person",
+        ),
+    ],
+)
+def test_each_fault_is_named_with_its_severity(columns: dict[str, Any], verdict: str, reason: str) -> None:
+    found = compare(arms(**columns))
+    assert says(found, reason), found["reasons"]
+    assert [r.split(": ")[0] for r in found["reasons"] if reason in r] == [verdict]
+    assert found["verdict"] == worst(r.split(": ")[0] for r in found["reasons"])
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"n_counts": by_arm(1000, 1250)},  # a ratio of 0.8
+        {"donor": [None if k % 10 == 0 else f"p{k // 2 % 7}" for k in range(60)]},  # a fifth
+        {"donor": [f"p{k // 2 % 5}" for k in range(60)], "dataset": ["x"] * 60},  # five donors
+        {"sex": ["f" if k // 2 % 10 < 5 + k % 2 else "m" for k in range(60)]},  # 0.5 and 0.6: 0.2
+    ],
+    ids=["depth", "unknown donors", "five donors", "balance"],
+)
+def test_what_stays_within_a_threshold_is_not_named(columns: dict[str, Any]) -> None:
+    reasons = [r for r in compare(arms(**columns))["reasons"] if "n_counts" not in r]
+    assert reasons == []
+
+
+def test_a_cohort_is_described_by_its_donors_alone() -> None:
+    found = describe(
+        arms(donor=[None if k < 30 else "pooled" for k in range(60)], n_counts=by_arm(10, 99999))
+    )
+    assert (found["cells"], found["donors"], found["unknown_donor_share"]) == (60, 2, 0.5)
+    assert found["reasons"] == [
+        "caution: the cohort has 2 known donors, too few to compare people",
+        "caution: 50 % of the cells of the cohort have no known donor",
+        "caution: the donor x / pooled is no person: a pseudo-donor hides how people differ",
+        "caution: the donor y / pooled is no person: a pseudo-donor hides how people differ",
+    ]
+    assert found["verdict"] == "caution"
+    assert describe(arms())["reasons"] == []
+
+
+def test_one_donor_per_dataset_is_noted() -> None:
+    found = compare(arms(donor=["p" if k // 2 % 2 else "q" for k in range(60)]))
+    assert "every dataset has exactly one donor: it may stand for several people" in found["notes"]
+
+
+def test_what_is_found_is_plain_json_without_infinities() -> None:
+    found = compare(arms(sex=by_arm("f", "m"), age_years=[20.0] * 60))
+    assert json.loads(json.dumps(found, allow_nan=False)) == found

@@ -1,0 +1,270 @@
+"""A comparison as one HTML page: verdict, reasons, plots and tables. It holds no script and loads nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from tosg_graph.bundle import write_json
+from tosg_graph.errors import ExportError
+
+_COLOURS = ("#1b6ca8", "#d1782b")  # first and second arm; apart also in grey
+_VERDICT = {"ok": "#2c7a3f", "caution": "#a86a00", "unreliable": "#b3261e"}
+_WIDTH = 760  # of a plot, in pixels
+_LABEL = 250  # of them for names at the left
+_LINES_SHOWN = 40
+_ROWS_SHOWN = 200
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 860px; padding: 0 1rem; }
+h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
+table { border-collapse: collapse; font-size: 13px; } td, th { padding: .2rem .6rem; border-bottom: 1px solid #ddd; }
+th { text-align: left; } td.n { text-align: right; font-variant-numeric: tabular-nums; }
+.verdict { color: #fff; padding: .1rem .6rem; border-radius: .3rem; } .scroll { overflow-x: auto; }
+svg { max-width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: #333; }
+code { background: #f3f3f3; padding: 0 .2rem; }
+"""
+
+
+def write(found: Mapping[str, Any], path: Path, title: str) -> None:
+    """Write what `diagnostics.compare` found as a page, or as JSON where the name ends in ``.json``.
+
+    Raises
+    ------
+    ExportError
+        If the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".json":
+            write_json(found, path)
+        else:
+            path.write_text(page(found, title), encoding="utf-8")
+    except OSError as error:
+        raise ExportError(f"{path} cannot be written: {error.strerror}. Choose another file.") from error
+
+
+def page(found: Mapping[str, Any], title: str) -> str:
+    """Return the page of what `diagnostics.compare` found; the same input gives the same text."""
+    parts = [
+        _verdict(found),
+        _section("Arms", _arms(found)),
+        _section("Match", _match(found)),
+        _section("Left out", _left_out(found)),
+        _section("Balance before and after", _love_plot(found)),
+        _section("Cells per donor", _donor_plot(found)),
+        _section("Counts per cell", _depth_plot(found)),
+        _section("Protocol and origin", _overlap_plots(found)),
+        _section("Figures", _balance_table(found)),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>\n<h1>{escape(title)}</h1>\n"
+        + "\n".join(part for part in parts if part)
+        + "\n</body></html>\n"
+    )
+
+
+def _section(title: str, body: str) -> str:
+    return f"<h2>{escape(title)}</h2>\n{body}" if body else ""
+
+
+# --------------------------------------------------------------------------- words and tables
+
+
+def _verdict(found: Mapping[str, Any]) -> str:
+    verdict = found["verdict"]
+    badge = f'<span class="verdict" style="background:{_VERDICT[verdict]}">{verdict}</span>'
+    lines = "".join(f"<li>{escape(reason)}</li>" for reason in found["reasons"])
+    notes = "".join(f"<li>{escape(note)}</li>" for note in found["notes"])
+    unjudged = ", ".join(map(escape, found["unjudged"]))
+    return (
+        f"<p>Verdict: {badge}</p><ul>{lines or '<li>No threshold is crossed.</li>'}</ul>"
+        + (f"<p>Also to know:</p><ul>{notes}</ul>" if notes else "")
+        + (
+            f"<p>Not judged, because unknown or what the arms are made by: {unjudged}.</p>"
+            if unjudged
+            else ""
+        )
+    )
+
+
+def _arms(found: Mapping[str, Any]) -> str:
+    names = found["names"]
+    rows = {
+        "cells": "cells",
+        "known donors": "donors",
+        "datasets": "datasets",
+        "share of cells without a known donor": "unknown_donor_share",
+        "largest donor": "top_donor",
+        "share of the largest donor": "top_donor_share",
+        "cells per donor, median": "median_cells_per_donor",
+        "counts per cell, median": "median_n_counts",
+    }
+    body = [[title, *(found["arms"][name][key] for name in names)] for title, key in rows.items()]
+    legend = "".join(
+        f'<span style="color:{colour}">&#9632;</span> {escape(name)} &nbsp; '
+        for name, colour in zip(names, _COLOURS, strict=True)
+    )
+    return f"<p>{legend}</p>{_table(['', *names], body)}"
+
+
+def _match(found: Mapping[str, Any]) -> str:
+    match = found.get("match")
+    if not match:
+        return ""
+    said = "".join(f"<li>{name}: <code>{escape(match[name])}</code></li>" for name in ("case", "control"))
+    keys = ", ".join(match["keys"])
+    how = f"{match['ratio']} controls per case, equal in {escape(keys)}" if keys else "not matched"
+    report = match["report"]
+    table = _table(list(report[0]), [list(line.values()) for line in report[:_ROWS_SHOWN]]) if report else ""
+    more = f"<p>{len(report) - _ROWS_SHOWN:,} more are in the JSON.</p>" if len(report) > _ROWS_SHOWN else ""
+    return f"<ul>{said}<li>{how}</li></ul>{table}{more}"
+
+
+def _left_out(found: Mapping[str, Any]) -> str:
+    left = found.get("left_out")
+    return _table(["reason", "cells"], [[x["reason"], x["cells"]] for x in left]) if left else ""
+
+
+def _balance_table(found: Mapping[str, Any]) -> str:
+    fields = ("column", "level", "first", "second", "smd_before", "smd")
+    first, second = found["names"]
+    header = ["column", "level", first, second, "difference before", "difference"]
+    return _table(header, [[line[f] for f in fields] for line in found["balance"]])
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    head = "".join(f"<th>{escape(str(name))}</th>" for name in header)
+    body = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
+    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, int | float):
+        return (
+            f'<td class="n">{value:,}</td>' if isinstance(value, int) else f'<td class="n">{value:,.3f}</td>'
+        )
+    return f"<td>{escape('' if value is None else str(value))}</td>"
+
+
+# --------------------------------------------------------------------------- plots
+
+
+def _love_plot(found: Mapping[str, Any]) -> str:
+    """Draw each standardised difference, before (ring) and after (dot), largest first."""
+    lines = [x for x in found["balance"] if x["smd"] is not None or x["kind"] == "share"]
+    lines = sorted(lines, key=lambda x: -max(_extent(x["smd"]), _extent(x["smd_before"], 0)))[:_LINES_SHOWN]
+    if not lines:
+        return ""
+    known = [v for x in lines for v in (x["smd"], x["smd_before"]) if v is not None]
+    top = max([0.5, *(abs(v) for v in known)]) * 1.05
+    shapes, height = [], 22 * len(lines) + 34
+    for bound in (-0.25, -0.1, 0, 0.1, 0.25):
+        x = _place(bound, -top, top)
+        dash = "" if bound == 0 else ' stroke-dasharray="4 3"'
+        shapes.append(f'<line x1="{x}" x2="{x}" y1="4" y2="{height - 26}" stroke="#bbb"{dash}/>')
+        shapes.append(_text(x, height - 10, f"{bound:g}", "middle"))
+    for row, line in enumerate(lines):
+        y = 18 + 22 * row
+        name = line["column"] if line["level"] is None else f"{line['column']} = {line['level']}"
+        shapes.append(_text(_LABEL - 8, y + 4, name, "end"))
+        # Where one arm has a level wholly and the other not at all, the difference is infinite.
+        before = line["smd_before"]
+        if before is not None:
+            shapes.append(
+                f'<circle cx="{_place(before, -top, top)}" cy="{y}" r="5" fill="none" stroke="#888"/>'
+            )
+        after = top if line["smd"] is None else line["smd"]
+        shapes.append(f'<circle cx="{_place(after, -top, top)}" cy="{y}" r="4" fill="{_COLOURS[0]}"/>')
+    return _svg(shapes, height, "Standardised differences: ring before, dot after")
+
+
+def _extent(value: float | None, absent: float = math.inf) -> float:
+    return absent if value is None else abs(value)
+
+
+def _donor_plot(found: Mapping[str, Any]) -> str:
+    """Draw the cells of each donor, largest first, one row of bars per arm."""
+    most = max((n for arm in found["arms"].values() for n in arm["cells_per_donor"]), default=0)
+    if not most:
+        return "<p>No donor is known.</p>"
+    shapes = []
+    for row, name in enumerate(found["names"]):
+        counts = found["arms"][name]["cells_per_donor"]
+        base, step = 100 + 130 * row, (_WIDTH - _LABEL) / max(1, len(counts))
+        shapes.append(_text(_LABEL - 8, base - 40, f"{name}: {found['arms'][name]['donors']} donors", "end"))
+        shapes.append(_text(_LABEL - 8, base - 84, f"{max(counts, default=0):,} cells at most", "end"))
+        for place, count in enumerate(counts):
+            height, x = 90 * count / most, _LABEL + place * step
+            shapes.append(_bar(x, base - height, max(1.0, step - 1), height, row))
+    return _svg(shapes, 250, "Cells per donor")
+
+
+def _depth_plot(found: Mapping[str, Any]) -> str:
+    """Draw the counts per cell of both arms as steps, each arm to its own height."""
+    edges = found["depth"]["edges"]
+    if not edges:
+        return ""
+    shapes, base = [], 170
+    for row, name in enumerate(found["names"]):
+        counts = found["depth"][name]
+        top = max([1, *counts])
+        points = [(_place(edges[0], edges[0], edges[-1]), float(base))]
+        for left, right, count in zip(edges, edges[1:], counts, strict=False):
+            y = base - 150 * count / top
+            points += [(_place(e, edges[0], edges[-1]), y) for e in (left, right)]
+        points.append((_place(edges[-1], edges[0], edges[-1]), float(base)))
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        shapes.append(f'<polyline points="{path}" fill="none" stroke="{_COLOURS[row]}" stroke-width="2"/>')
+        shapes.append(_text(_LABEL - 8, 40 + 20 * row, name, "end", _COLOURS[row]))
+    shapes += [
+        _text(_place(edge, edges[0], edges[-1]), base + 18, f"{10**edge - 1:,.0f}", "middle")
+        for edge in (edges[0], edges[-1])
+    ]
+    return _svg(shapes, 195, "Counts per cell, on a logarithmic scale")
+
+
+def _overlap_plots(found: Mapping[str, Any]) -> str:
+    """Draw the share of each dataset, assay and suspension in both arms."""
+    parts = []
+    for column, overlap in found["overlap"].items():
+        if overlap["jaccard"] is None:
+            continue
+        values = overlap["values"]
+        totals = {name: max(1, sum(values[name].values())) for name in found["names"]}
+        levels = sorted({v for counts in values.values() for v in counts})[:_LINES_SHOWN]
+        shapes = []
+        for row, level in enumerate(levels):
+            y = 8 + 30 * row
+            shapes.append(_text(_LABEL - 8, y + 14, level, "end"))
+            for place, name in enumerate(found["names"]):
+                share = values[name].get(level, 0) / totals[name]
+                shapes.append(_bar(_LABEL, y + 11 * place, (_WIDTH - _LABEL) * share, 10, place))
+        said = f"{column}: {100 * overlap['jaccard']:.0f} % of the values are in both arms"
+        parts.append(f"<p>{escape(said)}</p>" + _svg(shapes, 16 + 30 * len(levels), said))
+    return "".join(parts)
+
+
+def _svg(shapes: Sequence[str], height: float, title: str) -> str:
+    return (
+        f'<svg viewBox="0 0 {_WIDTH + 20} {height}" width="{_WIDTH + 20}" height="{height}" role="img">'
+        f"<title>{escape(title)}</title>{''.join(shapes)}</svg>"
+    )
+
+
+def _place(value: float, low: float, high: float) -> float:
+    share = (value - low) / (high - low) if high > low else 0.5
+    return round(_LABEL + (_WIDTH - _LABEL) * share, 1)
+
+
+def _bar(x: float, y: float, width: float, height: float, arm: int) -> str:
+    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{_COLOURS[arm]}"/>'
+
+
+def _text(x: float, y: float, text: str, anchor: str, colour: str = "#333") -> str:
+    short = text if len(text) <= 38 else f"{text[:37]}…"
+    return f'<text x="{x}" y="{y}" text-anchor="{anchor}" style="fill:{colour}">{escape(short)}</text>'
