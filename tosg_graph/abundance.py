@@ -25,6 +25,7 @@ STATS = ("mean", "pct")
 MEMORY_LIMIT = "4GB"
 _NEAREST = 5
 _FACET_VALUES = 30
+_FEW_CELLS = 2048  # one batch of DuckDB's
 _CSR_BATCH = 1_000_000  # counts per Arrow batch
 
 
@@ -100,24 +101,34 @@ class AbundanceReader:
         Without ``by``: by dataset, and by each text column that has from 2 to 30 values in the cohort.
         """
         import pyarrow as pa
-        import pyarrow.compute as pc
 
-        cells = self.cells(cohort, expand_term)
         known = self.cell_columns()
         for column in by:
             identifier(column, known)
-        names = list(by) or ["dataset", *(c for c in known if c != "dataset" and kind_of(known[c]) == "text")]
+        checked, where, parameters = self._where(cohort, known, expand_term)
         tables = []
-        for name in names:
-            counted = pc.value_counts(cells[name].combine_chunks())
-            rows = sorted(
-                zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True), key=_by_count
-            )
+        for name in by or self._facet_columns(known, where, parameters):
+            # The text holds checked column names and ? marks only.
+            text = f"SELECT {identifier(name, known)}, count(*) FROM cells WHERE {where} GROUP BY ALL"  # noqa: S608
+            rows = sorted(self._connection.sql(text, params=parameters).fetchall(), key=_by_count)
+            if not rows:
+                raise CohortError(self._nothing(checked))
             if by or name == "dataset" or 2 <= len(rows) <= _FACET_VALUES:
                 values, counts = zip(*rows, strict=True)
-                pct = [100 * n / len(cells) for n in counts]
+                pct = [100 * n / sum(counts) for n in counts]
                 tables.append(pa.table({name: list(values), "cells": list(counts), "pct": pct}))
         return tables
+
+    def _facet_columns(self, known: Mapping[str, str], where: str, parameters: Sequence[Any]) -> list[str]:
+        """Dataset, and the text columns that may have few values: those that have not too many in a few cells."""
+        import pyarrow.compute as pc
+
+        texts = [c for c in known if c != "dataset" and kind_of(known[c]) == "text"]
+        names = ", ".join(identifier(c, known) for c in texts)
+        # The text holds checked column names and ? marks only.
+        text = f"SELECT {names} FROM cells WHERE {where} LIMIT {_FEW_CELLS}"  # noqa: S608
+        few = self._connection.sql(text, params=list(parameters)).to_arrow_table()
+        return ["dataset", *(c for c in texts if len(pc.unique(few[c])) <= _FACET_VALUES)]
 
     def groups(self, cohort: Cohort | str | None, expand_term: ExpandTerm, by: Sequence[str]) -> pa.Table:
         """Count a cohort's cells by the values of several columns together, sorted: ``<by>...``, ``cells``."""
