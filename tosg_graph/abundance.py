@@ -221,6 +221,9 @@ class AbundanceReader:
         known = self.cell_columns()
         group = identifier(by, known) if by else "NULL"
         checked, where, parameters = self._where(cohort, known, expand_term)
+        # The text holds checked column names and ? marks only.
+        touched = self._connection.sql(f"SELECT DISTINCT block FROM cells WHERE {where}", params=parameters)  # noqa: S608
+        in_blocks, blocks = _in_blocks([row[0] for row in touched.fetchall()])
         wanted = pa.table(
             {"gene": pa.array(columns, pa.int32()), "place": pa.array(range(len(columns)), pa.int64())}
         )
@@ -232,6 +235,7 @@ class AbundanceReader:
                 SELECT counts.gene, chosen.grp, sum(counts.count) AS total,
                        count(*) FILTER (counts.count > 0) AS hits
                 FROM counts JOIN wanted USING (gene) JOIN chosen USING (block, cell)
+                WHERE {in_blocks}
                 GROUP BY counts.gene, chosen.grp
             )
             SELECT wanted.gene AS axis_column, groups.grp AS grp,
@@ -243,7 +247,7 @@ class AbundanceReader:
             ORDER BY wanted.place, groups.grp NULLS LAST
         """  # noqa: S608
         with _registered(self._connection, "wanted", wanted):
-            found = self._connection.sql(text, params=parameters).to_arrow_table()
+            found = self._connection.sql(text, params=[*parameters, *blocks]).to_arrow_table()
         if not len(found) and columns:
             raise CohortError(self._nothing(checked))
         found = found.set_column(2, "mean", found["mean"].cast(pa.float64()))
@@ -331,10 +335,12 @@ class AbundanceReader:
                     f"{len(missing)} of {len(cell_ids)} cells are not in the store, first {missing[:1]}. "
                     "Read the cells of this store version again."
                 )
+            in_blocks, blocks = _in_blocks(places["block"].unique().to_pylist())
             with _registered(self._connection, "places", places):
                 found = self._connection.sql(
-                    "SELECT place, slot, count FROM counts JOIN wanted USING (gene) "
-                    "JOIN places USING (block, cell) WHERE count > 0 ORDER BY place, slot"
+                    "SELECT place, slot, count FROM counts JOIN wanted USING (gene) "  # noqa: S608  # ? marks only
+                    f"JOIN places USING (block, cell) WHERE count > 0 AND {in_blocks} ORDER BY place, slot",
+                    params=blocks,
                 ).to_arrow_table()
         sizes = np.bincount(found["place"].to_numpy(), minlength=len(cell_ids))
         indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -397,6 +403,11 @@ def _check_present(store: AbundanceStore, version: StoreVersion) -> None:
                 f"Version {version.cells} of {store} lacks {len(gone)} of its files, first {name}/{min(gone)}. Either "
                 "`tosg cells vacuum` removed it (`tosg cells versions`), or the store is damaged (`tosg cells verify`)."
             )
+
+
+def _in_blocks(blocks: Sequence[int]) -> tuple[str, list[int]]:
+    """A condition that lets a scan of counts skip what lies in other blocks, and its bound parameters."""
+    return (f"block IN ({', '.join('?' * len(blocks))})" if blocks else "false"), list(blocks)
 
 
 class _registered:
