@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
-CHUNK_VALUES = 2**24  # at most so many are read at a time, but never less than one cell
+CHUNK_VALUES = 2**22  # at most so many are read at a time, but never less than one cell
 _LARGEST = 2**31 - 1  # counts are stored as int32
 _ID_COLUMNS = ("gene_ids", "gene_id", "ensembl_id", "ensembl", "ensembl_gene_id", "feature_id")
 
