@@ -69,11 +69,11 @@ def compact(store: AbundanceStore, progress: Progress = silent) -> Compaction:
         record = store.log.record()
         if record is None:
             raise StoreError("The store holds no cells yet. Add some: tosg cells add FILE.h5ad")
-        folder = tempfile.TemporaryDirectory(prefix=".compact-", suffix=PART, dir=store.folder)
-        with folder as name:
-            work = Path(name)
-            with cell_places(store, record, work, progress) as places:
-                return _compacted(store, record, places, work, progress)
+        with (
+            tempfile.TemporaryDirectory(prefix=".compact-", suffix=PART, dir=store.folder) as name,
+            cell_places(store, record, Path(name), progress) as places,
+        ):
+            return _compacted(store, record, places, Path(name), progress)
 
 
 def _compacted(

@@ -84,7 +84,7 @@ class StoreFiles:
             Path(target).parent.mkdir(parents=True, exist_ok=True)
             part.replace(target)
         else:
-            # It is made visible by the end of the upload, whole or not at all.
+            # What an upload that failed leaves is in no log, and the next one has the same name.
             with part.open("rb") as file, self.filesystem.open_output_stream(target) as out:
                 shutil.copyfileobj(file, out, _COPY_BYTES)
             part.unlink()
