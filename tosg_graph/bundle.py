@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph.errors import BundleError, ExportError
+from tosg_graph.hashes import sha256_of
 from tosg_graph.resources import schema
 
 if TYPE_CHECKING:
@@ -89,12 +89,23 @@ def edge_name(key: tuple[str, str, str]) -> str:
 # --------------------------------------------------------------------------- writing
 
 
-def refuse_existing(out: Path) -> None:
-    """Raise `ExportError` where ``out`` exists, before any work is done."""
+def refuse_existing(out: Path) -> Path:
+    """Return the folder that ``out`` names, ``~`` being the home, before any work is done.
+
+    Raises
+    ------
+    ExportError
+        If it exists.
+    """
+    try:
+        out = out.expanduser()
+    except RuntimeError as error:
+        raise ExportError(f"{out}: {error} Choose another folder.") from error
     if out.exists() or out.is_symlink():
         raise ExportError(
             f"{out} exists already and is not overwritten. Remove it, or choose another folder."
         )
+    return out
 
 
 @contextmanager
@@ -106,8 +117,7 @@ def new_bundle(out: Path) -> Iterator[Path]:
     ExportError
         If ``out`` exists, its parent cannot be written, or the disk fills up. Nothing is left behind.
     """
-    out = out.expanduser().absolute()
-    refuse_existing(out)
+    out = refuse_existing(out).absolute()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
@@ -169,12 +179,6 @@ def write_json(content: object, path: Path) -> None:
     """Write JSON with sorted keys, one key a line."""
     text = json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False, default=str)
     path.write_text(text + "\n", encoding="utf-8")
-
-
-def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def checksums(folder: Path) -> dict[str, str]:

@@ -128,7 +128,7 @@ def export(
     """
     from tosg_graph.abundance import AbundanceReader
 
-    bundle.refuse_existing(out)
+    out = bundle.refuse_existing(out)
     version = store.version()
     if version is None:
         raise ExportError("The store has no cells yet. Add some: tosg cells add FILE.h5ad.")
@@ -171,7 +171,7 @@ def _measure(
     arms: Arms | None,
 ) -> Measured:
     from tosg_graph.embedding_cache import EmbeddingCache
-    from tosg_graph.encoders import DEFAULT_ENCODER
+    from tosg_graph.encoders import DEFAULT_ENCODER, open_encoder
     from tosg_graph.features import node_features
     from tosg_graph.harmonise import term_expander
     from tosg_graph.release import graph_release
@@ -185,7 +185,8 @@ def _measure(
         cells = reader.cells(cohort, expand)
     made_by = graph_encoder(graph)
     encoder = made_by.name if made_by else DEFAULT_ENCODER
-    cache = EmbeddingCache.open(graph.settings.embeddings, encoder)
+    revision = made_by.revision if made_by else open_encoder(DEFAULT_ENCODER).revision
+    cache = EmbeddingCache.open(graph.settings.embeddings, encoder, revision)
     text, mask = cache.lookup([sha or "" for sha in selection.nodes["text_sha"].to_pylist()])
     return Measured(
         cells=cells,
@@ -229,7 +230,7 @@ def write_bundle(
     ExportError
         As `export`.
     """
-    bundle.refuse_existing(out)
+    out = bundle.refuse_existing(out)
     genes, axis_dropped = gene_table(selection.nodes, measured.axis)
     plan = CellPlan(
         label=label,

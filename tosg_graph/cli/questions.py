@@ -152,6 +152,7 @@ def export(
     --label cell_type --out bundle
     """
     from tosg_graph import show
+    from tosg_graph.bundle import refuse_existing
 
     arms = read_arms(case, control, match, ratio)
     label = label or ("arm" if arms else None)
@@ -160,6 +161,7 @@ def export(
     sampling = read_sampling(caps, balance, size, size_by, weight_by)
     split = read_split(by, fractions, folds, fold, hold_out, stratify)
     with platform(uri, user, password, debug) as p:
+        refuse_existing(out)  # neither a server need be started for that, nor the query run
         picked = p.select(
             cypher,
             parse_parameters(parameters),
