@@ -140,11 +140,11 @@ def test_facets_count_values_most_frequent_first(reader: AbundanceReader) -> Non
     ]
 
 
-@pytest.mark.parametrize("probe", [1, 20_000])
+@pytest.mark.parametrize("probe", [1, 2048])
 def test_without_a_column_facets_are_of_those_with_few_values(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, probe: int
 ) -> None:
-    monkeypatch.setattr("tosg_graph.abundance._FACET_PROBE", probe)
+    monkeypatch.setattr("tosg_graph.abundance._FEW_CELLS", probe)
     store = toy_store.AbundanceStore.open(tmp_path / "store")
     sizes = {
         "one": ["x"] * 40,

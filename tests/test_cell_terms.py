@@ -134,9 +134,10 @@ def terms(graph: Graph) -> Graph:
         UNWIND [['CL:0000542', 'lymphocyte'], ['CL:0000084', 'T cell'], ['CL:0000236', 'B cell']] AS t
         CREATE (:Entity:CellType {id: t[0], name: t[1]})
         WITH count(*) AS made
-        MATCH (top:Entity {id: 'CL:0000542'}), (kind:CellType) WHERE kind <> top
+        CREATE (gene:Entity:Gene {id: 'HGNC:10', name: 'S10'})
+        WITH gene MATCH (top:Entity {id: 'CL:0000542'}), (kind:CellType) WHERE kind <> top
         CREATE (kind)-[:IS_A {source: 'test', edge_key: 1}]->(top)
-        CREATE (:Entity:Gene {id: 'HGNC:10', name: 'S10'})-[:EXPRESSED_IN {source: 'test', edge_key: 2}]->(kind)
+        CREATE (gene)-[:EXPRESSED_IN {source: 'test', edge_key: 2}]->(kind)
         """
     )
     return graph

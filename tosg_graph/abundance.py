@@ -26,7 +26,7 @@ STATS = ("mean", "pct")
 MEMORY_LIMIT = "4GB"
 _NEAREST = 5
 _FACET_VALUES = 30
-_FACET_PROBE = 20_000  # cells that tell whether a column has more values than a facet shows
+_FEW_CELLS = 2048  # one batch of DuckDB's
 _CSR_BATCH = 1_000_000  # counts per Arrow batch
 
 
@@ -103,12 +103,13 @@ class AbundanceReader:
         import pyarrow as pa
 
         known = self.cell_columns()
+        for column in by:
+            identifier(column, known)
         checked, where, parameters = self._where(cohort, known, expand_term)
-        names = list(by) or ["dataset", *self._few_valued(known, where, parameters)]
         tables = []
-        for name in names:
+        for name in by or self._facet_columns(known, where, parameters):
             # The text holds checked column names and ? marks only.
-            text = f"SELECT {identifier(name, known)}, count(*) FROM cells WHERE {where} GROUP BY 1"  # noqa: S608
+            text = f"SELECT {identifier(name, known)}, count(*) FROM cells WHERE {where} GROUP BY ALL"  # noqa: S608
             rows = sorted(self._connection.sql(text, params=parameters).fetchall(), key=_by_count)
             if not rows:
                 raise CohortError(self._nothing(checked))
@@ -118,16 +119,16 @@ class AbundanceReader:
                 tables.append(pa.table({name: list(values), "cells": list(counts), "pct": pct}))
         return tables
 
-    def _few_valued(self, known: Mapping[str, str], where: str, parameters: list[Any]) -> list[str]:
-        """Text columns that have no more values in the first cells of the cohort than a facet shows."""
-        names = [c for c in known if c != "dataset" and kind_of(known[c]) == "text"]
-        if not names:
-            return []
-        counts = ", ".join(f"count(DISTINCT {identifier(c, known)})" for c in names)
+    def _facet_columns(self, known: Mapping[str, str], where: str, parameters: Sequence[Any]) -> list[str]:
+        """Dataset, and the text columns that may have few values: those that have not too many in a few cells."""
+        import pyarrow.compute as pc
+
+        texts = [c for c in known if c != "dataset" and kind_of(known[c]) == "text"]
+        names = ", ".join(identifier(c, known) for c in texts)
         # The text holds checked column names and ? marks only.
-        text = f"SELECT {counts} FROM (SELECT * FROM cells WHERE {where} LIMIT {_FACET_PROBE})"  # noqa: S608
-        [distinct] = self._connection.sql(text, params=parameters).fetchall()
-        return [c for c, n in zip(names, distinct, strict=True) if n <= _FACET_VALUES]
+        text = f"SELECT {names} FROM cells WHERE {where} LIMIT {_FEW_CELLS}"  # noqa: S608
+        few = self._connection.sql(text, params=list(parameters)).to_arrow_table()
+        return ["dataset", *(c for c in texts if len(pc.unique(few[c])) <= _FACET_VALUES)]
 
     def groups(self, cohort: Cohort | str | None, expand_term: ExpandTerm, by: Sequence[str]) -> pa.Table:
         """Count a cohort's cells by the values of several columns together, sorted: ``<by>...``, ``cells``."""
