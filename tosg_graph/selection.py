@@ -201,17 +201,23 @@ _UNKNOWN = {"01N50": "label", "01N51": "relationship type", "01N52": "property"}
 
 
 def _unknown_names(graph: Graph, query: str, parameters: Mapping[str, object]) -> list[str]:
-    """Labels, types and properties in the query that the server has never seen, with what may help."""
+    """Labels, types and properties in the query that the graph does not have, with what may help."""
     from tosg_graph.contract import labels, verbs
+    from tosg_graph.graph_counts import stored_counts
 
     known = {"label": labels(), "relationship type": verbs(), "property": []}
-    found = []
+    missing: dict[str, str] = {}  # name -> what it is of
     for status in graph.explain(query, dict(parameters)).gql_status_objects:
         kind = _UNKNOWN.get(status.gql_status)
         name = re.search(r"`([^`]+)`", status.status_description or "")
         if kind and name:
-            found.append(f"the graph has no {kind} {name[1]!r}, {_advice(name[1], known[kind])}")
-    return found
+            missing[name[1]] = kind
+    stored = stored_counts(graph)  # the server goes on knowing the names of what was deleted
+    for name in re.findall(r"[:|&]\s*`?([A-Za-z_]\w*)", query):
+        kind = next((k for k, names in known.items() if name in names), None)
+        if kind and not stored[name]:
+            missing.setdefault(name, kind)
+    return [f"the graph has no {k} {name!r}, {_advice(name, known[k])}" for name, k in missing.items()]
 
 
 def _advice(name: str, known: Sequence[str]) -> str:
