@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
-CHUNK_VALUES = 2**24  # at most so many are read at a time, but never less than one cell
+CHUNK_VALUES = 2**22  # at most so many are read at a time, but never less than one cell
 _TOO_LARGE = 2**31  # counts are stored as int32
 _ID_COLUMNS = ("gene_ids", "gene_id", "ensembl_id", "ensembl", "ensembl_gene_id", "feature_id")
 
@@ -157,6 +157,10 @@ def _opened(path: Path) -> Iterator[h5py.File]:
             yield file
     except CellsError:
         raise
+    except MemoryError:
+        raise CellsError(
+            f"The names and obs of {path} do not fit into memory. Split it by donor or sample and add the parts."
+        ) from None
     except Exception as error:  # whatever h5py or anndata make of a broken file
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise CellsError(

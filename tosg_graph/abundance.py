@@ -25,6 +25,7 @@ STATS = ("mean", "pct")
 MEMORY_LIMIT = "4GB"
 _NEAREST = 5
 _FACET_VALUES = 30
+_FEW_CELLS = 2048  # one batch of DuckDB's
 _CSR_BATCH = 1_000_000  # counts per Arrow batch
 
 
@@ -100,24 +101,34 @@ class AbundanceReader:
         Without ``by``: by dataset, and by each text column that has from 2 to 30 values in the cohort.
         """
         import pyarrow as pa
-        import pyarrow.compute as pc
 
-        cells = self.cells(cohort, expand_term)
         known = self.cell_columns()
         for column in by:
             identifier(column, known)
-        names = list(by) or ["dataset", *(c for c in known if c != "dataset" and kind_of(known[c]) == "text")]
+        checked, where, parameters = self._where(cohort, known, expand_term)
         tables = []
-        for name in names:
-            counted = pc.value_counts(cells[name].combine_chunks())
-            rows = sorted(
-                zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True), key=_by_count
-            )
+        for name in by or self._facet_columns(known, where, parameters):
+            # The text holds checked column names and ? marks only.
+            text = f"SELECT {identifier(name, known)}, count(*) FROM cells WHERE {where} GROUP BY ALL"  # noqa: S608
+            rows = sorted(self._connection.sql(text, params=parameters).fetchall(), key=_by_count)
+            if not rows:
+                raise CohortError(self._nothing(checked))
             if by or name == "dataset" or 2 <= len(rows) <= _FACET_VALUES:
                 values, counts = zip(*rows, strict=True)
-                pct = [100 * n / len(cells) for n in counts]
+                pct = [100 * n / sum(counts) for n in counts]
                 tables.append(pa.table({name: list(values), "cells": list(counts), "pct": pct}))
         return tables
+
+    def _facet_columns(self, known: Mapping[str, str], where: str, parameters: Sequence[Any]) -> list[str]:
+        """Dataset, and the text columns that may have few values: those that have not too many in a few cells."""
+        import pyarrow.compute as pc
+
+        texts = [c for c in known if c != "dataset" and kind_of(known[c]) == "text"]
+        names = ", ".join(identifier(c, known) for c in texts)
+        # The text holds checked column names and ? marks only.
+        text = f"SELECT {names} FROM cells WHERE {where} LIMIT {_FEW_CELLS}"  # noqa: S608
+        few = self._connection.sql(text, params=list(parameters)).to_arrow_table()
+        return ["dataset", *(c for c in texts if len(pc.unique(few[c])) <= _FACET_VALUES)]
 
     def groups(self, cohort: Cohort | str | None, expand_term: ExpandTerm, by: Sequence[str]) -> pa.Table:
         """Count a cohort's cells by the values of several columns together, sorted: ``<by>...``, ``cells``."""
@@ -211,6 +222,9 @@ class AbundanceReader:
         known = self.cell_columns()
         group = identifier(by, known) if by else "NULL"
         checked, where, parameters = self._where(cohort, known, expand_term)
+        # The text holds checked column names and ? marks only.
+        touched = self._connection.sql(f"SELECT DISTINCT block FROM cells WHERE {where}", params=parameters)  # noqa: S608
+        in_blocks, blocks = _in_blocks([row[0] for row in touched.fetchall()])
         wanted = pa.table(
             {"gene": pa.array(columns, pa.int32()), "place": pa.array(range(len(columns)), pa.int64())}
         )
@@ -222,6 +236,7 @@ class AbundanceReader:
                 SELECT counts.gene, chosen.grp, sum(counts.count) AS total,
                        count(*) FILTER (counts.count > 0) AS hits
                 FROM counts JOIN wanted USING (gene) JOIN chosen USING (block, cell)
+                WHERE {in_blocks}
                 GROUP BY counts.gene, chosen.grp
             )
             SELECT wanted.gene AS axis_column, groups.grp AS grp,
@@ -233,7 +248,7 @@ class AbundanceReader:
             ORDER BY wanted.place, groups.grp NULLS LAST
         """  # noqa: S608
         with _registered(self._connection, "wanted", wanted):
-            found = self._connection.sql(text, params=parameters).to_arrow_table()
+            found = self._connection.sql(text, params=[*parameters, *blocks]).to_arrow_table()
         if not len(found) and columns:
             raise CohortError(self._nothing(checked))
         found = found.set_column(2, "mean", found["mean"].cast(pa.float64()))
@@ -321,10 +336,12 @@ class AbundanceReader:
                     f"{len(missing)} of {len(cell_ids)} cells are not in the store, first {missing[:1]}. "
                     "Read the cells of this store version again."
                 )
+            in_blocks, blocks = _in_blocks(places["block"].unique().to_pylist())
             with _registered(self._connection, "places", places):
                 found = self._connection.sql(
-                    "SELECT place, slot, count FROM counts JOIN wanted USING (gene) "
-                    "JOIN places USING (block, cell) WHERE count > 0 ORDER BY place, slot"
+                    "SELECT place, slot, count FROM counts JOIN wanted USING (gene) "  # noqa: S608  # ? marks only
+                    f"JOIN places USING (block, cell) WHERE count > 0 AND {in_blocks} ORDER BY place, slot",
+                    params=blocks,
                 ).to_arrow_table()
         sizes = np.bincount(found["place"].to_numpy(), minlength=len(cell_ids))
         indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -346,6 +363,11 @@ def _locked_connection(cells_files: Sequence[str], counts_files: Sequence[str]) 
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
+
+
+def _in_blocks(blocks: Sequence[int]) -> tuple[str, list[int]]:
+    """A condition that lets a scan of counts skip what lies in other blocks, and its bound parameters."""
+    return (f"block IN ({', '.join('?' * len(blocks))})" if blocks else "false"), list(blocks)
 
 
 class _registered:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -185,7 +186,7 @@ class InOrder:
 class Spilled:
     """Rows in buckets: of each chunk, the rows of each bucket as one compressed piece."""
 
-    place: Path | bytes  # of the pieces
+    place: Path | io.BytesIO  # of the pieces
     order: NDArray[np.int64]
     lengths: NDArray[np.int32]  # values of each row, in the order of the file
     chunk_starts: NDArray[np.int64]
@@ -194,7 +195,7 @@ class Spilled:
 
     def read(self) -> Iterator[csr_array[Any, Any]]:
         """Yield the rows of one bucket after the other."""
-        with io.BytesIO(self.place) if isinstance(self.place, bytes) else self.place.open("rb") as file:
+        with self.place.open("rb") if isinstance(self.place, Path) else nullcontext(self.place) as file:
             for bucket in range(self.pieces.shape[1]):
                 yield self._bucket(file, bucket)
 
@@ -258,13 +259,12 @@ def spill(
     rank[order] = np.arange(len(order))
     buckets = -(-len(order) // _bucket_cells())
     starts, pieces, start = [], [], 0
-    memory = io.BytesIO()
-    with place.open("wb") if place else memory as file:
+    kept = place or io.BytesIO()
+    with kept.open("wb") if isinstance(kept, Path) else nullcontext(kept) as file:
         for chunk in chunks:
             starts.append(start)
             pieces.append(_spill_chunk(chunk, rank[start : start + chunk.shape[0]], buckets, file))
             start += chunk.shape[0]
-        kept = place or memory.getvalue()
     return Spilled(kept, order, tally.n_genes, np.array(starts), np.stack(pieces), features)
 
 
