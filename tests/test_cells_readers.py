@@ -9,7 +9,7 @@ import pytest
 from cell_files import WRITERS, adata, coordinates
 
 from loaders.cells_readers import READERS, read, reader_of
-from tosg_graph import cells as cells_module
+from tosg_graph import ingest
 from tosg_graph.abundance_store import AbundanceStore
 from tosg_graph.cells import ObsMapping, add
 from tosg_graph.errors import CellsError
@@ -75,7 +75,7 @@ def test_the_same_cells_in_another_format_are_known_by_their_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nobody = GeneNames({}, {rule: {} for rule in MAPPED_RULES})
-    monkeypatch.setattr(cells_module, "read_gene_names", lambda _: nobody)
+    monkeypatch.setattr(ingest, "read_gene_names", lambda _: nobody)
     store, graph = AbundanceStore.open(tmp_path / "store"), cast("Graph", None)  # obs has nothing to look up
     cells = coordinates()
 
