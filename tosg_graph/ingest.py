@@ -186,12 +186,15 @@ def _scan_file(task: _Task, known: _Known, progress: Progress) -> _Scanned | _He
     from loaders.cells_readers import read, reader_of
 
     choices = task.choices
-    file_sha256 = _file_sha256(task.path, choices) if reader_of(task.path).one_file else ""
-    measured = read(task.path, choices.layer, choices.options)
+    # Options may name files elsewhere, and a file may be read with others beside it: then the content alone tells.
+    alone = reader_of(task.path).one_file or (task.path.is_dir() and not choices.options)
+    opened = [read(task.path, choices.layer, choices.options)]
+    file_sha256 = _file_sha256(task.path, choices) if alone else ""
     if file_sha256 in choices.held:
-        features = map_features(measured.features, measured.feature_ids, known.genes)
+        features = map_features(opened[0].features, opened[0].feature_ids, known.genes)
         return _Held(task, features, choices.held[file_sha256])
-    return _scan(measured, task, known, file_sha256, progress)
+    # Nobody else holds on to obs, which may be large.
+    return _scan(opened.pop(), task, known, file_sha256, progress)
 
 
 def _scan(
@@ -424,11 +427,14 @@ def _file_hashes(store: AbundanceStore) -> dict[str, dict[str, Any]]:
 
 
 def _file_sha256(path: Path, choices: Choices) -> str:
-    """Sha256 of the bytes of a file and of how it is read: cheaper than reading its counts."""
-    with path.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").digest()
-    how = f"{choices.layer or 'X'} {sorted(choices.options.items())} {choices.recipe}"
-    return hashlib.sha256(content + how.encode()).hexdigest()
+    """Sha256 of the bytes of a file, or of all in a folder, and of how they are read: cheaper than reading counts."""
+    whole = hashlib.sha256(f"{choices.layer or 'X'} {choices.recipe}".encode())
+    for part in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        with part.open("rb") as file:
+            whole.update(
+                f"{part.relative_to(path)}\0".encode() + hashlib.file_digest(file, "sha256").digest()
+            )
+    return whole.hexdigest()
 
 
 def _described_sha256(measured: MeasuredCells, recipe: str) -> bytes:
