@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 from cell_files import WRITERS, adata, coordinates
 
 from loaders.cells_readers import READERS, read, reader_of
+from tosg_graph import ingest
 from tosg_graph.abundance_store import AbundanceStore
 from tosg_graph.cells import ObsMapping, add
 from tosg_graph.errors import CellsError
+from tosg_graph.gene_axis import MAPPED_RULES, GeneNames
 from tosg_graph.graph import Graph
 
 MODULES = {
@@ -68,8 +71,12 @@ def test_every_format_is_in_the_documentation() -> None:
         assert all(f"`{option}=" in text for option in reader.options), reader.options
 
 
-def test_the_same_cells_in_another_format_are_known_by_their_content(graph: Graph, tmp_path: Path) -> None:
-    store = AbundanceStore.open(tmp_path / "store")
+def test_the_same_cells_in_another_format_are_known_by_their_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = GeneNames({}, {rule: {} for rule in MAPPED_RULES})
+    monkeypatch.setattr(ingest, "read_gene_names", lambda _: nobody)
+    store, graph = AbundanceStore.open(tmp_path / "store"), cast("Graph", None)  # obs has nothing to look up
     cells = coordinates()
 
     def added(name: str, **how: str) -> tuple[str, bool, int, int]:
@@ -84,3 +91,19 @@ def test_the_same_cells_in_another_format_are_known_by_their_content(graph: Grap
     assert added("mtx by gene", dataset="mine") == ("mine", False, total, total)
     assert added("10x v3") == ("mine", True, total, total)
     assert added("mtx cells x genes") == ("mine", True, total, total)
+
+
+def test_a_file_that_is_read_with_others_is_not_known_by_its_own_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = GeneNames({}, {rule: {} for rule in MAPPED_RULES})
+    monkeypatch.setattr(ingest, "read_gene_names", lambda _: nobody)
+    store, graph = AbundanceStore.open(tmp_path / "store"), cast("Graph", None)
+    folder = WRITERS["mtx by cell"](tmp_path, coordinates())
+    for dataset, barcode in (("one", "c0-1"), ("two", "another")):
+        names = [barcode, *coordinates().barcodes[1:]]
+        (folder / "barcodes.tsv").write_text("".join(f"{name}\n" for name in names))
+        line = add(
+            folder / "matrix.mtx", graph, store, mapping=ObsMapping(), dataset=dataset, allow_unmapped=True
+        )
+        assert (line.dataset, line.already_present) == (dataset, False)
