@@ -88,6 +88,7 @@ def measure(work: Path, share: float) -> dict[str, Any]:
     deep, deep_nnz = _add(work, "deep", real.scaled(DEEP_GENES_PER_CELL), round(32_768 * share), genes)
     small, _ = _add(work, "small", real.scaled(GENES_PER_CELL), round(100_000 * share), genes)
     large, large_nnz = _add(work, "large", real.scaled(GENES_PER_CELL), round(1_000_000 * share), genes)
+    real_cells = _add_real(work, genes)
     asked = _run(ASK, work / "large.store", synthetic_cells.DISEASES[3], PATHWAY, REPEATS)
     print(f"questions: {asked}", file=sys.stderr)
 
@@ -110,6 +111,7 @@ def measure(work: Path, share: float) -> dict[str, Any]:
             "large_h5ad_gzip_bytes_per_cell": figure(
                 _size(work / "large.h5ad") / large["cells"], "B", None, 0
             ),
+            **({"real_bytes_per_cell": figure(real_cells, "B", None, 0)} if real_cells else {}),
             "ingest_cells_per_second": figure(large["cells"] / large["seconds"], "cells/s", None, 0),
             "peak_gb_100k": figure(small["peak_gb"], "GB"),
             "peak_gb_1m": figure(large["peak_gb"], "GB", round(1.2 * small["peak_gb"], 2)),
@@ -135,6 +137,17 @@ def _add(
     took = _run(ADD, file, work / f"{name}.store", genes)
     print(f"{name}: {took}", file=sys.stderr)
     return took, json.loads(held.read_text())["values"]
+
+
+def _add_real(work: Path, genes: Path) -> float | None:
+    """Bytes per cell of the real files in a store of their own, without the axis; None without them."""
+    shutil.rmtree(work / "real.store", ignore_errors=True)
+    cells = 0
+    for file in synthetic_cells.real_files() or ():
+        took = _run(ADD, file, work / "real.store", genes)
+        print(f"{file.stem}: {took}", file=sys.stderr)
+        cells += took["cells"]
+    return sum(_size(work / "real.store" / name) for name in ("cells", "counts")) / cells if cells else None
 
 
 def _run(script: str, *arguments: Any) -> dict[str, Any]:

@@ -47,9 +47,8 @@ class Marginals:
 
 def real_marginals() -> Marginals:
     """Marginals of the genes of the shared data, or fixed ones where it is missing; ``origin`` says which."""
-    folder = Path(os.environ.get("TOSG_SHARED_DATA", ROOT.parent / "shared" / "data")) / "cells"
-    files = [folder / f"{name}.h5ad" for name in REAL]
-    if not all(file.is_file() for file in files):
+    files = real_files()
+    if files is None:
         return fixed_marginals()
     from loaders.cells_h5ad import read
 
@@ -66,6 +65,13 @@ def real_marginals() -> Marginals:
     held = {name: counts for name, counts in held.items() if len(counts)}
     detected = np.array([len(counts) / tested[name] for name, counts in held.items()])
     return _marginals(list(held), detected, list(held.values()), f"resampled from {', '.join(REAL)}")
+
+
+def real_files() -> list[Path] | None:
+    """The real files, or None where one is missing."""
+    folder = Path(os.environ.get("TOSG_SHARED_DATA", ROOT.parent / "shared" / "data")) / "cells"
+    files = [folder / f"{name}.h5ad" for name in REAL]
+    return files if all(file.is_file() for file in files) else None
 
 
 def fixed_marginals() -> Marginals:

@@ -157,6 +157,10 @@ def _opened(path: Path) -> Iterator[h5py.File]:
             yield file
     except CellsError:
         raise
+    except MemoryError:
+        raise CellsError(
+            f"The names and obs of {path} do not fit into memory. Split it by donor or sample and add the parts."
+        ) from None
     except Exception as error:  # whatever h5py or anndata make of a broken file
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise CellsError(

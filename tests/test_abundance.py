@@ -13,6 +13,7 @@ import pytest
 import toy_store
 from test_cohort import ATTACKS
 
+from tosg_graph import abundance
 from tosg_graph.abundance import AbundanceReader
 from tosg_graph.abundance_store import AbundanceStore
 from tosg_graph.errors import CohortError, StoreError
@@ -138,6 +139,24 @@ def test_facets_count_values_most_frequent_first(reader: AbundanceReader) -> Non
         {"cell_type": "B cell", "cells": 3, "pct": 30.0},
         {"cell_type": None, "cells": 3, "pct": 30.0},
     ]
+
+
+@pytest.mark.parametrize(("few_cells", "values"), [(2048, 30), (1, 30), (1, 3), (2048, 3)])
+def test_facets_are_of_the_columns_with_few_values_in_the_whole_cohort(
+    reader: AbundanceReader, monkeypatch: pytest.MonkeyPatch, few_cells: int, values: int
+) -> None:
+    monkeypatch.setattr(abundance, "_FEW_CELLS", few_cells)  # whose values are looked at first
+    monkeypatch.setattr(abundance, "_FACET_VALUES", values)
+    found = {facet.column_names[0]: facet for facet in reader.facets("true", expand)}
+    texts = reader.cells(
+        "true", expand, ["cell_id", "barcode", "cell_type", "cell_type_id", "cell_type_raw", "donor"]
+    )
+    expected = {name for name in texts.column_names if 2 <= len(set(texts[name].to_pylist())) <= values}
+    assert set(found) == {"dataset", *expected}
+    assert ("donor" in found) == (values == 30)
+    for facet in found.values():
+        assert sum(facet["cells"].to_pylist()) == len(texts)
+        assert sum(facet["pct"].to_pylist()) == pytest.approx(100)
 
 
 @pytest.mark.parametrize(

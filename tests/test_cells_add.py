@@ -13,11 +13,10 @@ import pyarrow as pa
 import pytest
 from scipy.sparse import csr_matrix
 
-from tosg_graph import cell_blocks
-from tosg_graph import cells as cells_module
+from tosg_graph import cell_blocks, ingest
 from tosg_graph.abundance import AbundanceReader
 from tosg_graph.abundance_store import AbundanceStore, cell_id
-from tosg_graph.cells import ObsMapping, add, add_scanpy_pbmc, read_mapping
+from tosg_graph.cells import ObsMapping, add, add_files, add_scanpy_pbmc, read_mapping
 from tosg_graph.errors import CellsError
 from tosg_graph.graph import Graph
 from tosg_graph.harmonise import term_expander
@@ -176,6 +175,21 @@ def test_a_second_file_shares_the_axis(genes: Graph, store: AbundanceStore, tmp_
         assert reader.csr(ids, [column]).toarray().tolist() == [[count(3, 5)], [count(23, 1)]]
 
 
+def test_several_processes_look_things_up_in_the_same_graph(
+    genes: Graph, store: AbundanceStore, tmp_path: Path
+) -> None:
+    paths = [written(tmp_path, adata(first=20 * n), f"s{n}.h5ad") for n in range(2)]
+    ledgers = list(add_files([*paths, paths[0]], genes, store, mapping=MAPPING, processes=2))
+    assert [(x.dataset, x.cells, x.already_present) for x in ledgers] == [
+        ("s0", CELLS, False),
+        ("s1", CELLS, False),
+        ("s0", CELLS, True),
+    ]
+    with AbundanceReader.open(store) as reader:
+        found = reader.cells("cell_type = 'lymphocyte'", term_expander(genes), ["barcode", "dataset"])
+    assert len(found) == 2 * sum(k % 4 in (0, 1) for k in range(CELLS))
+
+
 def test_another_file_under_the_same_name_is_refused(
     genes: Graph, store: AbundanceStore, tmp_path: Path
 ) -> None:
@@ -217,13 +231,13 @@ def test_another_species_is_refused_unless_it_is_wanted(
 def test_a_sum_that_differs_is_refused(
     genes: Graph, store: AbundanceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = cells_module.blocks
+    honest = ingest.blocks
 
     def loses_one(*arguments: Any) -> Any:
         for gene, cell, value in honest(*arguments):
             yield gene[1:], cell[1:], value[1:]
 
-    monkeypatch.setattr(cells_module, "blocks", loses_one)
+    monkeypatch.setattr(ingest, "blocks", loses_one)
     with pytest.raises(CellsError, match="Nothing was added"):
         add(written(tmp_path, adata()), genes, store, mapping=MAPPING)
     assert store.version() is None

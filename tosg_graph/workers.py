@@ -8,8 +8,11 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from tosg_graph.errors import CellsError
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -23,14 +26,24 @@ def spawned(processes: int, prepare: Callable[..., None], *arguments: Any) -> It
     """Yield a way to submit tasks to ``processes`` spawned processes; each calls ``prepare(*arguments)`` first.
 
     An error in the block, or the death of this process, ends what they are doing at once.
+
+    Raises
+    ------
+    CellsError
+        If one of them was killed.
     """
     context = multiprocessing.get_context("spawn")
     alive, held = context.Pipe(duplex=False)  # nobody ever writes: it is closed when this process is gone
     pool = ProcessPoolExecutor(processes, context, _begin, (alive, prepare, arguments))
     try:
         yield pool.submit
+    except BrokenProcessPool as error:
+        raise CellsError(
+            "A process that read a file was killed, perhaps for want of memory. What was added stays; run this again "
+            "with fewer --processes."
+        ) from error
     except BaseException:
-        held.close()
+        held.close()  # do not wait for what nobody will ask for
         raise
     finally:
         pool.shutdown(cancel_futures=True)

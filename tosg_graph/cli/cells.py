@@ -98,7 +98,7 @@ def cells_list(debug: bool) -> None:
     from tosg_graph.platform import Platform
 
     with errors(debug):
-        show.arrow(Platform(settings(None, None, None)).store.datasets())
+        show.arrow(Platform(settings(None, None, None)).store.datasets().drop_columns("file_sha256"))
 
 
 @cells.command("summarize")
