@@ -385,5 +385,5 @@ def test_two_adds_of_the_same_cells_give_the_same_rows(demo_graph: Graph, tmp_pa
         add_scanpy_pbmc(demo_graph, store)
         version = store.version()
         assert version
-        tables.append(pa.concat_tables([store._table("counts", version.counts).to_pyarrow_table()]))
+        tables.append(pa.concat_tables([store.log.table("counts", version.counts).to_pyarrow_table()]))
     assert tables[0].equals(tables[1])

@@ -140,7 +140,12 @@ def test_an_add_of_one_file_is_compact_and_two_are_not(tmp_path: Path) -> None:
         assert compact(store).written is None  # both put cells into the same order
         add_all([write_file(tmp_path, "two", 21, first=40)], store.folder)
         before = answers(store)
+        assert len(store.files.listing("axis")) == 2
         assert compact(store).blocks == 8
+    version = store.version()
+    assert version
+    assert len(store.log.file_names("axis", version.axis)) == 1
+    assert len(store.log.file_names("axis", store.version_at(0).axis)) == 1
     assert answers(store) == before
     assert verify(store).findings == ()
 
@@ -254,7 +259,7 @@ def test_any_store_answers_the_same_after_compaction(
 
 # --------------------------------------------------------------------------- what goes wrong
 
-MOMENTS = ["_distribute", "_write_counts", "_write_cells", "register_counts", "register_cells"]
+MOMENTS = ["_distribute", "_write_cells", "register_counts", "_joined_axis", "register_cells"]
 
 
 def _die(folder: Path, moment: str) -> None:
@@ -273,6 +278,11 @@ def _die(folder: Path, moment: str) -> None:
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_kill_leaves_the_last_good_state(tmp_path: Path, moment: str) -> None:
     store = three_adds(tmp_path / "store")
+    with store.writer() as append:  # and a feature that the others have not
+        first = append.next_block
+        append.extend_axis(pa.table({name: ["HGNC:60"] for name in ("feature", "gene_id", "symbol", "rule")}))
+        total = append.write_counts("d", toy_store.blocks(17, 2))
+        append.commit(toy_store.cells_table(17, 2, first, "d"), toy_store.record("d", 2, total))
     before, version = answers(store), store.version()
     process = multiprocessing.get_context("spawn").Process(target=_die, args=(store.folder, moment))
     process.start()

@@ -109,7 +109,7 @@ def _compacted(
     version = store.log.register_counts(counts, before.counts, instead=True)
     said = {
         "counts": version,
-        "axis": before.axis,
+        "axis": _joined_axis(store, before),
         "axis_sha256": before.axis_sha256,
         "blocks": places.blocks,
         "datasets": record.datasets,
@@ -119,6 +119,16 @@ def _compacted(
     new = (*counts, *cells)
     size = sum(file.size for file in new)
     return replace(unchanged, written=written, blocks=places.blocks, files=len(new), bytes=size)
+
+
+def _joined_axis(store: AbundanceStore, version: StoreVersion) -> int:
+    """Put the rows of the axis into one file, where each add left its own, and return its new version."""
+    from deltalake import write_deltalake
+
+    if len(store.log.file_names("axis", version.axis)) == 1:
+        return version.axis
+    write_deltalake(store.files.table("axis"), store.axis(version), mode="overwrite")
+    return store.log.newest("axis")
 
 
 # --------------------------------------------------------------------------- counts
