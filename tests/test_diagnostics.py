@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tosg_graph.confounding import worst
-from tosg_graph.diagnostics import compare, describe, smd, smd_of_share
+from tosg_graph.diagnostics import compare, describe, of_split, smd, smd_of_share
 
 NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20)
 
@@ -231,6 +231,27 @@ def test_a_cohort_is_described_by_its_donors_alone() -> None:
     ]
     assert found["verdict"] == "caution"
     assert describe(arms())["reasons"] == []
+
+
+def test_what_crosses_a_split_is_counted() -> None:
+    """A table in which everything crosses that can: the zeros of a manifest are counted, not assumed."""
+    cells = pa.table(
+        {
+            "cell_id": ["a", "a", "b", "c", "d", "e"],
+            "dataset": ["x", "x", "x", "y", "y", "x"],
+            "barcode": ["1", "1", "2", "2", "3", "2"],
+            "donor": ["p", "p", "p", "p", None, None],
+            "set": ["a", "a", None, None, "k", "k"],
+            "label": ["t"] * 6,
+            "split": ["train", "test", "val", "train", "train", "test"],
+        }
+    )
+    assert of_split(cells, label="t", copies="set")["overlap"] == {
+        "donors": 1,  # p of x; p of y is somebody else
+        "cell_ids": 1,
+        "barcodes": 2,
+        "copies": 2,
+    }
 
 
 def test_one_donor_per_dataset_is_noted() -> None:

@@ -334,15 +334,18 @@ def of_split(cells: pa.Table, *, label: str, copies: str | None = None) -> dict[
     copies
         Column that names the set of copies of a cell.
     """
+    sides = cells["split"].to_pylist()
     return {
         "label": label,
         "donors": {name: _donors_of(cells, name) for name in SPLITS},
         "labels": {name: count_values(rows_of(cells, name)["label"]) for name in SPLITS},
         "overlap": {
-            "donors": _shared(cells, ["dataset", "donor"] if "donor" in cells.column_names else []),
-            "cell_ids": _shared(cells, ["cell_id"]),
-            "barcodes": _shared(cells, ["dataset", "barcode"]),
-            "copies": _shared(cells, [copies] if copies else []),
+            "donors": _crossing(donor_keys(cells), sides),
+            "cell_ids": _crossing(cells["cell_id"].to_pylist(), sides),
+            "barcodes": _crossing(
+                zip(*(cells[c].to_pylist() for c in ("dataset", "barcode")), strict=True), sides
+            ),
+            "copies": _crossing(cells[copies].to_pylist() if copies else [], sides),
         },
     }
 
@@ -368,16 +371,15 @@ def _donors_of(cells: pa.Table, split: str) -> list[str]:
     return sorted(d for d in rows_of(cells, split)["donor"].unique().to_pylist() if d is not None)
 
 
-def _shared(cells: pa.Table, columns: list[str]) -> int:
-    """How many values of ``columns`` occur in more than one split; unknown ones aside."""
-    import pyarrow.compute as pc
-
-    if not columns:
-        return 0
-    pairs = cells.select([*columns, "split"]).filter(pc.is_valid(cells[columns[-1]]))
-    once = pairs.group_by([*columns, "split"]).aggregate([])
-    per_value = once.group_by(columns).aggregate([([], "count_all")])
-    return int(pc.sum(pc.greater(per_value["count_all"], 1)).as_py() or 0)
+def _crossing(values: Iterable[Any], sides: Sequence[str]) -> int:
+    """How many values occur on more than one side; unknown ones aside."""
+    first: dict[Any, str] = {}
+    crossing = {
+        v
+        for v, side in zip(values, sides, strict=False)
+        if v is not None and first.setdefault(v, side) != side
+    }
+    return len(crossing)
 
 
 # --------------------------------------------------------------------------- numbers
