@@ -28,9 +28,9 @@ from tosg_graph import cell_blocks, counts_files
 from tosg_graph.abundance import AbundanceReader
 from tosg_graph.abundance_store import AbundanceStore, cell_id
 from tosg_graph.cell_blocks import InOrder, Spilled, Tally, block_order, block_sizes, blocks, spill
-from tosg_graph.cells import ObsMapping, add_files
+from tosg_graph.cells import ObsMapping, add_files, add_measured
 from tosg_graph.errors import CellsError, StoreError
-from tosg_graph.types import CellsLedger
+from tosg_graph.types import CellsLedger, MeasuredCells
 
 GENES = 7
 
@@ -314,6 +314,24 @@ def test_the_same_bytes_are_known_without_reading_the_counts(
     assert store.version() == version
     with pytest.raises(CellsError, match="with other cells or another mapping"):
         list(add_files([path], ToyGraph(20), store, mapping=ObsMapping(constants={"sex": "f"})))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("cells", "says"),
+    [(0, "0 cells and 7 genes"), (8, "names of no more"), (10, "names 10 cells but has counts of 9")],
+)
+def test_names_and_counts_of_different_cells_are_refused(tmp_path: Path, cells: int, says: str) -> None:
+    measured = MeasuredCells(
+        barcodes=[f"bc{k}" for k in range(cells)],
+        features=[f"G{g}" for g in range(GENES)],
+        feature_ids=[None] * GENES,
+        obs=pa.table({"kind": ["a"] * cells}),
+        chunks=lambda: iter([csr_array(matrix(4)), csr_array(matrix(5))]),
+    )
+    store = AbundanceStore.open(tmp_path / "store")
+    with pytest.raises(CellsError, match=says):
+        add_measured(measured, tmp_path, ToyGraph(20), store, mapping=ObsMapping(), dataset="x")  # type: ignore[arg-type]
+    assert store.version() is None
 
 
 def test_a_full_disk_while_spilling_is_one_line(

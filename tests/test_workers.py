@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -50,7 +51,7 @@ def test_a_killed_worker_is_one_line() -> None:
         submit(os._exit, 1).result()
 
 
-def test_workers_of_a_killed_process_end_too(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_workers_of_a_killed_process_end_too(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(_PARENT)
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as parent:

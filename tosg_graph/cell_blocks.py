@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tosg_graph.errors import CellsError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -50,14 +52,17 @@ class Tally:
         self._indices, self._data = hashlib.sha256(), hashlib.sha256()
 
     def over(self, chunks: Iterator[csr_array[Any, Any]]) -> Iterator[csr_array[Any, Any]]:
-        """Pass chunks on and count them."""
+        """Pass chunks on and count them; more rows than cells are refused."""
         import numpy as np
 
         for chunk in chunks:
             lengths = np.diff(chunk.indptr)
             filled = np.flatnonzero(lengths)
-            some = slice(self.cells, self.cells + chunk.shape[0])
-            self.n_genes[some] = lengths
+            if self.cells + chunk.shape[0] > len(self.n_genes):
+                raise CellsError(
+                    f"There are counts of more than {len(self.n_genes)} cells, but names of no more."
+                )
+            self.n_genes[self.cells : self.cells + chunk.shape[0]] = lengths
             if len(filled):
                 sums = np.add.reduceat(chunk.data, chunk.indptr[filled], dtype=np.int64)
                 self.n_counts[self.cells + filled] = sums

@@ -204,6 +204,10 @@ def _scan(
     import numpy as np
 
     choices, count = task.choices, len(measured.barcodes)
+    if not count or not measured.features:
+        raise CellsError(
+            f"{task.path} holds {count} cells and {len(measured.features)} genes. There is nothing to add."
+        )
     features = map_features(measured.features, measured.feature_ids, known.genes)
     if not choices.allow_unmapped:
         check_species(features, task.path)
