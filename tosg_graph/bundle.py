@@ -29,6 +29,7 @@ GENES = "genes.parquet"
 TOPOLOGY = "topology.safetensors"
 TEXT = "text.safetensors"
 FEATURES = "features.safetensors"  # only where features were asked for
+CORRECTION = "correction.safetensors"  # only where a correction was asked for
 CELLS = "cells.parquet"
 DIAGNOSTICS = "diagnostics.json"
 SPLITS = ("train", "val", "test")

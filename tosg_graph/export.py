@@ -15,6 +15,7 @@ from tosg_graph import bundle
 from tosg_graph.bundle import SPLITS, Manifest
 from tosg_graph.errors import ExportError, StoreError
 from tosg_graph.history import record_export
+from tosg_graph.normalise import PARAMETERS, normalised
 from tosg_graph.progress import Progress, silent
 from tosg_graph.types import Selection, StoreVersion
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from tosg_graph.abundance import AbundanceReader
     from tosg_graph.abundance_store import AbundanceStore
+    from tosg_graph.correction import Fitting, Plan
     from tosg_graph.features import Feature
     from tosg_graph.graph import Graph
 
@@ -81,6 +83,7 @@ def export(
     seed: int = 0,
     strict: bool = False,
     features: Sequence[str] = (),
+    correct: Plan | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
     """Write the bundle of ``selection`` and the cohort ``cells`` to ``out``.
@@ -99,9 +102,13 @@ def export(
         Refuse cells without a label instead of leaving them out.
     features
         Numeric properties of the nodes, or runs of graph algorithms, to write along.
+    correct
+        Batch correction to fit on the training cells and write along; the counts stay as they are.
 
     Raises
     ------
+    CorrectionError
+        If the correction cannot be fitted.
     ExportError
         If ``out`` exists or cannot be written, the label cannot be used, or no gene has abundance.
     CohortError
@@ -126,6 +133,7 @@ def export(
             out=out,
             seed=seed,
             strict=strict,
+            correct=correct,
             progress=progress or silent,
         )
     finally:
@@ -179,6 +187,7 @@ def write_bundle(
     out: Path,
     seed: int = 0,
     strict: bool = False,
+    correct: Plan | None = None,
     progress: Progress = silent,
 ) -> Manifest:
     """Write a bundle from tables at hand; `export` says what the arguments mean.
@@ -193,6 +202,7 @@ def write_bundle(
     labelled, unlabelled = labelled_cells(measured.cells, label, strict)
     cells, classes, diagnostics = _split_and_order(labelled, label, seed)
     node_dropped = _masked_nodes(selection.nodes, genes, measured.text_mask)
+    fitting = correct.start(cells, len(genes)) if correct else None
     with bundle.new_bundle(out) as folder:
         _write_graph(selection, genes, folder)
         text = {"embedding": measured.text.astype("float32", copy=False), "mask": measured.text_mask}
@@ -200,7 +210,12 @@ def write_bundle(
         _write_features(measured.features, folder)
         bundle.write_table(cells, folder / bundle.CELLS)
         bundle.write_json(diagnostics, folder / bundle.DIAGNOSTICS)
-        shards, total = _write_shards(cells, genes, measured.counts, folder, progress)
+        shards, total = _write_shards(cells, genes, measured.counts, folder, progress, fitting)
+        more: dict[str, Any] = {}
+        if measured.features:
+            more["features"] = {name: f.values.shape[1] for name, f in measured.features.items()}
+        if correct and fitting:
+            more["correction"] = _write_correction(correct, fitting, cells, folder)
         content = {
             "format_version": bundle.FORMAT_VERSION,
             "query": selection.query,
@@ -226,13 +241,13 @@ def write_bundle(
             "split_unit": diagnostics["split_unit"],
             "verdict": diagnostics["verdict"],
             "total_counts": total,
+            "normalisation": PARAMETERS,
             "dropped": [*selection.left_out, *unlabelled, *axis_dropped, *node_dropped],
             "shards": shards,
             "software": _software(),
             "files": bundle.checksums(folder),
+            **more,
         }
-        if measured.features:
-            content["features"] = {name: f.values.shape[1] for name, f in measured.features.items()}
         bundle.write_json(content, folder / bundle.MANIFEST)
     return Manifest(out, bundle.read_manifest(out))
 
@@ -366,6 +381,15 @@ def _write_features(features: Mapping[str, Feature], folder: Path) -> None:
         tensors[f"{name}.mask"] = feature.mask
     if tensors:
         bundle.write_tensors(tensors, folder / bundle.FEATURES)
+
+
+def _write_correction(plan: Plan, fitting: Fitting, cells: pa.Table, folder: Path) -> dict[str, Any]:
+    """Write the fitted lines, and return the manifest's entry."""
+    from tosg_graph.correction import as_tensors
+
+    correction = fitting.result()
+    bundle.write_tensors(as_tensors(correction), folder / bundle.CORRECTION)
+    return plan.facts(correction, cells)
 
 
 def _numeric(table: pa.Table) -> list[str]:
@@ -507,8 +531,12 @@ def _write_shards(
     counts: Callable[[Sequence[str], Sequence[int]], csr_array[Any, Any]],
     folder: Path,
     progress: Progress,
+    fitting: Fitting | None = None,
 ) -> tuple[dict[str, list[dict[str, Any]]], int]:
-    """One safetensors file per shard; returns what each holds, and the sum of all counts."""
+    """One safetensors file per shard; returns what each holds, and the sum of all counts.
+
+    ``fitting`` sees the training cells as they pass.
+    """
     import numpy as np
 
     columns = genes["axis_column"].to_pylist()
@@ -527,6 +555,8 @@ def _write_shards(
             "n_counts": rows["n_counts"].to_numpy().astype(np.int64),
         }
         bundle.write_tensors(tensors, folder / name)
+        if fitting and split == "train":
+            fitting.add(normalised(matrix, tensors["n_counts"]))
         total += int(matrix.data.sum(dtype=np.int64))
         shards[split].append(
             {"file": name, "first_row": start, "cells": len(rows), "nonzeros": int(matrix.nnz)}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tosg_graph.annotate import AnnotateReport
     from tosg_graph.bundle import Manifest
     from tosg_graph.cells import ObsMapping
+    from tosg_graph.correction import Plan
     from tosg_graph.dump import DumpReport
     from tosg_graph.embedding_import import ImportReport
     from tosg_graph.embeddings import EmbedReport
@@ -467,6 +468,7 @@ class Picked:
         seed: int = 0,
         strict: bool = False,
         features: Sequence[str] = (),
+        correct: Plan | None = None,
     ) -> Manifest:
         """Write the bundle and return its manifest; see `tosg_graph.export.export`."""
         from tosg_graph.export import export
@@ -482,6 +484,7 @@ class Picked:
             seed=seed,
             strict=strict,
             features=features,
+            correct=correct,
             progress=p.progress,
         )
 

@@ -15,6 +15,7 @@ import click
 from tosg_graph.errors import TosgError
 
 if TYPE_CHECKING:
+    from tosg_graph.correction import Plan
     from tosg_graph.platform import Platform
     from tosg_graph.settings import Settings
 
@@ -60,6 +61,33 @@ filter_options = options(
         multiple=True,
         metavar="CC0-1.0,...",
         help="Keep to these licences; CC-BY-* is any version of CC-BY. Repeatable.",
+    ),
+)
+correction_options = options(
+    click.option(
+        "--correct",
+        type=click.Choice(["none", "combat"]),
+        default="none",
+        show_default=True,
+        help="Fit a batch correction on the training cells: the dataset's layer `corrected`.",
+    ),
+    click.option(
+        "--batch", metavar="COLUMN", help="With --correct: column of the cells that names the batch."
+    ),
+    click.option(
+        "--covariate",
+        "covariates",
+        multiple=True,
+        metavar="COLUMN",
+        help="With --correct: what is not to be taken for an effect of the batch, such as the label. Repeatable.",
+    ),
+    click.option(
+        "--unseen-batch",
+        "unseen",
+        type=click.Choice(["error", "keep"]),
+        default="error",
+        show_default=True,
+        help="Cells of a batch that no training cell has: refuse them, or keep them uncorrected.",
     ),
 )
 rows_options = options(
@@ -167,6 +195,19 @@ def parse_pairs(option: str, pairs: tuple[str, ...]) -> dict[str, str]:
             raise click.UsageError(f"{option} {pair!r} is not NAME=VALUE.")
         found[name] = value
     return found
+
+
+def correction_plan(correct: str, batch: str | None, covariates: tuple[str, ...], unseen: str) -> Plan | None:
+    """Turn the options of a correction into a plan; None where there is nothing to correct."""
+    from tosg_graph.correction import NONE, Plan
+
+    if correct == NONE:
+        if batch or covariates:
+            raise click.UsageError("--batch and --covariate belong to --correct combat.")
+        return None
+    if not batch:
+        raise click.UsageError(f"--correct {correct} needs --batch COLUMN.")
+    return Plan(correct, batch, covariates, unseen)
 
 
 def write_rows(rows: Any, format_: str, out: Path | None) -> None:

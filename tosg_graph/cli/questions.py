@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from tosg_graph.cli.options import (
+    correction_options,
+    correction_plan,
     errors,
     filter_options,
     parameter_option,
@@ -99,6 +101,7 @@ def query(
     metavar="NAME[,NAME]",
     help="Numeric node properties, or runs of `tosg gds`, to write along as tensors.",
 )
+@correction_options
 @server_options
 def export(
     cypher: str,
@@ -112,6 +115,10 @@ def export(
     seed: int,
     strict: bool,
     features: str | None,
+    correct: str,
+    batch: str | None,
+    covariates: tuple[str, ...],
+    unseen: str,
     uri: str | None,
     user: str | None,
     password: str | None,
@@ -124,6 +131,7 @@ def export(
     """
     from tosg_graph import show
 
+    plan = correction_plan(correct, batch, covariates, unseen)
     with platform(uri, user, password, debug) as p:
         picked = p.select(
             cypher,
@@ -134,6 +142,11 @@ def export(
             license_allow=license_allow,
         )
         manifest = picked.export(
-            out, label=label, seed=seed, strict=strict, features=features.split(",") if features else ()
+            out,
+            label=label,
+            seed=seed,
+            strict=strict,
+            features=features.split(",") if features else (),
+            correct=plan,
         )
         show.facts(manifest.as_facts())
