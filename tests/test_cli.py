@@ -57,6 +57,8 @@ COMMANDS = [
     ("embed",),
     ("cells", "add"),
     ("cells", "list"),
+    ("cells", "export"),
+    ("cells", "pseudobulk"),
     ("cells", "summarize"),
     ("cohort",),
     ("query",),

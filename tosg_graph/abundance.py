@@ -15,13 +15,16 @@ from tosg_graph.errors import CohortError, StoreError
 
 if TYPE_CHECKING:
     import duckdb
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
     from tosg_graph.abundance_store import AbundanceStore
     from tosg_graph.types import StoreVersion
 
 STATS = ("mean", "pct")
+METACELL_OF = "metacell_of"  # column of the cells: dataset that a metacell's cells are of; null for a cell
 MEMORY_LIMIT = "4GB"
 _NEAREST = 5
 _FACET_VALUES = 30
@@ -210,6 +213,7 @@ class AbundanceReader:
         columns = _distinct("axis column", axis_columns)
         known = self.cell_columns()
         group = identifier(by, known) if by else "NULL"
+        self.check_one_kind(cohort, expand_term)
         checked, where, parameters = self._where(cohort, known, expand_term)
         wanted = pa.table(
             {"gene": pa.array(columns, pa.int32()), "place": pa.array(range(len(columns)), pa.int64())}
@@ -240,6 +244,52 @@ class AbundanceReader:
         found = found.set_column(3, "pct", found["pct"].cast(pa.float64()))
         kept = ["axis_column", *(["grp"] if by else []), *(s for s in STATS if s in stats), "cells"]
         return found.select(kept).rename_columns([by if c == "grp" and by else c for c in kept])
+
+    def iter_sums(self, groups: pa.Table, rows_per_chunk: int) -> Iterator[csr_array[Any, Any]]:
+        """Yield sums of raw counts over groups of cells, int64, ``(rows_per_chunk, features of the axis)`` at a time.
+
+        Parameters
+        ----------
+        groups
+            ``block``, ``cell`` (as `cells` gives them) and ``row`` (int64): the group of each cell, counted from 0
+            without a gap.
+        rows_per_chunk
+            Groups that are summed in one pass over their blocks; bounds memory.
+        """
+        import pyarrow.compute as pc
+
+        size = (pc.max(groups["row"]).as_py() + 1) if len(groups) else 0
+        for start in range(0, size, rows_per_chunk):
+            end = min(size, start + rows_per_chunk)
+            inside = pc.and_(pc.greater_equal(groups["row"], start), pc.less(groups["row"], end))
+            with _registered(self._connection, "grouped", groups.filter(inside)):
+                found = self._connection.sql(
+                    "SELECT grouped.row AS place, counts.gene AS slot, CAST(sum(counts.count) AS BIGINT) AS count "
+                    "FROM counts JOIN grouped USING (block, cell) WHERE counts.count > 0 GROUP BY ALL ORDER BY ALL"
+                ).to_arrow_table()
+            place = found["place"].to_numpy() - start
+            yield _csr(place, found["slot"], found["count"], (end - start, len(self.axis)))
+
+    def check_one_kind(self, cohort: Cohort | str | None, expand_term: ExpandTerm) -> None:
+        """Refuse a cohort of cells and metacells, whose counts would be counted twice.
+
+        Raises
+        ------
+        CohortError
+            If it holds both.
+        """
+        known = self.cell_columns()
+        if METACELL_OF not in known:
+            return
+        checked, where, parameters = self._where(cohort, known, expand_term)
+        # The text holds checked column names and ? marks only.
+        text = f"SELECT count(*), count({METACELL_OF}) FROM cells WHERE {where}"  # noqa: S608
+        [(cells, metacells)] = self._connection.sql(text, params=parameters).fetchall()
+        if 0 < metacells < cells:
+            raise CohortError(
+                f"{checked.expression!r} selects {cells - metacells:,} cells and {metacells:,} metacells, which "
+                f"are sums of cells. Add AND {METACELL_OF} IS NULL, or AND {METACELL_OF} IS NOT NULL."
+            )
 
     # ----------------------------------------------------------------- inside
 
@@ -297,9 +347,7 @@ class AbundanceReader:
         return f"No cell is selected by {cohort.expression!r}.{hint} `tosg cohort true` shows what there is."
 
     def _chunk(self, cell_ids: list[str], columns: list[int]) -> csr_array[Any, Any]:
-        import numpy as np
         import pyarrow as pa
-        from scipy.sparse import csr_array
 
         rows = pa.table(
             {"cell_id": pa.array(cell_ids, pa.string()), "place": pa.array(range(len(cell_ids)), pa.int64())}
@@ -326,10 +374,19 @@ class AbundanceReader:
                     "SELECT place, slot, count FROM counts JOIN wanted USING (gene) "
                     "JOIN places USING (block, cell) WHERE count > 0 ORDER BY place, slot"
                 ).to_arrow_table()
-        sizes = np.bincount(found["place"].to_numpy(), minlength=len(cell_ids))
-        indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        parts = (found["count"].to_numpy(), found["slot"].to_numpy().astype(np.int32), indptr)
-        return csr_array(parts, shape=(len(cell_ids), len(columns)))
+        return _csr(found["place"].to_numpy(), found["slot"], found["count"], (len(cell_ids), len(columns)))
+
+
+def _csr(
+    place: NDArray[np.int64], slot: pa.ChunkedArray, count: pa.ChunkedArray, shape: tuple[int, int]
+) -> csr_array[Any, Any]:
+    """Compressed rows out of rows sorted by ``(place, slot)``."""
+    import numpy as np
+    from scipy.sparse import csr_array
+
+    sizes = np.bincount(place, minlength=shape[0])
+    indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    return csr_array((count.to_numpy(), slot.to_numpy().astype(np.int32), indptr), shape=shape)
 
 
 def _locked_connection(cells_files: Sequence[str], counts_files: Sequence[str]) -> duckdb.DuckDBPyConnection:

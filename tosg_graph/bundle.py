@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,9 +81,7 @@ def edge_name(key: tuple[str, str, str]) -> str:
 def refuse_existing(out: Path) -> None:
     """Raise `ExportError` where ``out`` exists, before any work is done."""
     if out.exists() or out.is_symlink():
-        raise ExportError(
-            f"{out} exists already and is not overwritten. Remove it, or choose another folder."
-        )
+        raise ExportError(f"{out} exists already and is not overwritten. Remove it, or choose another name.")
 
 
 @contextmanager
@@ -95,6 +93,20 @@ def new_bundle(out: Path) -> Iterator[Path]:
     ExportError
         If ``out`` exists, its parent cannot be written, or the disk fills up. Nothing is left behind.
     """
+    with _published(out, Path) as temporary:
+        yield temporary
+
+
+@contextmanager
+def new_file(out: Path) -> Iterator[Path]:
+    """Yield a temporary path that becomes the file ``out`` when the block ends without error; as `new_bundle`."""
+    with _published(out, lambda folder: folder / out.name) as temporary:
+        yield temporary / out.name
+
+
+@contextmanager
+def _published(out: Path, made: Callable[[Path], Path]) -> Iterator[Path]:
+    """Yield a temporary folder beside ``out``; what ``made`` says of it becomes ``out``."""
     out = out.expanduser().absolute()
     refuse_existing(out)
     try:
@@ -108,7 +120,7 @@ def new_bundle(out: Path) -> Iterator[Path]:
         temporary.chmod(0o777 & ~_umask())
         if out.exists():
             raise ExportError(f"{out} was made by something else meanwhile. Choose another --out.")
-        temporary.rename(out)
+        made(temporary).rename(out)
         _sync_path(out.parent)
     except OSError as error:
         raise ExportError(f"{out} cannot be written: {error.strerror or error}. Nothing was left.") from error

@@ -160,6 +160,7 @@ def _measure(
     from tosg_graph.vector_index import graph_encoder
 
     cohort = parse(expression, reader.cell_columns())
+    reader.check_one_kind(cohort, term_expander(graph))
     cells = reader.cells(cohort, term_expander(graph))
     made_by = graph_encoder(graph)
     encoder = made_by.name if made_by else DEFAULT_ENCODER

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tosg_graph.annotate import AnnotateReport
     from tosg_graph.bundle import Manifest
     from tosg_graph.cells import ObsMapping
+    from tosg_graph.cells_export import CellsExport
     from tosg_graph.correction import Plan
     from tosg_graph.dump import DumpReport
     from tosg_graph.embedding_import import ImportReport
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tosg_graph.gds import Run
     from tosg_graph.graph import Graph
     from tosg_graph.kgx_export import KgxReport
+    from tosg_graph.pseudobulk import Pseudobulk
     from tosg_graph.restore import RestoreReport
     from tosg_graph.summarize import Summary
     from tosg_graph.types import CellsLedger, LedgerLine, Selection, Source
@@ -364,6 +366,39 @@ class Platform:
                 min_fraction=MIN_FRACTION if min_fraction is None else min_fraction,
                 progress=self.progress,
             )
+
+    def export_cells(self, out: str | Path, *, cells: str = "true", format: str = "h5ad") -> CellsExport:
+        """Write the raw counts of a cohort for other programs; see `tosg_graph.cells_export.export_cells`."""
+        from tosg_graph.bundle import refuse_existing
+        from tosg_graph.cells_export import export_cells
+
+        refuse_existing(Path(out))
+        with self.reader() as reader:
+            return export_cells(
+                reader, cells, self._expand_term, Path(out), format_=format, progress=self.progress
+            )
+
+    def pseudobulk(
+        self, out: str | Path, *, cells: str = "true", by: Sequence[str] = ("cell_type",), min_cells: int = 10
+    ) -> Pseudobulk:
+        """Write sums of raw counts per donor to ``.h5ad`` or ``.parquet``; see `tosg_graph.pseudobulk.pseudobulk`."""
+        from tosg_graph.pseudobulk import check_name, pseudobulk, write
+
+        check_name(Path(out))
+        with self.reader() as reader:
+            sums = pseudobulk(
+                reader, cells, self._expand_term, by=by, min_cells=min_cells, progress=self.progress
+            )
+            write(sums, Path(out))
+            return sums
+
+    def _expand_term(self, column: str, value: str) -> frozenset[str] | None:
+        """Terms of the graph, which is connected where a cohort names one and not before."""
+        if "_terms" not in self.__dict__:
+            from tosg_graph.harmonise import term_expander
+
+            self._terms = term_expander(self.graph)
+        return self._terms(column, value)
 
     # ----------------------------------------------------------------- questions
 

@@ -6,9 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pyarrow as pa
 
+    from tosg_graph.cells_export import CellsExport
     from tosg_graph.diff import Diff
+    from tosg_graph.pseudobulk import Pseudobulk
     from tosg_graph.query import CannedQuery
     from tosg_graph.summarize import Summary
     from tosg_graph.types import CellsLedger, LedgerLine
@@ -117,6 +121,27 @@ def cells_ledger(ledgers: Sequence[CellsLedger]) -> None:
             for x in ledgers
         ),
     )
+
+
+def cells_export(written: CellsExport) -> None:
+    """Print what was written for other programs."""
+    size = f"{written.cells:,} cells, {written.features:,} features, store version {written.store_version}"
+    facts({written.format: str(written.path), "holds": size})
+
+
+def pseudobulk(sums: Pseudobulk, out: Path) -> None:
+    """Print what was summed, and which cells were not."""
+    facts(
+        {
+            "sums": str(out),
+            "holds": f"{len(sums.matrix.names):,} groups of {sums.cells:,} cells",
+            "cells left out": _counted(sums.left_out),
+        }
+    )
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return "; ".join(f"{count:,} {reason}" for reason, count in counts.items()) or "none"
 
 
 def expression(summary: Summary) -> None:

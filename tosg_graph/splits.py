@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tosg_graph.abundance import METACELL_OF
 from tosg_graph.errors import ExportError
 
 if TYPE_CHECKING:
@@ -138,9 +139,15 @@ def _rank(seed: int, key: str) -> bytes:
 
 
 def _donor_keys(cells: pa.Table) -> list[str | None]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     if "donor" not in cells.column_names:
         return [None] * len(cells)
-    pairs = zip(cells["dataset"].to_pylist(), cells["donor"].to_pylist(), strict=True)
+    # The donor of a metacell is that of its members, who are of another dataset.
+    of = cells[METACELL_OF] if METACELL_OF in cells.column_names else pa.nulls(len(cells), pa.string())
+    datasets = pc.coalesce(of, cells["dataset"].cast(pa.string()))
+    pairs = zip(datasets.to_pylist(), cells["donor"].to_pylist(), strict=True)
     return [None if donor is None else f"{dataset}\x1f{donor}" for dataset, donor in pairs]
 
 

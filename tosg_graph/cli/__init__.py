@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tosg_graph.cli import cells, db, gds, kg, knowledge, questions
+from tosg_graph.cli import cells, cells_out, db, gds, kg, knowledge, questions
 from tosg_graph.cli.options import platform, server_options
 
 
@@ -27,6 +27,8 @@ def demo(uri: str | None, user: str | None, password: str | None, debug: bool) -
         run(p)
 
 
+for command in (cells_out.export, cells_out.pseudobulk):
+    cells.cells.add_command(command)
 for command in (
     db.db,
     kg.kg,
