@@ -58,6 +58,7 @@ COMMANDS = [
     ("cells", "add"),
     ("cells", "list"),
     ("cells", "export"),
+    ("cells", "metacell"),
     ("cells", "pseudobulk"),
     ("cells", "summarize"),
     ("cohort",),

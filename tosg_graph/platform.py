@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tosg_graph.gds import Run
     from tosg_graph.graph import Graph
     from tosg_graph.kgx_export import KgxReport
+    from tosg_graph.metacells import Metacells
     from tosg_graph.pseudobulk import Pseudobulk
     from tosg_graph.restore import RestoreReport
     from tosg_graph.summarize import Summary
@@ -391,6 +392,35 @@ class Platform:
             )
             write(sums, Path(out))
             return sums
+
+    def metacells(
+        self,
+        cells: str = "true",
+        *,
+        size: int = 50,
+        method: str = "kmeans",
+        purity: str = "cell_type_raw",
+        min_cells: int = 10,
+        suffix: str = "_metacells",
+        seed: int = 0,
+    ) -> Metacells:
+        """Add metacells of a cohort to the store; see `tosg_graph.metacells.add_metacells`."""
+        from tosg_graph.metacells import add_metacells
+
+        with self.reader() as reader:
+            return add_metacells(
+                reader,
+                self.store,
+                cells,
+                self._expand_term,
+                size=size,
+                method=method,
+                purity=purity,
+                min_cells=min_cells,
+                suffix=suffix,
+                seed=seed,
+                progress=self.progress,
+            )
 
     def _expand_term(self, column: str, value: str) -> frozenset[str] | None:
         """Terms of the graph, which is connected where a cohort names one and not before."""

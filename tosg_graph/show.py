@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from tosg_graph.cells_export import CellsExport
     from tosg_graph.diff import Diff
+    from tosg_graph.metacells import Metacells
     from tosg_graph.pseudobulk import Pseudobulk
     from tosg_graph.query import CannedQuery
     from tosg_graph.summarize import Summary
@@ -138,6 +139,25 @@ def pseudobulk(sums: Pseudobulk, out: Path) -> None:
             "cells left out": _counted(sums.left_out),
         }
     )
+
+
+def metacells(made: Metacells) -> None:
+    """Print the datasets of metacells that were added, and which cells are in none."""
+    table(
+        ("dataset", "metacells", "cells", "counts", "purity", ""),
+        (
+            (
+                x.dataset,
+                x.metacells,
+                x.cells,
+                x.counts,
+                x.purity,
+                "already present" if x.already_present else "added",
+            )
+            for x in made.added
+        ),
+    )
+    facts({"cells left out": _counted(made.left_out)})
 
 
 def _counted(counts: Mapping[str, int]) -> str:

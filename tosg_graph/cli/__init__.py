@@ -27,7 +27,7 @@ def demo(uri: str | None, user: str | None, password: str | None, debug: bool) -
         run(p)
 
 
-for command in (cells_out.export, cells_out.pseudobulk):
+for command in (cells_out.export, cells_out.metacell, cells_out.pseudobulk):
     cells.cells.add_command(command)
 for command in (
     db.db,

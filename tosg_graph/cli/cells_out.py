@@ -82,3 +82,64 @@ def pseudobulk(
 
     with platform(uri, user, password, debug) as p:
         show.pseudobulk(p.pseudobulk(out, cells=expression, by=by, min_cells=min_cells), out)
+
+
+@click.command("metacell")
+@cohort_option
+@click.option(
+    "--size", default=50, show_default=True, type=click.IntRange(1), help="Cells per metacell, about."
+)
+@click.option(
+    "--method",
+    type=click.Choice(["kmeans", "seacells", "metacell2"]),
+    default="kmeans",
+    show_default=True,
+    help="How alike cells are found; the other two are extras to install.",
+)
+@click.option(
+    "--purity",
+    default="cell_type_raw",
+    show_default=True,
+    metavar="COLUMN",
+    help="Column whose most frequent value's share is stored as the purity.",
+)
+@click.option(
+    "--min-cells", default=10, show_default=True, type=click.IntRange(1), help="Leave out groups of fewer."
+)
+@click.option(
+    "--suffix", default="_metacells", show_default=True, help="What the name of the new dataset ends in."
+)
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of the method."
+)
+@server_options
+def metacell(
+    expression: str,
+    size: int,
+    method: str,
+    purity: str,
+    min_cells: int,
+    suffix: str,
+    seed: int,
+    uri: str | None,
+    user: str | None,
+    password: str | None,
+    debug: bool,
+) -> None:
+    """Sum alike cells of one dataset, donor and cell type, and add the sums as a dataset of their own.
+
+    Example: tosg cells metacell --cells "dataset = 'pbmc'" --size 50
+    """
+    from tosg_graph import show
+
+    with platform(uri, user, password, debug) as p:
+        made = p.metacells(
+            expression,
+            size=size,
+            method=method,
+            purity=purity,
+            min_cells=min_cells,
+            suffix=suffix,
+            seed=seed,
+        )
+        show.metacells(made)
