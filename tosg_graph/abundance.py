@@ -1,7 +1,7 @@
 """Reads of the abundance store: one store version behind one locked-down DuckDB connection.
 
-Mean abundance is in raw counts per cell; ``pct`` is the percentage of cells with a count above zero. Cells
-without any count of a gene are part of both.
+Mean abundance is in raw counts per cell, or in a layer made of them; ``pct`` is the percentage of cells with a count
+above zero. Cells without any count of a gene are part of both.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tosg_graph.cohort import Cohort, ExpandTerm, identifier, kind_of, ontology_columns, parse, tests
 from tosg_graph.errors import CohortError, StoreError
+from tosg_graph.normalise import COUNTS, LAYERS, layer_sql
 
 if TYPE_CHECKING:
     import duckdb
@@ -180,6 +181,7 @@ class AbundanceReader:
         cohort: Cohort | str | None,
         expand_term: ExpandTerm,
         stats: Sequence[str] = STATS,
+        layer: str = COUNTS,
     ) -> pa.Table:
         """Summarise genes over the cells of a cohort.
 
@@ -190,7 +192,9 @@ class AbundanceReader:
         by
             Column of the cells to group by; None for one group.
         stats
-            ``mean`` (raw counts per cell) and/or ``pct`` (percentage of cells with a count above zero).
+            ``mean`` (of the layer) and/or ``pct`` (percentage of cells with a count above zero).
+        layer
+            ``counts``, ``cp10k`` or ``log1p``, made at read; see `tosg_graph.normalise`.
 
         Returns
         -------
@@ -201,7 +205,7 @@ class AbundanceReader:
         Raises
         ------
         CohortError
-            If a statistic or column is unknown, or the cohort is empty.
+            If a statistic, layer or column is unknown, the cohort is empty, or cells and metacells are mixed.
         """
         import pyarrow as pa
 
@@ -210,6 +214,8 @@ class AbundanceReader:
             raise CohortError(
                 f"{unknown[0] if unknown else '(none)'!r} is no statistic. Choose from {', '.join(STATS)}."
             )
+        if layer not in LAYERS:
+            raise CohortError(f"{layer!r} is no layer. Choose from {', '.join(LAYERS)}.")
         columns = _distinct("axis column", axis_columns)
         known = self.cell_columns()
         group = identifier(by, known) if by else "NULL"
@@ -220,10 +226,10 @@ class AbundanceReader:
         )
         # The text holds checked column names and ? marks only.
         text = f"""
-            WITH chosen AS (SELECT block, cell, {group} AS grp FROM cells WHERE {where}),
+            WITH chosen AS (SELECT block, cell, n_counts, {group} AS grp FROM cells WHERE {where}),
             groups AS (SELECT grp, count(*) AS cells FROM chosen GROUP BY grp),
             sums AS (
-                SELECT counts.gene, chosen.grp, sum(counts.count) AS total,
+                SELECT counts.gene, chosen.grp, sum({layer_sql(layer)}) AS total,
                        count(*) FILTER (counts.count > 0) AS hits
                 FROM counts JOIN wanted USING (gene) JOIN chosen USING (block, cell)
                 GROUP BY counts.gene, chosen.grp

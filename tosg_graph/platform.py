@@ -438,6 +438,7 @@ class Platform:
         parameters: Mapping[str, object] | None = None,
         *,
         abundance: Iterable[str] | None = None,
+        layer: str = "counts",
         by: str | None = None,
         cells: str | None = None,
         limit: int = 10_000,
@@ -453,6 +454,8 @@ class Platform:
         abundance
             ``mean`` and/or ``pct``: join each returned gene with its abundance, one row per group of ``by``.
             ``mean`` is in raw counts per cell, ``pct`` is the percentage of cells with a count above zero.
+        layer
+            What ``mean`` is of: ``counts``, ``cp10k`` or ``log1p``; see `tosg_graph.normalise`.
         by
             Column of the cells table to group by.
         cells
@@ -482,6 +485,7 @@ class Platform:
                 cypher,
                 dict(parameters or {}),
                 abundance=stats,
+                layer=layer,
                 by=by,
                 cells=cells,
                 reader=reader,

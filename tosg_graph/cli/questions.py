@@ -27,6 +27,13 @@ from tosg_graph.cli.options import (
 @click.option(
     "--abundance", metavar="mean,pct", help="Join returned genes with their abundance in the cells."
 )
+@click.option(
+    "--layer",
+    type=click.Choice(["counts", "cp10k", "log1p"]),
+    default="counts",
+    show_default=True,
+    help="With --abundance: what the mean is of.",
+)
 @click.option("--by", metavar="COLUMN", help="Group the cells by this column.")
 @click.option("--cells", metavar="EXPR", help="Only the cells of this cohort.")
 @filter_options
@@ -39,6 +46,7 @@ def query(
     list_: bool,
     parameters: tuple[str, ...],
     abundance: str | None,
+    layer: str,
     by: str | None,
     cells: str | None,
     sources: tuple[str, ...],
@@ -73,6 +81,7 @@ def query(
             cypher,
             parse_parameters(parameters),
             abundance=abundance.split(",") if abundance else None,
+            layer=layer,
             by=by,
             cells=cells,
             limit=limit,
