@@ -272,6 +272,33 @@ def test_an_export_that_breaks_off_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
+def odd(column: str = "donor", feature: str = "x") -> CountMatrix:
+    none = pa.array([None], pa.string())
+    axis = pa.table(
+        {"column": pa.array([0], pa.int32()), "feature": [feature], "gene_id": none, "symbol": none}
+    )
+    counts = csr_array(np.ones((1, 1), np.int32))
+    return CountMatrix(["c"], pa.table({column: ["a"]}), feature_table(axis), lambda: iter([counts]), {})
+
+
+@pytest.mark.parametrize(
+    ("write", "matrix", "says"),
+    [
+        (write_h5ad, odd("a/b"), "'a/b' has a name that .h5ad cannot hold. Choose --format parquet"),
+        (write_h5ad, odd("_index"), "'_index' has a name that .h5ad cannot hold"),
+        (write_mtx, odd(feature="x\ty"), "has a tab or a line break. Choose --format h5ad"),
+        (write_lists, odd("counts"), "'counts', the name of a list. Choose --format h5ad"),
+    ],
+    ids=["a slash", "a reserved name", "a tab", "the name of a list"],
+)
+def test_what_a_format_cannot_hold_is_refused(
+    tmp_path: Path, write: Any, matrix: CountMatrix, says: str
+) -> None:
+    with pytest.raises(ExportError, match=says):
+        write(matrix, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
 def test_bad_questions_are_refused(reader: AbundanceReader, tmp_path: Path) -> None:
     for expression, says in (
         ("donor = 'd0' AND n_counts < 0", "No cell is selected"),

@@ -255,6 +255,8 @@ def test_a_bundle_holds_the_lines_beside_raw_counts(tmp_path: Path) -> None:
         "cells_unseen": 0,
     }
     assert said["cells_fitted"] == manifest["splits"]["train"]
+    facts = bundle.Manifest(tmp_path / "b", manifest).as_facts()
+    assert facts["corrected"].startswith("combat by run: 2 batches, fitted on")
     assert manifest["normalisation"] == {"target_sum": 10_000.0, "logarithm": "natural", "total": "n_counts"}
     lines = load_file(tmp_path / "b" / bundle.CORRECTION)
     genes = bundle.read_table(tmp_path / "b" / bundle.GENES)["node_row"].to_pylist()

@@ -48,7 +48,7 @@ class Manifest:
         """Short lines for people."""
         c = self.content
         dropped = [f"{d['count']:,} {d['what']}: {d['reason']}" for d in c["dropped"]]
-        return {
+        facts = {
             "bundle": str(self.folder),
             "nodes": _counted(c["nodes"]),
             "edges": _counted(c["edges"]),
@@ -58,6 +58,13 @@ class Manifest:
             "split by": f"{c['split_unit']}, verdict {c['verdict']}",
             "left out": "; ".join(dropped) or "nothing",
         }
+        if made := c.get("correction"):
+            facts["corrected"] = (
+                f"{made['method']} by {made['batch']}: {len(made['batches'])} batches, fitted on "
+                f"{made['cells_fitted']:,} cells; as they were: {made['genes_uncorrected']:,} genes, "
+                f"{made['cells_unseen']:,} cells of other batches"
+            )
+        return facts
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -81,13 +81,18 @@ def write_h5ad(matrix: CountMatrix, out: Path) -> None:
     Raises
     ------
     ExportError
-        If ``out`` exists or cannot be written.
+        If ``out`` exists or cannot be written, or a column has a name that AnnData cannot hold.
     """
     import anndata
     import h5py
     from anndata.io import sparse_dataset, write_elem
 
     genes = _frame(matrix.features.drop(["name"]), matrix.features["name"].to_pylist())
+    odd = [name for name in matrix.obs.column_names if "/" in name or name == "_index"]
+    if odd:
+        raise ExportError(
+            f"The column {odd[0]!r} has a name that .h5ad cannot hold. Choose --format parquet."
+        )
     # What 10x files call it, and what scanpy and our own reader look for.
     genes = genes.rename(columns={"gene_id": "gene_ids"})
     with new_file(out) as path:
@@ -109,12 +114,15 @@ def write_mtx(matrix: CountMatrix, out: Path) -> None:
     Raises
     ------
     ExportError
-        If ``out`` exists or cannot be written.
+        If ``out`` exists or cannot be written, or a feature has a tab or a line break in its name.
     """
     import pyarrow.parquet as pq
 
+    features = matrix.features
+    odd = [n for n in features["name"].to_pylist() if set(n) & set("\t\r\n")]
+    if odd:
+        raise ExportError(f"The feature {odd[0]!r} has a tab or a line break. Choose --format h5ad.")
     with new_bundle(out) as folder:
-        features = matrix.features
         ids = [
             g or f for g, f in zip(*(features[c].to_pylist() for c in ("gene_id", "feature")), strict=True)
         ]
