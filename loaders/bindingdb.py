@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from loaders.drugbank import FILES, compounds_by_drug, drug_row, human_genes
-from loaders.tables import Row, edge_table, node_table, read_rows, split_list
+from loaders.tables import ROW, Row, edge_table, node_table, read_rows, split_list
 from tosg_graph.errors import LoadError
 from tosg_graph.types import Parsed, Reject, Source, WebFile
 
@@ -68,7 +68,7 @@ def parse(paths: dict[str, Path]) -> Parsed:
     for number, row in read_rows(paths["bindings"], columns):
         read += 1
         drug = drug_row(row["drugbank_id"], row["drugbank_name"], compounds)
-        drugs.append({**drug, "approved": True if row["drugbank_approved"] == "1" else None})
+        drugs.append({ROW: number, **drug, "approved": True if row["drugbank_approved"] == "1" else None})
         affinity = _affinity(row["affinity_nM"], number, paths["bindings"])
         if affinity == _CENSORED_NM:
             rejects.append(Reject(number, "affinity_nM", row["affinity_nM"], "no binding up to 10 uM"))
@@ -79,6 +79,7 @@ def parse(paths: dict[str, Path]) -> Parsed:
         else:
             rows.append(
                 {
+                    ROW: number,
                     "subject": drug["id"],
                     "object": f"NCBIGene:{row['entrez_gene']}",
                     "affinity_nm": affinity,

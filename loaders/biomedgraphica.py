@@ -237,7 +237,8 @@ def _entities(folder: Path, stem: str, kind: str, rule: Kind) -> tuple[NodeTable
     node_of = np.full(int(number.max(initial=0)) + 1, -1, np.int32)
     node_of[number] = np.arange(len(number), dtype=np.int32)
     read = len(good)
-    table = NodeTable("biomedgraphica", kind.lower(), rule.label, pa.table(data), read, 0, rejects)
+    lines = pa.array(np.flatnonzero(good.to_numpy(False)) + 1, pa.int32()) if len(rejects) else None
+    table = NodeTable("biomedgraphica", kind.lower(), rule.label, pa.table(data), read, 0, rejects, lines)
     return table, _Index(node_of, ids)
 
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from loaders.tables import Row, edge_table, node_table, read_rows, split_list
+from loaders.tables import ROW, Row, edge_table, node_table, read_rows, split_list
 from tosg_graph.types import EdgeTable, NodeTable, Parsed, Reject, Source, WebFile
 
 _HOME = "https://github.com/ventolab/cellphonedb-data"
@@ -22,7 +22,7 @@ SOURCE = Source(
     key="cellphonedb",
     title="CellPhoneDB",
     version="5 (ventolab/cellphonedb-data 71ffa8a)",
-    licence="MIT (package cellphonedb); the data repository states none; UniProt CC-BY-4.0",
+    licence="MIT AND NOASSERTION AND CC-BY-4.0; the package, the data repository, which states none, and UniProt",
     homepage=_HOME,
     size_mb=1.0,
     files={
@@ -83,10 +83,12 @@ def parse(paths: dict[str, Path]) -> Parsed:
 
 def _uniprot(path: Path) -> NodeTable:
     rows: list[Row] = []
-    for _, row in read_rows(path, ["Entry", "Entry name", "Protein names", "Gene names"]):
+    for number, row in read_rows(path, ["Entry", "Entry name", "Protein names", "Gene names"]):
         primary = row["Gene names"].split(";")[0].split(" ")[0]
         protein: Row = {"id": f"UniProtKB:{row['Entry']}", "name": row["Entry name"], "symbol": primary}
-        rows.append({**protein, "entry_name": row["Entry name"], "full_name": row["Protein names"]})
+        rows.append(
+            {ROW: number, **protein, "entry_name": row["Entry name"], "full_name": row["Protein names"]}
+        )
     return node_table("cellphonedb", "uniprot", "Protein", rows, read=len(rows))
 
 
@@ -100,7 +102,8 @@ def _proteins(path: Path, names: dict[str, str]) -> NodeTable:
             rejects.append(Reject(number, "uniprot", row["uniprot"], "not a UniProt accession"))
             continue
         entry = row["protein_name"] if row["protein_name"] != row["uniprot"] else None
-        rows.append({"id": protein, "name": entry or protein, "roles": roles, "entry_name": entry})
+        named: Row = {"id": protein, "name": entry or protein, "roles": roles, "entry_name": entry}
+        rows.append({ROW: number, **named})
     read = len(rows) + len(rejects)
     return node_table("cellphonedb", "proteins", "Protein", rows, read=read, rejects=rejects)
 
@@ -114,7 +117,7 @@ def _genes(path: Path) -> NodeTable:
             continue
         symbol = row["hgnc_symbol"] or row["ensembl"]
         gene: Row = {"id": f"ENSEMBL:{row['ensembl']}", "name": symbol, "symbol": symbol}
-        rows.append({**gene, "ensembl_id": row["ensembl"]})
+        rows.append({ROW: number, **gene, "ensembl_id": row["ensembl"]})
     read = len(rows) + len(rejects)
     return node_table("cellphonedb", "genes", "Gene", rows, read=read, rejects=rejects)
 
@@ -128,7 +131,7 @@ def _encodes(path: Path, names: dict[str, str]) -> EdgeTable:
     for number, row in read_rows(path, ["uniprot", "ensembl"], separator=","):
         protein = _protein(row["uniprot"], names)
         if protein and row["ensembl"].startswith("ENSG"):
-            rows.append({"subject": f"ENSEMBL:{row['ensembl']}", "object": protein})
+            rows.append({ROW: number, "subject": f"ENSEMBL:{row['ensembl']}", "object": protein})
         else:
             rejects.append(Reject(number, "uniprot", row["uniprot"], "not an Ensembl gene and its protein"))
     ends = ("Gene", "ENCODES", "Protein")
@@ -152,7 +155,7 @@ def _interactions(path: Path, complexes: dict[str, list[str]], names: dict[str, 
             filter(None, (row["directionality"], row["classification"], row["modulatory_effect"]))
         )
         for left, right in ((a, b) for a in sides[0] for b in sides[1]):
-            edge: Row = {"subject": left, "object": right, "relation": kind}
+            edge: Row = {ROW: number, "subject": left, "object": right, "relation": kind}
             edge["publications"] = [f"PMID:{p}" for p in sorted(set(_PMID.findall(row["source"])))]
             if directed:
                 edge["complex"] = sorted({row[e] for e in ("partner_a", "partner_b")} & set(complexes))
@@ -177,7 +180,8 @@ def _factors(path: Path, complexes: dict[str, list[str]], names: dict[str, str])
             rejects.append(Reject(number, end, row[end], "not a protein, a complex, or 1 or -1"))
             continue
         publications = [f"PMID:{p}" for p in sorted(set(_PMID.findall(row["Source"])))]
-        signal: Row = {"sign": int(row["Effect"]), "relation": "receptor to transcription factor"}
+        signal: Row = {ROW: number, "sign": int(row["Effect"])}
+        signal["relation"] = "receptor to transcription factor"
         signal["publications"] = publications
         rows += [{"subject": a, "object": b, **signal} for a in sides[0] for b in sides[1]]
     ends = ("Protein", "SIGNALS_TO", "Protein")

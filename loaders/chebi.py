@@ -15,7 +15,7 @@ from loaders.ontology import (
     read_terms,
     term_nodes,
 )
-from loaders.tables import Row, node_table, read_rows
+from loaders.tables import ROW, Row, node_table, read_rows
 from tosg_graph.types import FactsFile, NodeTable, PackageFile, Parsed, Reject, Source
 
 TERMS_FILE = guide_file("CHEBI", "2026-05-01")
@@ -86,14 +86,14 @@ def _drugs(terms: Terms, paths: dict[str, Path]) -> tuple[dict[str, list[Row]], 
         if compound is None:
             rejects.append(Reject(row, "ID", entry["ID"], "not a live ChEBI term"))
         else:
-            found.setdefault(compound, []).append({"xrefs": [f"DRUGBANK:{entry['DRUGBANK_ID']}"]})
+            found.setdefault(compound, []).append({ROW: row, "xrefs": [f"DRUGBANK:{entry['DRUGBANK_ID']}"]})
     for row, entry in read_rows(paths["drug_targets"], ["drug_id"]):
         read += 1
         compound = live(terms, entry["drug_id"])
         if compound is None:
             rejects.append(Reject(row, "drug_id", entry["drug_id"], "not a live ChEBI term"))
         else:
-            found.setdefault(compound, []).append({"approved": True})
+            found.setdefault(compound, []).append({ROW: row, "approved": True})
     return found, read, rejects
 
 

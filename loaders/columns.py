@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from loaders.tables import ROW
 from tosg_graph.errors import LoadError
 
 if TYPE_CHECKING:
@@ -152,6 +153,13 @@ def column(rows: pa.Table, name: str) -> pa.Array:
         whole = pa.concat_arrays(whole.chunks) if whole.num_chunks else pa.array([], pa.string())
     odd = pc.or_(pc.starts_with(whole, " "), pc.ends_with(whole, " "))
     return pc.utf8_trim_whitespace(whole) if pc.any(odd).as_py() else whole
+
+
+def numbered(first: int, rows: pa.Table) -> pa.Table:
+    """Rows of a block with `ROW`, their 1-based place in the file; ``first`` as `csv_blocks` gives it."""
+    import pyarrow as pa
+
+    return rows.append_column(ROW, pa.array(np.arange(first + 1, first + len(rows) + 1), pa.int32()))
 
 
 def split_cells(cells: pa.Array, separator: str | None) -> tuple[npt.NDArray[np.int64], pa.Array]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from loaders.hgnc import HGNC_FILE, entries
-from loaders.tables import Row, edge_table, read_rows
+from loaders.tables import ROW, Row, edge_table, read_rows
 from tosg_graph.errors import LoadError
 from tosg_graph.types import Parsed, Reject, Source, WebFile
 
@@ -67,6 +67,7 @@ def parse(paths: dict[str, Path]) -> Parsed:
         evidence = f"{row['source']} {row['evidence']}"
         rows.append(
             {
+                ROW: number,
                 "subject": gene,
                 "object": row["disease_id"],
                 "evidence": [evidence],

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from loaders.hgnc import INDRA
-from loaders.tables import Row, edge_table, node_table, read_json
+from loaders.tables import ROW, Row, edge_table, node_table, read_json
 from tosg_graph.types import PackageFile, Parsed, Reject, Source
 
 SOURCE = Source(
@@ -50,14 +50,15 @@ def parse(paths: dict[str, Path]) -> Parsed:
     """
     terms = read_json(paths["terms"])
     known = {term["id"] for term in terms}
-    rows = [_row(term) for term in terms]
+    rows = [{ROW: number, **_row(term)} for number, term in enumerate(terms, start=1)]
     edges: list[Row] = []
     rejects: list[Reject] = []
     for number, term in enumerate(terms, start=1):
         for kind, targets in sorted(term.get("relations", {}).items()):
             for target in targets:
                 if kind == "is_a" and target in known:
-                    edges.append({"subject": term["id"], "object": target, "relation": "is_a"})
+                    edge: Row = {"subject": term["id"], "object": target, "relation": "is_a"}
+                    edges.append({ROW: number, **edge})
                 else:
                     reason = "not among the terms" if kind == "is_a" else f"{kind}: leads out of DO"
                     rejects.append(Reject(number, "relations", target, reason))

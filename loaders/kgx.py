@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from loaders.statements import Statements
+from loaders.statements import KEY, Statements
 from loaders.tables import Row, read_text
 from tosg_graph.contract import labels as all_labels
 from tosg_graph.contract import node_columns, property_types, stored_node_columns
@@ -26,6 +26,7 @@ SOURCE = Source(
     files={"nodes": UserFile("*nodes.*", _HOME), "edges": UserFile("*edges.*", _HOME)},
     in_demo=False,
     own_licences=True,
+    options=(KEY,),
     note="`source` of an edge is its primary knowledge source; predicates without a verb of ours stay as `relation`; "
     "what `tosg kg export` put into the column `tosg` comes back as it was.",
 )
@@ -89,20 +90,22 @@ _VERBS: dict[str, tuple[str, bool, Row]] = {
 _OTHER: tuple[str, bool, Row] = ("ASSOCIATED_WITH", False, {})
 
 
-def parse(paths: dict[str, Path]) -> Parsed:
+def parse(paths: dict[str, Path], key: str = "") -> Parsed:
     """Parse a KGX graph.
 
     Parameters
     ----------
     paths
         ``nodes``, ``edges``: TSV (lists separated by ``|``, no quoting) or JSON Lines, plain or gzipped.
+    key
+        Key of the source, ``kgx`` without it; also who states what names no primary source.
 
     Raises
     ------
     LoadError
         If a file cannot be read or lacks a required column.
     """
-    found = Statements("kgx")
+    found = Statements(key or SOURCE.key)
     for number, row in _rows(paths["nodes"], ("id", "category")):
         own = _own(paths["nodes"].name, number, row, {**stored_node_columns(), "labels": "list"})
         _add_node(found, number, row, own)
@@ -138,7 +141,7 @@ def _add_edge(found: Statements, number: int, row: dict[str, Any], own: Row) -> 
     predicate = _text(row["predicate"]).removeprefix("biolink:")
     verb, turned, properties = _VERBS.get(predicate, _OTHER)
     edge: Row = {"subject": _text(row["subject"]), "object": _text(row["object"])}
-    edge["source"] = _stated_by(row)
+    edge["source"] = _stated_by(row) or found.source
     edge["publications"] = sorted(set(_list(row.get("publications"))))
     if _text(row.get("negated")).lower() == "true":
         edge["negated"] = True
@@ -203,11 +206,11 @@ def _rows(path: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str
 
 
 def _stated_by(row: dict[str, Any]) -> str:
-    """Primary knowledge source, in any of the ways in which it was ever written."""
+    """Primary knowledge source, in any of the ways in which it was ever written; empty where there is none."""
     for name in ("primary_knowledge_source", "knowledge_source", "provided_by"):
         if found := _list(row.get(name)):
             return found[0].removeprefix("infores:")
-    return "kgx"
+    return ""
 
 
 def _text(value: Any) -> str:

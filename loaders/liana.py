@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loaders.tables import Row, edge_table, read_rows
+from loaders.tables import ROW, Row, edge_table, read_rows
 from tosg_graph.errors import LoadError
 from tosg_graph.types import PackageFile, Parsed, Reject, Source
 
@@ -12,7 +12,7 @@ SOURCE = Source(
     key="liana",
     title="LIANA ligand-receptor resources",
     version="1.10.0",
-    licence="mixed: the resources keep their own terms; the package is BSD-3-Clause",
+    licence="BSD-3-Clause AND NOASSERTION; the package, and its resources, which keep their own terms",
     homepage="https://liana-py.readthedocs.io",
     size_mb=2.0,
     files={
@@ -74,6 +74,7 @@ def _pairs(row: dict[str, str], number: int, path: Path) -> list[Row]:
     named = [f"COMPLEX:{c.removeprefix('COMPLEX:')}" for c in complexes]
     return [
         {
+            ROW: number,
             "subject": f"UniProtKB:{ligand}",
             "object": f"UniProtKB:{receptor}",
             "resource": row["resource"],

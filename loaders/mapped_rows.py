@@ -33,14 +33,16 @@ def parsed(key: str, nodes: Sequence[TableRule], edges: Sequence[TableRule], fil
     """Tables of a source, in the order of its rules."""
     return Parsed(
         tuple(
-            NodeTable(key, made.rule.name, made.rule.labels[0], made.data, made.read, 0, made.rejects)
+            NodeTable(
+                key, made.rule.name, made.rule.labels[0], made.data, made.read, 0, made.rejects, made.lines
+            )
             for rule in nodes
             for made in _made(rule, files)
         ),
         tuple(
             EdgeTable(
                 *(key, made.rule.name, made.rule.labels[0], str(made.rule.verb), made.rule.labels[1]),
-                *(made.data, made.read, 0, made.rejects),
+                *(made.data, made.read, 0, made.rejects, made.lines),
             )
             for rule in edges
             for made in _made(rule, files)
@@ -66,6 +68,14 @@ class _Rows:
         """The result."""
         names = [name for name in self.cells.column_names if name.startswith(_MADE)]
         return self.cells.select(names).rename_columns([name.removeprefix(_MADE) for name in names])
+
+    @property
+    def lines(self) -> pa.Array | None:
+        """Row of the file of each row of the result; None where that is its place."""
+        import pyarrow as pa
+
+        in_place = np.array_equal(self.numbers, np.arange(1, len(self.numbers) + 1))
+        return None if in_place else pa.array(self.numbers, pa.int32())
 
     @property
     def rejects(self) -> pa.Table:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from loaders.obo_terms import PREFIXES, Term, is_xref, tables
+from loaders.statements import KEY
 from loaders.tables import read_text
 from tosg_graph.errors import LoadError
 from tosg_graph.types import Parsed, Source, UserFile
@@ -23,14 +24,14 @@ SOURCE = Source(
     files={"ontology": UserFile("*.obo*", _HOME)},
     in_demo=False,
     note="The id prefix decides the label; other relations than is_a and part_of stay as `relation`.",
-    options=(PREFIXES,),
+    options=(PREFIXES, KEY),
 )
 
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ESCAPES = {"n": "\n", "t": "\t", "W": " "}
 
 
-def parse(paths: dict[str, Path], prefixes: str = "") -> Parsed:
+def parse(paths: dict[str, Path], prefixes: str = "", key: str = "") -> Parsed:
     """Parse an OBO file.
 
     Parameters
@@ -39,6 +40,8 @@ def parse(paths: dict[str, Path], prefixes: str = "") -> Parsed:
         ``ontology``: OBO 1.2 or 1.4, plain or gzipped.
     prefixes
         Prefixes to make nodes of, joined by commas; the ontology's own without it.
+    key
+        Key of the source, ``obo`` without it.
 
     Raises
     ------
@@ -61,7 +64,7 @@ def parse(paths: dict[str, Path], prefixes: str = "") -> Parsed:
             _add(term, tag, value, f"{path.name}: line {number}")
     if not terms:
         raise LoadError(f"{path.name}: has no [Term]; give an OBO file.")
-    return tables("obo", terms, ontology, prefixes)
+    return tables(key or SOURCE.key, terms, ontology, prefixes)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str, str, str]]:

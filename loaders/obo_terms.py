@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from loaders.tables import Row, edge_table, node_table
+from loaders.tables import ROW, Row, edge_table, node_table
 from tosg_graph.contract import allows, id_prefixes
 from tosg_graph.errors import LoadError
 from tosg_graph.types import EdgeTable, Parsed, Reject, SourceOption
@@ -164,6 +164,7 @@ def _label(id_: str, by_id: dict[str, Term]) -> str | None:
 
 def _row(term: Term, old: set[str]) -> Row:
     return {
+        ROW: term.number,
         "id": term.id,
         "name": term.name,
         "description": term.definition,
@@ -189,7 +190,8 @@ def _edges(
                 continue
             verb = _VERBS.get(relation, "ASSOCIATED_WITH")
             verb = verb if allows(verb, label, other) else "ASSOCIATED_WITH"
-            rows[label, verb, other].append({"subject": term.id, "object": object_, "relation": relation})
+            edge: Row = {"subject": term.id, "object": object_, "relation": relation}
+            rows[label, verb, other].append({ROW: term.number, **edge})
     if not rows and bad:
         rows["Disease", "ASSOCIATED_WITH", "Disease"] = []
     found = []

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from loaders.obo_terms import PREFIXES, Term, is_xref, tables
+from loaders.statements import KEY
 from loaders.tables import read_json
 from tosg_graph.errors import LoadError
 from tosg_graph.types import Parsed, Source, UserFile
@@ -23,13 +24,13 @@ SOURCE = Source(
     files={"ontology": UserFile("*.json*", _HOME)},
     in_demo=False,
     note="The id prefix decides the label; other relations than is_a and part_of stay as `relation`.",
-    options=(PREFIXES,),
+    options=(PREFIXES, KEY),
 )
 
 _REPLACED_BY = "IAO:0100001"
 
 
-def parse(paths: dict[str, Path], prefixes: str = "") -> Parsed:
+def parse(paths: dict[str, Path], prefixes: str = "", key: str = "") -> Parsed:
     """Parse an obograph file; several graphs in it count as one.
 
     Parameters
@@ -38,6 +39,8 @@ def parse(paths: dict[str, Path], prefixes: str = "") -> Parsed:
         ``ontology``: an object with ``graphs``, plain or gzipped.
     prefixes
         Prefixes to make nodes of, joined by commas; the ontology's own without it.
+    key
+        Key of the source, ``obograph`` without it.
 
     Raises
     ------
@@ -65,7 +68,7 @@ def parse(paths: dict[str, Path], prefixes: str = "") -> Parsed:
     if not terms:
         raise LoadError(f"{path.name}: has no terms; give an obograph file.")
     ontology = re.split(r"[/#]", str(graphs[0].get("id", "")))[-1].partition(".")[0]
-    return tables("obograph", terms, ontology, prefixes)
+    return tables(key or SOURCE.key, terms, ontology, prefixes)
 
 
 def curie(iri: str) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from loaders.columns import column, csv_blocks, fold_lists, read_csv, reject_columns
 from loaders.hgnc import HGNC_FILE, entries
-from loaders.tables import Row, edge_table
+from loaders.tables import ROW, Row, edge_table
 from tosg_graph.errors import LoadError
 from tosg_graph.types import EdgeTable, NodeTable, Parsed, Reject, Source, UserFile
 
@@ -31,7 +31,7 @@ SOURCE = Source(
     key="omnicelltosg",
     title="OmniCellTOSG, graph part",
     version="as given",
-    licence="MIT by its README; the resources of BioMedGraphica keep their own terms",
+    licence="MIT AND NOASSERTION; by its README, and the resources of BioMedGraphica, which keep their own terms",
     homepage=_HOME,
     size_mb=0.0,
     files={
@@ -172,7 +172,8 @@ def _nodes(rows: _Rows, descriptions: Path | None) -> Iterator[NodeTable]:
         number = rows.rejects["row"]
         inside = pc.and_(pc.greater(number, start), pc.less_equal(number, end))
         bad = rows.rejects.filter(inside)
-        yield NodeTable("omnicelltosg", f"{kind.lower()}s", kind, pa.table(data), end - start, 0, bad)
+        lines = pa.array(at + 1, pa.int32())
+        yield NodeTable("omnicelltosg", f"{kind.lower()}s", kind, pa.table(data), end - start, 0, bad, lines)
 
 
 def _named(ids: pa.Array, cells: pa.Array) -> dict[str, Any]:
@@ -283,9 +284,9 @@ def _translated(index: Index, rows: _Rows) -> Iterator[EdgeTable]:
     kept = index[:, good]
     _, first = np.unique(_codes(kept), return_index=True)
     at = np.sort(first)
-    yield _edge_table(
-        "internal", ("Transcript", "TRANSLATED_TO", "Protein"), kept[:, at], rows, index.shape[1], rejects
-    )
+    ends = ("Transcript", "TRANSLATED_TO", "Protein")
+    lines = np.flatnonzero(good)[at] + 1
+    yield _edge_table("internal", ends, kept[:, at], rows, index.shape[1], rejects, lines)
 
 
 def _interacting(index: Index, rows: _Rows) -> Iterator[EdgeTable]:
@@ -305,7 +306,7 @@ def _interacting(index: Index, rows: _Rows) -> Iterator[EdgeTable]:
     ):
         at, read = first[which], int(counts[which].sum())
         pairs = np.stack([low[at], high[at]])
-        yield _edge_table(name, ends, pairs, rows, read + len(bad), bad)
+        yield _edge_table(name, ends, pairs, rows, read + len(bad), bad, np.flatnonzero(good)[at] + 1)
 
 
 def _edge_table(
@@ -315,6 +316,7 @@ def _edge_table(
     rows: _Rows,
     read: int,
     rejects: pa.Table,
+    lines: npt.NDArray[np.int64],
 ) -> EdgeTable:
     import pyarrow as pa
 
@@ -322,8 +324,9 @@ def _edge_table(
         end: pa.DictionaryArray.from_arrays(pa.array(numbers, pa.int32()), rows.ids)
         for end, numbers in zip(("subject", "object"), pairs, strict=True)
     }
+    merged = read - pairs.shape[1] - len(rejects)
     return EdgeTable(
-        "omnicelltosg", name, *ends, pa.table(data), read, read - pairs.shape[1] - len(rejects), rejects
+        *("omnicelltosg", name, *ends, pa.table(data), read, merged, rejects, pa.array(lines, pa.int32()))
     )
 
 
@@ -371,7 +374,7 @@ def _transcribed(path: Path, hgnc: Path, rows: _Rows) -> EdgeTable:
             elif at >= rows.transcripts or not rows.good[at]:
                 rejects.append(Reject(number, "indices", str(at), "not the row of a transcript"))
             else:
-                edges.append({"subject": ids[gene], "object": rows.ids[at].as_py()})
+                edges.append({ROW: number, "subject": ids[gene], "object": rows.ids[at].as_py()})
     read = sum(map(len, genes.values()))
     ends = ("Gene", "TRANSCRIBED_TO", "Transcript")
     return edge_table("omnicelltosg", "gene columns", ends, edges, read=read, rejects=rejects)

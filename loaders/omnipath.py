@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from loaders.tables import Row, edge_table, read_rows, read_text, split_list
+from loaders.tables import ROW, Row, edge_table, read_rows, read_text, split_list
 from tosg_graph.errors import LoadError
 from tosg_graph.types import Parsed, Reject, Source, WebFile
 
@@ -68,7 +68,7 @@ def parse(paths: dict[str, Path]) -> Parsed:
             value = odd if odd is not None else "/".join(members[0] + members[1])
             rejects.append(Reject(number, "source", value, "not a UniProt accession"))
             continue
-        said: Row = {"publications": _publications(row.get("references", ""))}
+        said: Row = {ROW: number, "publications": _publications(row.get("references", ""))}
         target = directed if _truth(path, number, row, "is_directed") else undirected
         if target is directed:
             said["sign"] = _sign(path, number, row)

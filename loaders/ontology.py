@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from loaders.tables import Row, edge_table, node_table, read_json, read_rows, split_list
+from loaders.tables import ROW, Row, edge_table, node_table, read_json, read_rows, split_list
 from tosg_graph.errors import LoadError
 from tosg_graph.types import EdgeTable, InstalledFile, NodeTable, Reject
 
@@ -105,10 +105,13 @@ def term_nodes(
             refused.append(Reject(row, "label", term, "no label"))
             del kept[term]
     rows: list[Row] = []
-    for term, fields in kept.items():
+    for row, (term, fields) in enumerate(terms.items(), start=1):
+        if term not in kept:
+            continue
         name = clean(fields["label"])
         rows.append(
             {
+                ROW: row,
                 "id": term,
                 "name": name,
                 "synonyms": sorted({clean(s) for s in fields.get("synonyms", ())} - {"", name}),
@@ -142,7 +145,7 @@ def hierarchy(source: str, label: str, terms: Terms, kept: Iterable[str], relati
         for parent in parents(terms[term]):
             read += 1
             if parent in inside:
-                rows.append({"subject": term, "object": parent, "relation": relation})
+                rows.append({ROW: row, "subject": term, "object": parent, "relation": relation})
             else:
                 rejects.append(Reject(row, "ancestors", parent, "parent is not a node"))
     return edge_table(source, "hierarchy", (label, "IS_A", label), rows, read=read, rejects=rejects)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
+
 from loaders import wikipathways
 from loaders.ontology import Terms, guide_file, live_terms, read_terms
-from loaders.tables import Row, edge_table
+from loaders.tables import ROW, Row, edge_table
+from tosg_graph.contract import file_rows
 from tosg_graph.types import Parsed, Reject, Source
 
 SOURCE = Source(
@@ -45,11 +48,12 @@ def parse(paths: dict[str, Path]) -> Parsed:
     """
     names = _disease_names(live_terms(read_terms(paths["diseases"])))
     longest = max((len(name.split()) for name in names), default=0)
-    pathways = wikipathways.parse({"gmt": paths["gmt"]}).nodes[0].data
+    table = wikipathways.parse({"gmt": paths["gmt"]}).nodes[0]
+    pathways, lines = table.data, file_rows(table, np.arange(len(table.data))).tolist()
     rows: list[Row] = []
     rejects: list[Reject] = []
-    for number, (pathway, title) in enumerate(
-        zip(pathways["id"].to_pylist(), pathways["name"].to_pylist(), strict=True), start=1
+    for number, pathway, title in zip(
+        lines, pathways["id"].to_pylist(), pathways["name"].to_pylist(), strict=True
     ):
         for name in _longest_matches(_plain(title).split(), names, longest):
             found = names[name]
@@ -59,7 +63,8 @@ def parse(paths: dict[str, Path]) -> Parsed:
                 rejects.append(Reject(number, "name", name, "name of several diseases"))
                 continue
             relation = "label match" if labelled else "synonym match"
-            rows.append({"subject": pathway, "object": chosen.pop(), "relation": relation})
+            edge: Row = {"subject": pathway, "object": chosen.pop(), "relation": relation}
+            rows.append({ROW: number, **edge})
     ends = ("Pathway", "ASSOCIATED_WITH", "Disease")
     read = len(rows) + len(rejects)
     return Parsed(edges=(edge_table("pathway_disease", "matches", ends, rows, read=read, rejects=rejects),))

@@ -7,10 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from loaders.columns import column, csv_blocks, reject_columns
-from loaders.tables import Row, edge_table, node_table
+from loaders.columns import column, csv_blocks, numbered, reject_columns
+from loaders.tables import ROW, Row, edge_table, node_table
 from tosg_graph.errors import LoadError
 from tosg_graph.types import EdgeTable, NodeTable, Parsed, Source, SourceFile, UserFile, WebFile
 
@@ -100,7 +98,8 @@ def _pathways(path: Path) -> NodeTable:
     rows: list[Row] = []
     rejects, read = [], 0
     for first, block in csv_blocks(path, ["id", "name", "species"], separator="\t", header=False):
-        good, bad = _human(block, first)
+        block = numbered(first, block)
+        good, bad = _human(block)
         rejects.append(bad)
         read += len(block)
         rows += [{**row, "id": f"REACT:{row['id']}"} for row in block.filter(good).to_pylist()]
@@ -117,15 +116,15 @@ def _hierarchy(path: Path, human: set[str]) -> EdgeTable:
     rejects, read = [], 0
     known = pa.array([id_.removeprefix("REACT:") for id_ in human], pa.string())
     for first, block in csv_blocks(path, ["parent", "child"], separator="\t", header=False):
+        block = numbered(first, block)
         bad = pc.invert(pc.is_in(block["child"], known)).to_numpy()
-        numbers = np.arange(first + 1, first + len(block) + 1)
         good, refused = reject_columns(
-            [("not a human pathway", bad)], "child", column(block, "child"), numbers
+            [("not a human pathway", bad)], "child", column(block, "child"), block[ROW].to_numpy()
         )
         rejects.append(refused)
         read += len(block)
         rows += [
-            {"subject": f"REACT:{row['child']}", "object": f"REACT:{row['parent']}"}
+            {ROW: row[ROW], "subject": f"REACT:{row['child']}", "object": f"REACT:{row['parent']}"}
             for row in block.filter(good).to_pylist()
         ]
     table = edge_table("reactome", "hierarchy", ("Pathway", "PART_OF", "Pathway"), rows, read=len(rows))
@@ -138,17 +137,18 @@ def _members(key: str, path: Path, columns: tuple[str, ...]) -> Iterator[EdgeTab
     rows: dict[str, list[Row]] = {label: []}
     rejects, other = [], 0
     for first, block in csv_blocks(path, columns, separator="\t", header=False):
-        good, bad = _human(block, first)
+        block = numbered(first, block)
+        good, bad = _human(block)
         rejects.append(bad)
         other += len(bad)
-        for row in block.filter(good).select(["id", "pathway", "evidence"]).to_pylist():
+        for row in block.filter(good).select([ROW, "id", "pathway", "evidence"]).to_pylist():
             ends = {"subject": f"{prefix}:{row['id']}", "object": f"REACT:{row['pathway']}"}
             kind = label
             if key == "uniprot":  # an isoform is stated as its protein
                 ends["subject"] = ends["subject"].partition("-")[0]
             if key == "ensembl" and row["id"].startswith("ENSP"):
                 kind = "Protein"
-            rows.setdefault(kind, []).append({**ends, "evidence": [row["evidence"]]})
+            rows.setdefault(kind, []).append({ROW: row[ROW], **ends, "evidence": [row["evidence"]]})
     for kind, some in rows.items():
         table = edge_table(
             "reactome", f"{name}: {kind}", (kind, "PARTICIPATES_IN", "Pathway"), some, read=len(some)
@@ -158,15 +158,13 @@ def _members(key: str, path: Path, columns: tuple[str, ...]) -> Iterator[EdgeTab
         yield table
 
 
-def _human(block: pa.Table, first: int) -> tuple[pa.Array, pa.Table]:
+def _human(block: pa.Table) -> tuple[pa.Array, pa.Table]:
     """Which rows are human, and the others as rejects with their species."""
     import pyarrow.compute as pc
 
     species = column(block, "species")
     bad = pc.not_equal(species, _HUMAN).to_numpy(False)
-    return reject_columns(
-        [("not human", bad)], "species", species, np.arange(first + 1, first + len(block) + 1)
-    )
+    return reject_columns([("not human", bad)], "species", species, block[ROW].to_numpy())
 
 
 def _concat(parts: list[pa.Table]) -> pa.Table:

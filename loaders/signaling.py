@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loaders.tables import Row, edge_table, read_rows
+from loaders.tables import ROW, Row, edge_table, read_rows
 from tosg_graph.errors import LoadError
 from tosg_graph.types import FactsFile, Parsed, Source
 
@@ -39,6 +39,7 @@ def parse(paths: dict[str, Path]) -> Parsed:
             )
         rows.append(
             {
+                ROW: number,
                 "subject": row["subject_id"],
                 "object": row["object_id"],
                 "sign": int(row["sign"]),

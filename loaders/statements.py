@@ -6,15 +6,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
-from loaders.tables import Row, arrow, edge_table, node_table
+from loaders.tables import ROW, Row, arrow, content, edge_table, node_table, rows_of
 from tosg_graph.contract import allows, edge_columns, id_prefixes
-from tosg_graph.types import EdgeTable, NodeTable, Parsed, Reject
+from tosg_graph.types import EdgeTable, NodeTable, Parsed, Reject, SourceOption
 
 # A statement whose verb is not allowed between its ends keeps its own predicate as `relation`.
 NEUTRAL = "ASSOCIATED_WITH"
 # What `schema/edges.yaml` requires of a verb, where the source does not give it.
 DEFAULTS: dict[str, Row] = {"SIGNALS_TO": {"sign": 0}}
 DEFAULTS |= {verb: {"evidence": ["not_provided"]} for verb in ("INVOLVED_IN", "ENABLES", "LOCATED_IN")}
+
+KEY = SourceOption(
+    "key",
+    "what to call this file's source, so that several of one format stand side by side",
+    default="",
+)
 
 
 def label_for(curie: str, candidates: Sequence[str]) -> str | None:
@@ -47,6 +53,7 @@ class Statements:
             reason = f"no id of {' or '.join(labels)}" if labels else f"type {kind!r} is not in the schema"
             self._bad_nodes.append(Reject(number, "id", row["id"], reason))
             return
+        row[ROW] = number
         if label == "Gene":
             row.setdefault("symbol", row["name"])
         known = self.labels_of.setdefault(row["id"], [])
@@ -71,7 +78,7 @@ class Statements:
         verb = verb if fitting else NEUTRAL
         given = {**DEFAULTS.get(verb, {}), **row} | ({"relation": predicate} if verb == NEUTRAL else {})
         given = {name: value for name, value in given.items() if name in edge_columns(verb)}
-        self._edges.setdefault((left, verb, right), []).append(given)
+        self._edges.setdefault((left, verb, right), []).append({ROW: number, **given})
 
     def parsed(self) -> Parsed:
         """Tables of everything that was added; rejected rows have a table of their own."""
@@ -81,8 +88,9 @@ class Statements:
         for label, rows in sorted(self._nodes.items()):
             # Rows of one id meet in the load, which counts where their values differ; sorted, so that the order
             # in the file does not decide which one stays.
-            ordered = sorted(rows, key=lambda row: (row["id"], repr(row)))
-            yield NodeTable(self.source, label.lower(), label, arrow(ordered, ("id", "name")), len(rows))
+            ordered = sorted(rows, key=lambda row: (row["id"], repr(content(row))))
+            data = arrow(ordered, ("id", "name"))
+            yield NodeTable(self.source, label.lower(), label, data, len(rows), rows=rows_of(ordered))
         if bad := self._bad_nodes:
             yield node_table(self.source, "nodes not loaded", "Disease", [], read=len(bad), rejects=bad)
 

@@ -233,7 +233,8 @@ def _edges(links: _Links, below: list[pa.Table], ids: list[str]) -> Iterator[Edg
         bad = pa.concat_tables([*below, other]) if name == "links" else pa.table({})
         merged = int(rows[which].sum()) - len(at)
         ends = ("Protein", "INTERACTS_WITH", "Protein")
-        yield EdgeTable("string", name, *ends, pa.table(data), len(at) + merged + len(bad), merged, bad)
+        read, lines = len(at) + merged + len(bad), pa.array(links.row[at], pa.int32())
+        yield EdgeTable("string", name, *ends, pa.table(data), read, merged, bad, lines)
 
 
 def _method(channels: dict[str, npt.NDArray[np.int16]]) -> pa.Array:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Row = dict[str, Any]
+ROW = "_row"  # key of a `Row` under which a loader notes the file's row; no property
 
 # Arrow types of the schema's types.
 _TYPES = {"string": "string", "int": "int64", "float": "float64", "bool": "bool"}
@@ -130,12 +131,12 @@ def node_table(
     """Make a node table: sorted by id, one row per id.
 
     Rows of one id are merged: lists are united, of other values the first in sorted order stays, so that the
-    order of the rows in the file does not matter.
+    order of the rows in the file does not matter. Where each row has `ROW`, the table knows the rows of the file.
     """
     merged = _merge(rows, ("id",))
     joined = read - len(merged) - len(rejects)
     data = arrow(merged, ("id", "name"))
-    return NodeTable(source, name, label, data, read, joined, tuple(rejects))
+    return NodeTable(source, name, label, data, read, joined, tuple(rejects), rows_of(merged))
 
 
 def edge_table(
@@ -148,7 +149,7 @@ def edge_table(
     rejects: Sequence[Reject] = (),
     apart: Sequence[str] = (),
 ) -> EdgeTable:
-    """Make an edge table: sorted, one row per subject, object and the columns in ``apart``.
+    """Make an edge table: sorted, one row per subject, object and the columns in ``apart``; `ROW` as in `node_table`.
 
     Parameters
     ----------
@@ -158,7 +159,20 @@ def edge_table(
     merged = _merge(rows, ("subject", "object", *apart))
     joined = read - len(merged) - len(rejects)
     data = arrow(merged, ("subject", "object"))
-    return EdgeTable(source, name, *ends, data, read, joined, tuple(rejects))
+    return EdgeTable(source, name, *ends, data, read, joined, tuple(rejects), rows_of(merged))
+
+
+def rows_of(rows: Sequence[Row]) -> pa.Array | None:
+    """Rows of the file, int32, that rows of a table came from; None where some of them do not say."""
+    import pyarrow as pa
+
+    known = bool(rows) and all(ROW in row for row in rows)
+    return pa.array([row[ROW] for row in rows], pa.int32()) if known else None
+
+
+def content(row: Row) -> Row:
+    """Row without `ROW`, so that its place in the file decides nothing."""
+    return {name: value for name, value in row.items() if name != ROW}
 
 
 def _merge(rows: Iterable[Row], keys: tuple[str, ...]) -> list[Row]:
@@ -172,9 +186,11 @@ def _unite(rows: list[Row]) -> Row:
     if len(rows) == 1:
         return rows[0]
     united: Row = {}
-    for row in sorted(rows, key=repr):
+    for row in sorted(rows, key=lambda row: repr(content(row))):
         for name, value in row.items():
-            if _kind(name) == "list":
+            if name == ROW:
+                united[ROW] = min(value, united.get(ROW, value))
+            elif _kind(name) == "list":
                 united[name] = sorted({*united.get(name, ()), *value})
             elif united.get(name) in (None, ""):
                 united[name] = value
@@ -185,7 +201,7 @@ def arrow(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> pa.
     """Rows as an Arrow table, typed by column name; empty text and lists are null; ``columns`` are always there."""
     import pyarrow as pa
 
-    names = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
+    names = list(dict.fromkeys([*columns, *(name for row in rows for name in row if name != ROW)]))
     return pa.table({name: pa.array([_value(row.get(name)) for row in rows], _type(name)) for name in names})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loaders.tables import Row, node_table, read_json
+from loaders.tables import ROW, Row, node_table, read_json
 from tosg_graph.errors import LoadError
 from tosg_graph.types import InstalledFile, NodeTable, Parsed, Source
 
@@ -51,5 +51,8 @@ def _nodes(name: str, label: str, path: Path) -> NodeTable:
     terms = read_json(path)
     if not isinstance(terms, list) or not all(isinstance(term, str) for term in terms):
         raise LoadError(f"{path.name}: is not a JSON list of CURIEs; fetch it again.")
-    rows: list[Row] = [{"id": term, "name": term, "subsets": [name]} for term in terms]
+    rows: list[Row] = [
+        {ROW: number, "id": term, "name": term, "subsets": [name]}
+        for number, term in enumerate(terms, start=1)
+    ]
     return node_table("term_lists", name, label, rows, read=len(rows))

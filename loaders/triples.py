@@ -191,7 +191,8 @@ class Triples:
         allowed = edge_columns(verb)
         data |= {k: _constant(v, n) for k, v in own.items() if v is not None and k in allowed}
         merged = int(some.merged.sum())
-        return EdgeTable(self.source, name, left, verb, right, pa.table(data), n + merged, merged)
+        lines = pa.array(some.row, pa.int32())
+        return EdgeTable(self.source, name, left, verb, right, pa.table(data), n + merged, merged, rows=lines)
 
 
 class _Nodes:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from loaders.hgnc import HGNC_FILE, protein_rows
 from loaders.ontology import guide_file, read_terms
-from loaders.tables import Row, node_table
+from loaders.tables import ROW, Row, node_table
 from tosg_graph.types import Parsed, Reject, Source
 
 SOURCE = Source(
@@ -42,7 +42,8 @@ def parse(paths: dict[str, Path]) -> Parsed:
             rejects.append(Reject(number, "label", entry, "not human"))
         else:
             protein = "UniProtKB:" + term.partition(":")[2]
-            rows.append({"name": entry, **named.get(protein, {}), "id": protein, "entry_name": entry})
+            own: Row = {"name": entry, **named.get(protein, {}), "id": protein, "entry_name": entry}
+            rows.append({ROW: number, **own})
     return Parsed(
         nodes=(node_table("uniprot", "proteins", "Protein", rows, read=len(terms), rejects=rejects),)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from loaders.tables import Row, edge_table, node_table, read_text
+from loaders.tables import ROW, Row, edge_table, node_table, read_text
 from tosg_graph.errors import LoadError
 from tosg_graph.types import PackageFile, Parsed, Reject, Source, WebFile
 
@@ -68,6 +68,7 @@ def parse(paths: dict[str, Path]) -> Parsed:
         revision = _REVISION.search(fields[1])
         pathways.append(
             {
+                ROW: number,
                 "id": pathway,
                 "name": name,
                 "species": species,
@@ -79,7 +80,7 @@ def parse(paths: dict[str, Path]) -> Parsed:
         presented += len(genes)
         for gene in genes:
             if gene.isdigit():
-                members.append({"subject": f"NCBIGene:{gene}", "object": pathway})
+                members.append({ROW: number, "subject": f"NCBIGene:{gene}", "object": pathway})
             else:
                 bad_members.append(Reject(number, "member", gene, "not an NCBI Gene id"))
     ends = ("Gene", "PARTICIPATES_IN", "Pathway")

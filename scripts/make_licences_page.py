@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from loaders import LOADERS
-from tosg_graph.licences import UNKNOWN, normal
+from tosg_graph.licences import ALL_OF, UNKNOWN, normal
 from tosg_graph.types import Source
 
 PAGE = Path(__file__).parents[1] / "docs" / "licences.md"
@@ -30,7 +30,8 @@ def licences_table() -> str:
 
 def _row(source: Source) -> str:
     name = normal(source.licence)
-    known = "only by `--sources`" if name == UNKNOWN else f"`{name}`"
+    known = " and ".join(f"`{part}`" for part in name.split(ALL_OF))
+    known += ", or by `--sources`" if UNKNOWN in name else ""
     rows = " and each row's own" if source.own_licences else ""
     title = f"[{source.title}]({source.homepage})" if source.homepage else source.title
     return f"| `{source.key}` | {title} | {known}{rows} | {source.licence} | {source.terms} |"

@@ -320,3 +320,8 @@ def test_the_command_needs_no_server_where_no_term_is_named(
     assert "3 cells, 5 features" in said
     assert sc.read_h5ad(tmp_path / "d1.h5ad").n_obs == 3
     assert "exists already" in tosg("cells", "export", "--out", str(tmp_path / "d1.h5ad"), code=1)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    tosg("cells", "export", "--out", "~/all", "--format", "mtx")
+    tosg("cells", "pseudobulk", "--min-cells", "1", "--out", "~/sums.h5ad")
+    assert sc.read_10x_mtx(tmp_path / "all").n_obs == 10
+    assert sc.read_h5ad(tmp_path / "sums.h5ad").n_obs > 0

@@ -170,12 +170,24 @@ def test_the_list_of_questions_shows_their_parameters() -> None:
     assert "$" in tosg("query", "--list")
 
 
-@pytest.mark.parametrize("command", [("kg", "dump"), ("kg", "export")])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("kg", "dump"),
+        ("kg", "export"),
+        ("export", "--query", "MATCH (g:Gene) RETURN g", "--label", "cell_type", "--out"),
+    ],
+    ids=["dump", "KGX", "bundle"],
+)
+@pytest.mark.parametrize("named", ["whole", "~"])
 def test_a_folder_that_exists_is_refused_before_a_server_is_started(
-    command: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: tuple[str, ...], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tosg_graph.server.start", lambda *_: pytest.fail("a server was started"))
-    assert "exists already and is not overwritten" in tosg(*command, str(tmp_path), code=1)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "there").mkdir()
+    out = "~/there" if named == "~" else str(tmp_path / "there")
+    assert f"{tmp_path / 'there'} exists already and is not overwritten" in tosg(*command, out, code=1)
 
 
 def test_ctrl_c_behind_an_error_of_the_connection_is_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:

@@ -104,6 +104,14 @@ def test_labels_verbs_and_triples_outside_the_schema_are_refused() -> None:
             contract.check(parsed)
 
 
+def test_the_row_that_is_named_is_that_of_the_file() -> None:
+    table = replace(signals(sign=[1, 2]), rows=pa.array([4, 9], pa.int32()))
+    with pytest.raises(ContractError, match="row 9, column 'sign', value 2"):
+        contract.check(Parsed((), (table,)))
+    with pytest.raises(ContractError, match="names 1 rows of the file for 2"):
+        contract.check(Parsed((), (replace(table, rows=pa.array([4], pa.int32())),)))
+
+
 def test_a_missing_required_column_is_refused() -> None:
     table = genes()
     with pytest.raises(ContractError, match="'symbol' is required and absent"):

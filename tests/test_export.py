@@ -261,6 +261,18 @@ def test_a_folder_that_exists_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert left_over(tmp_path / "b") == []
 
 
+def test_a_folder_in_the_home_is_written_and_refused_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert write(Path("~/b")).folder == tmp_path / "b"
+    assert left_over(tmp_path) == ["b"]
+    with pytest.raises(ExportError, match="exists already"):
+        write(Path("~/b"))
+    with pytest.raises(ExportError, match="Choose another folder"):
+        write(Path("~nobody-of-that-name/b"))
+
+
 def test_a_selection_without_measured_genes_is_refused(tmp_path: Path) -> None:
     strangers = toy.AXIS.filter(pc.is_in(toy.AXIS["gene_id"], pa.array(["HGNC:99"])))
     with pytest.raises(ExportError, match="None of the 7 picked nodes has abundance: 4 are genes"):

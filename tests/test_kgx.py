@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from loaders import kgx
 from tosg_graph import contract
 from tosg_graph.errors import LoadError
+from tosg_graph.graph import Graph
+from tosg_graph.platform import Platform
 from tosg_graph.types import Parsed
 
 NODES: list[dict[str, Any]] = [
@@ -106,6 +109,64 @@ def test_every_row_is_loaded_or_rejected_with_its_reason(tmp_path: Path) -> None
         (8, "HGNC:404", "not among the nodes"),
         (9, "SNOMEDCT:1", "not among the nodes"),
     ]
+    for tables, given in ((parsed.nodes, NODES), (parsed.edges, EDGES)):
+        found = [
+            row
+            for t in tables
+            for row in [*(t.rows or pa.array([])).to_pylist(), *(r.row for r in t.rejects)]
+        ]
+        assert sorted(found) == list(range(1, len(given) + 1))
+
+
+def test_a_graph_has_the_key_that_it_is_given(tmp_path: Path) -> None:
+    tsv(tmp_path)
+    paths = {"nodes": tmp_path / "g_nodes.tsv", "edges": tmp_path / "g_edges.tsv"}
+    rows = [line.split("\t") for line in paths["edges"].read_text(encoding="utf-8").splitlines()]
+    at = rows[0].index("primary_knowledge_source")
+    unstated = ["\t".join([*row[:at], "" if n else row[at], *row[at + 1 :]]) for n, row in enumerate(rows)]
+    paths["edges"].write_text("\n".join(unstated) + "\n", encoding="utf-8")
+    parsed = kgx.parse(paths, key="mine")
+    tables = (*parsed.nodes, *parsed.edges)
+    assert {table.source for table in tables} == {"mine"}
+    assert {s for table in parsed.edges if len(table.data) for s in table.data["source"].to_pylist()} == {
+        "mine"
+    }
+
+
+def test_two_graphs_stand_side_by_side(graph: Graph, tmp_path: Path) -> None:
+    platform = Platform(graph.settings)
+    platform.__dict__["graph"] = graph
+    folders = [tmp_path / name for name in ("one", "two")]
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        ids = [f"HGNC:{3 * number + i}" for i in (1, 2, 3)]
+        nodes = "".join(f"{i}\tbiolink:Gene\t{i}\n" for i in ids)
+        (folder / "g_nodes.tsv").write_text("id\tcategory\tname\n" + nodes, encoding="utf-8")
+        edge = f"{ids[0]}\tbiolink:regulates\t{ids[1]}\n"
+        (folder / "g_edges.tsv").write_text("subject\tpredicate\tobject\n" + edge, encoding="utf-8")
+    platform.load("kgx", path=folders[0])
+    for _ in range(2):
+        lines = platform.load("kgx", path=folders[1], options={"key": "second"})
+        assert {(line.source, line.retired) for line in lines} == {("second", 0)}
+    said = "MATCH (n:Gene) RETURN n.sources AS by, count(*) AS genes ORDER BY by"
+    assert graph.rows(said) == [{"by": ["kgx"], "genes": 3}, {"by": ["second"], "genes": 3}]
+    stated = "MATCH ()-[r:SIGNALS_TO]->() RETURN r.source AS by ORDER BY by"
+    assert [row["by"] for row in graph.rows(stated)] == ["kgx", "second"]
+    platform.load("kgx", path=folders[0], options={"key": "second"})
+    assert graph.rows(said) == [{"by": ["kgx", "second"], "genes": 3}]
+    graph.write("MERGE (s:Source {key: 'signor'}) SET s.carried_by = 'omnipath'")
+    graph.write("MERGE (s:Source {key: 'mine'}) SET s.title = 'My table'")
+    for key, says in {
+        "hgnc": "taken by another source",
+        "all": "taken by another source",
+        "My Graph": "lower-case letters",
+        "signor": "a resource that omnipath carries",
+        "mine": "the key of 'My table'",
+    }.items():
+        with pytest.raises(LoadError, match=says):
+            platform.load("kgx", path=folders[0], options={"key": key})
+    with pytest.raises(LoadError, match="taken by another source"):
+        platform.load("kgx", "obo", path=tmp_path, options={"key": "second"})
 
 
 def test_nodes_get_the_most_specific_label_that_their_id_allows(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loaders import LOADERS
-from loaders.tables import edge_table, node_table
+from loaders.tables import ROW, edge_table, node_table
 from tosg_graph import cli, licences
 from tosg_graph.errors import LicenceError, QueryError
 from tosg_graph.graph import Graph
@@ -62,7 +62,16 @@ SPELLINGS = {
     "Apache-2.0": ["Apache 2.0", "Apache-2.0"],
     "EUPL-1.2": ["EUPL-1.2"],
     "LicenseRef-Mine": ["LicenseRef-Mine"],
+    "CC-BY-4.0 AND GPL-3.0": [
+        "GPL-3.0 AND CC-BY-4.0; the package, and UniProt",
+        "CC BY 4.0 AND GPLv3",
+        "CC-BY-4.0 AND GPL-3 (package)",
+    ],
+    "CC0-1.0 AND NOASSERTION": ["CC0-1.0 AND NOASSERTION; the resources keep their own terms"],
     UNKNOWN: [
+        "GPL-3.0 AND something",
+        "GPL-3.0 AND CC-BY-4.0; parts are MIT",
+        "NOASSERTION AND NOASSERTION",
         "",
         "mixed: each resource keeps its own terms",
         "as stated by the graph's own sources",
@@ -107,6 +116,13 @@ def test_every_source_has_a_licence_that_is_known_or_says_that_it_is_mixed() -> 
         ("*", ["CC BY-NC 4.0", "MIT"], ["", "mixed: all sorts"]),
         (UNKNOWN, ["", "mixed: all sorts"], ["MIT"]),
         ("cc0,MIT", ["CC0-1.0", "MIT"], ["CC-BY-4.0"]),
+        (
+            "MIT,CC-BY-*",
+            ["CC BY 4.0 AND MIT", "CC-BY-3.0 AND CC-BY-4.0"],
+            ["MIT AND GPL-3.0", "MIT AND NOASSERTION"],
+        ),
+        ("*", ["CC0 AND MIT"], ["CC0 AND NOASSERTION"]),
+        ("CC0,NOASSERTION", ["CC0 AND NOASSERTION"], ["MIT AND NOASSERTION"]),
     ],
 )
 def test_a_family_is_its_versions_and_no_other_licence(
@@ -122,6 +138,8 @@ def test_filters_are_lists_or_repeated() -> None:
     assert make_filter((), ()) is None
     assert make_filter(["a,b", "c"], None) == Filter(("a", "b", "c"), None)
     assert make_filter(None, ["CC BY 4.0", "cc0,"]) == Filter(None, ("CC-BY-4.0", "CC0-1.0"))
+    with pytest.raises(LicenceError, match=r"Name each that you allow: CC-BY-4\.0,MIT"):
+        make_filter(None, ["MIT AND CC BY 4.0"])
     with pytest.raises(LicenceError, match=r"'CC-BYE' is no licence that is known here\. Write SPDX ids"):
         make_filter(None, ["CC-BYE"])
 
@@ -188,6 +206,9 @@ def test_rows_that_are_not_allowed_are_rejects() -> None:
     ]
     for table in (*found.nodes, *found.edges):
         assert table.read == len(table.data) + table.merged + len(table.rejects)
+    left, genes_of = found.edges[2], found.nodes[1]
+    assert left.rows is not None
+    assert genes_of.rows is None  # nothing was left out of it
     rejects = found.nodes[0].rejects
     assert isinstance(rejects, pa.Table)
     assert rejects.to_pylist()[1] == {
@@ -279,6 +300,28 @@ def test_a_source_that_is_not_there_is_refused(loaded: Graph) -> None:
         assert wanted is not None
         with pytest.raises(LicenceError, match=says):
             allowed_in(loaded, wanted)
+
+
+def test_rows_keep_their_place_in_the_file_when_others_are_left_out() -> None:
+    rows = [
+        {ROW: 2 * n, "id": f"HGNC:{n}", "name": "G", "symbol": "G", "licence": "CC0" if n % 2 else "MIT"}
+        for n in range(1, 6)
+    ]
+    table = node_table("shared", "genes", "Gene", rows, read=5)
+    (kept,) = licences.filtered(make_filter(None, "CC0"), SHARED, Parsed((table,))).nodes
+    assert kept.rows is not None
+    assert isinstance(kept.rejects, pa.Table)
+    assert (kept.rows.to_pylist(), kept.rejects["row"].to_pylist()) == ([2, 6, 10], [4, 8])
+
+
+def test_a_filter_over_an_empty_graph_says_what_to_load(
+    loaded: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loaded, "rows", lambda *_: [])
+    wanted = make_filter("open", None)
+    assert wanted is not None
+    with pytest.raises(LicenceError, match=r"nothing is loaded.*tosg load demo"):
+        allowed_in(loaded, wanted)
 
 
 def test_a_query_that_asks_for_the_sources_gets_them(platform: Platform) -> None:

@@ -258,6 +258,31 @@ def dump_of_entities(graph: Graph) -> Any:
     )[1]
 
 
+def carried(key: str, *objects: int) -> tuple[Source, Parsed]:
+    """A source that passes on what SIGNOR states: HGNC:1 signals to each of the objects."""
+    ends = {"subject": ["HGNC:1"] * len(objects), "object": [f"HGNC:{i}" for i in objects]}
+    signals = edges(
+        key, ("Gene", "SIGNALS_TO", "Gene"), **ends, sign=[1] * len(objects), source=["SIGNOR"] * len(objects)
+    )
+    return source(key), Parsed((), (signals,))
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["in one load", "in loads of their own"])
+def test_an_edge_that_another_source_states_too_stays(upserting: Graph, apart: bool) -> None:
+    ids = [f"HGNC:{i}" for i in range(1, 5)]
+    genes = (source("hgnc"), Parsed((nodes("hgnc", "Gene", id=ids, name=ids, symbol=ids),)))
+    old, new, other = carried("indra", 2, 3), carried("indra", 3), carried("omnipath", 2, 4)
+    for tables in ([genes], [old], [other], [new]) if apart else ([genes, old, other], [genes, new, other]):
+        load(upserting, tables)
+    found = upserting.rows("MATCH ()-[r:SIGNALS_TO]->(o) RETURN o.id AS id ORDER BY id")
+    assert [row["id"] for row in found] == ["HGNC:2", "HGNC:3", "HGNC:4"]
+    gone = carried("omnipath", 4)
+    for tables in ([gone],) if apart else ([genes, new, gone],):
+        load(upserting, tables)
+    found = upserting.rows("MATCH ()-[r:SIGNALS_TO]->(o) RETURN o.id AS id ORDER BY id")
+    assert [row["id"] for row in found] == ["HGNC:3", "HGNC:4"]
+
+
 def test_a_retired_node_that_others_hold_stays(upserting: Graph) -> None:
     other = [
         (

@@ -15,7 +15,7 @@ import pytest
 from loaders import LOADERS
 from loaders.mapping import Mapping
 from loaders.ontology import clean, final_replacement, read_terms, term_nodes
-from loaders.tables import arrow, edge_table, node_table, read_json, read_rows, read_text, split_list
+from loaders.tables import ROW, arrow, edge_table, node_table, read_json, read_rows, read_text, split_list
 from tosg_graph.contract import check
 from tosg_graph.downloads import fetch
 from tosg_graph.errors import LoadError
@@ -109,6 +109,30 @@ def test_every_row_is_accounted_for_and_fits_the_contract(parsed: Any, key: str)
         assert t.merged >= 0
         assert t.read == len(t.data) + t.merged + len(t.rejects)
         assert all(r.reason and r.column for r in t.rejects)
+
+
+@pytest.mark.parametrize("key", DEMO)
+def test_tables_that_leave_rows_out_know_the_rows_of_their_file(parsed: Any, key: str) -> None:
+    given = parsed(key)
+    for t in (*given.nodes, *given.edges):
+        if len(t.rejects) or t.merged:
+            assert t.rows is not None, t.name
+            assert len(t.rows) == len(t.data)
+            assert min(t.rows.to_pylist()) > 0
+
+
+def test_the_row_of_a_file_is_the_one_that_states_it(parsed: Any, settings: Settings) -> None:
+    lines = fetch(LOADERS["hgnc"].SOURCE, settings)["entries"].read_text(encoding="utf-8").splitlines()
+    genes = table(parsed("hgnc"), "genes")
+    assert genes.rows is not None
+    for place in (0, 1000, len(genes.data) - 1):
+        assert lines[genes.rows[place].as_py()].startswith(genes.data["id"][place].as_py() + "\t")
+    members = table(parsed("wikipathways"), "members")
+    assert members.rows is not None
+    sets = fetch(LOADERS["wikipathways"].SOURCE, settings)["gmt"].read_text(encoding="utf-8").splitlines()
+    for edge, row in zip(members.data.slice(0, 5).to_pylist(), members.rows.to_pylist(), strict=False):
+        assert edge["object"].removeprefix("WIKIPATHWAYS:") in sets[row - 1].split("\t")[0]
+        assert edge["subject"].removeprefix("NCBIGene:") in sets[row - 1].split("\t")
 
 
 @pytest.mark.parametrize("key", DEMO)
@@ -588,6 +612,16 @@ def test_equal_ids_merge_and_do_not_depend_on_order() -> None:
     assert one.data["id"].to_pylist() == ["X:0", "X:1"]
     assert one.data["synonyms"].to_pylist() == [None, ["x", "y"]]
     assert (one.read, one.merged, len(one.rejects)) == (4, 1, 1)
+
+
+def test_rows_that_merge_have_the_first_row_of_the_file_whose_place_decides_nothing() -> None:
+    rows = [{"id": "X:1", "name": "b"}, {"id": "X:1", "name": "a"}, {"id": "X:0", "name": "c"}]
+    for order in ([2, 9, 5], [9, 2, 5]):
+        made = node_table("s", "t", "Gene", [{ROW: n, **r} for n, r in zip(order, rows, strict=True)], read=3)
+        assert made.data.to_pylist() == [{"id": "X:0", "name": "c"}, {"id": "X:1", "name": "a"}]
+        assert made.rows is not None
+        assert made.rows.to_pylist() == [5, 2]
+    assert node_table("s", "t", "Gene", [{ROW: 1, **rows[0]}, rows[2]], read=2).rows is None
 
 
 def test_edges_are_kept_apart_by_what_the_loader_names() -> None:

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -51,6 +52,10 @@ def parse(folder: Path, text: str, *, name: str = "t.tsv", **more: Any) -> Parse
     for table in (*parsed.nodes, *parsed.edges):
         assert table.read == len(table.data) + table.merged + len(table.rejects)
     return parsed
+
+
+def lines(table: NodeTable | EdgeTable) -> list[int]:
+    return contract.file_rows(table, np.arange(len(table.data))).tolist()
 
 
 def rejects(table: NodeTable | EdgeTable) -> list[tuple[int, str, str, str]]:
@@ -97,6 +102,7 @@ def test_the_worked_example(tmp_path: Path) -> None:
             (672, 0.71, -1, ["PMID:12345"]),
         ]
     ]
+    assert (lines(genes), lines(edges)) == ([1, 2, 4], [1, 2])
     assert rejects(genes) == [(3, "verdict", "failed", "the screen failed")]
     assert rejects(edges) == [
         (3, "verdict", "failed", "the screen failed"),

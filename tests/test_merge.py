@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -127,6 +128,26 @@ def test_endpoints_are_resolved_and_bad_ones_rejected_with_row_and_value() -> No
         (3, "subject", "HGNC:9"),
         (4, "subject", "HGNC:8"),
     ]
+
+
+def test_rejects_and_conflicts_name_the_row_of_the_file() -> None:
+    table = edges(
+        "indra",
+        "SIGNALS_TO",
+        {
+            "subject": ["HGNC:1", "HGNC:9", "HGNC:1"],
+            "object": ["HGNC:2", "HGNC:1", "HGNC:2"],
+            "sign": [1, 1, -1],
+        },
+    )
+    _, (line,) = merged_edges(replace(table, rows=pa.array([4, 7, 11], pa.int32())))
+    assert [(e.row, e.reason) for e in line.examples] == [
+        (7, "unknown id"),
+        (11, "conflicting sign, first kept"),
+    ]
+    genes = nodes("a", "Gene", id=["HGNC:1", "HGNC:1"], name=["A1", "A2"], symbol=["A1", "A1"])
+    _, (line,) = merged_nodes(replace(genes, rows=pa.array([5, 9], pa.int32())))
+    assert [(e.row, e.value) for e in line.examples] == [(9, "A2")]
 
 
 def test_symmetric_verbs_are_stored_once_smaller_id_first() -> None:

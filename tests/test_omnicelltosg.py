@@ -129,6 +129,7 @@ def test_rows_keep_their_place_when_one_is_no_node(tmp_path: Path) -> None:
     assert found[:5] == ["BMGC:TS000001", "BMGC:TS000002", None, None, "BMGC:TS000005"]
     parsed = omnicelltosg.parse(paths)
     assert table(parsed, "transcripts").data["omics_column"].to_pylist() == [0, 1, 4]
+    assert table(parsed, "transcripts").rows.to_pylist() == [1, 2, 5]
     rejects = table(parsed, "transcripts").rejects.to_pylist()
     assert [(r["row"], r["reason"]) for r in rejects] == [
         (3, "not an id of a transcript or protein"),
@@ -147,7 +148,7 @@ def test_edges_out_of_range_or_between_other_types_are_rejected(tmp_path: Path) 
         (4, "from", "-1", "not a row of s_name.csv"),
         (2, "from", "5", "not a Transcript"),
     ]
-    assert (table_.read, len(table_.data)) == (4, 1)
+    assert (table_.read, len(table_.data), table_.rows.to_pylist()) == (4, 1, [1])
 
 
 @pytest.mark.parametrize(

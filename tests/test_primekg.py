@@ -129,6 +129,7 @@ def test_a_row_without_its_opposite_is_kept_and_shown(tmp_path: Path) -> None:
     parsed = parse(tmp_path, [*lines, line("protein_protein", "ppi", EGFR, ("9", *GENE2[1:]))])
     only = table(parsed, "protein_protein / ppi: Gene-Gene (one direction only)")
     assert (only.read, len(only.data), only.merged) == (3, 2, 1)
+    assert sorted(only.rows.to_pylist()) == [1, 3]
     assert len(parsed.edges) == 1
 
 

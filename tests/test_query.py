@@ -114,6 +114,21 @@ def test_more_rows_than_the_limit_are_refused_and_not_cut(world: Graph, limit: i
     assert len(run(world, "MATCH (g:Gene) RETURN g", limit=5)) == 5
 
 
+def test_no_rows_out_of_an_empty_graph_are_explained(graph: Graph) -> None:
+    said: list[str] = []
+    answer = run(graph, "pathway_genes", {"pathway": "interferon"}, notice=said.append)
+    assert len(answer) == 0
+    assert len(said) == 1
+    assert "nothing is loaded" in said[0]
+    assert "tosg load demo" in said[0]
+
+
+def test_no_rows_out_of_a_graph_with_entities_are_an_answer(world: Graph) -> None:
+    said: list[str] = []
+    assert len(run(world, "MATCH (g:Gene {id: 'HGNC:999'}) RETURN g.id AS id", notice=said.append)) == 0
+    assert said == []
+
+
 def test_a_query_that_takes_too_long_is_stopped(world: Graph) -> None:
     with pytest.raises(QueryError, match="was stopped"):
         run(world, "UNWIND range(1, 100000000) AS x WITH x WHERE x % 3 = 5 RETURN x", timeout=0.5)

@@ -68,6 +68,8 @@ def test_human_pathways_and_what_they_are_part_of(tmp_path: Path) -> None:
         "REACT:R-HSA-180292",
     ]
     assert nodes.data["name"].to_pylist()[2] == 'GAB1 "signalosome"'
+    assert sorted(nodes.rows.to_pylist()) == [1, 2, 3]
+    assert sorted(parts.rows.to_pylist()) == [1, 2]
     assert [(r["row"], r["value"], r["reason"]) for r in nodes.rejects.to_pylist()] == [(4, COW, "not human")]
     assert [(row["subject"], row["object"]) for row in parts.data.to_pylist()] == [
         ("REACT:R-HSA-177929", "REACT:R-HSA-162582"),

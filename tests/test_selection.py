@@ -233,6 +233,20 @@ def test_an_empty_answer_says_what_was_looked_for(world: Graph) -> None:
         select(world, query, {"other": "WP9"})
 
 
+def test_an_empty_graph_says_what_to_load(graph: Graph) -> None:
+    with pytest.raises(QueryError, match=r"nothing is loaded.*tosg load demo") as error:
+        select(graph, "MATCH (g:Gene) RETURN g")
+    assert "did you mean" not in str(error.value)
+
+
+def test_a_name_of_the_schema_that_no_source_states_is_not_taken_for_a_typo(world: Graph) -> None:
+    with pytest.raises(
+        QueryError, match="no label 'Microbe', which no source that is loaded states"
+    ) as error:
+        select(world, "MATCH (m:Microbe) RETURN m")
+    assert "did you mean" not in str(error.value)
+
+
 def test_entities_of_our_labels_without_an_id_are_refused(world: Graph) -> None:
     world.write("CREATE (:Gene {name: 'stray'})")
     with pytest.raises(QueryError, match="1 picked Gene nodes have no id"):

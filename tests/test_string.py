@@ -52,6 +52,7 @@ def test_a_pair_that_stands_both_ways_is_stored_once(tmp_path: Path) -> None:
     contract.check(parsed)
     stored, alone = parsed.edges
     assert pairs(stored) == [("75493", "39007", 0.999), ("75493", "01303", 0.7)]
+    assert [PAIRS[row - 1].split()[2] for row in stored.rows.to_pylist()] == ["999", "700"]
     assert (stored.read, stored.merged, len(alone.data), alone.read) == (6, 2, 0, 0)
     assert parsed.nodes[0].data["id"].to_pylist()[0] == "ENSEMBL:ENSP00000275493"
 

@@ -85,10 +85,21 @@ def edge_name(key: tuple[str, str, str]) -> str:
 # --------------------------------------------------------------------------- writing
 
 
-def refuse_existing(out: Path) -> None:
-    """Raise `ExportError` where ``out`` exists, before any work is done."""
+def refuse_existing(out: Path) -> Path:
+    """Return the folder that ``out`` names, ``~`` being the home, before any work is done.
+
+    Raises
+    ------
+    ExportError
+        If it exists.
+    """
+    try:
+        out = out.expanduser()
+    except RuntimeError as error:
+        raise ExportError(f"{out}: {error} Choose another folder.") from error
     if out.exists() or out.is_symlink():
         raise ExportError(f"{out} exists already and is not overwritten. Remove it, or choose another name.")
+    return out
 
 
 @contextmanager
@@ -114,8 +125,7 @@ def new_file(out: Path) -> Iterator[Path]:
 @contextmanager
 def _published(out: Path, made: Callable[[Path], Path]) -> Iterator[Path]:
     """Yield a temporary folder beside ``out``; what ``made`` says of it becomes ``out``."""
-    out = out.expanduser().absolute()
-    refuse_existing(out)
+    out = refuse_existing(out).absolute()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))

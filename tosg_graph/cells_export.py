@@ -64,7 +64,7 @@ def export_cells(
     """
     if format_ not in FORMATS:
         raise ExportError(f"{format_!r} is no format of cells. Choose {', '.join(FORMATS)}.")
-    refuse_existing(out)
+    out = refuse_existing(out)
     matrix = cohort_matrix(reader, cells, expand_term, progress)
     FORMATS[format_](matrix, out)
     return CellsExport(out, format_, len(matrix.names), len(matrix.features), reader.version.cells)

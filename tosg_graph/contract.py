@@ -15,7 +15,9 @@ from tosg_graph.errors import ContractError
 from tosg_graph.resources import schema
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from tosg_graph.types import EdgeTable, NodeTable, Parsed
 
@@ -161,7 +163,7 @@ def check(parsed: Parsed) -> None:
     Raises
     ------
     ContractError
-        Naming source, table, row (1-based), column, value and what is allowed.
+        Naming source, table, row (see `file_rows`), column, value and what is allowed.
     """
     with ThreadPoolExecutor(_AT_ONCE) as pool:  # the first table that breaks it is the one that is named
         for checked in [
@@ -171,71 +173,99 @@ def check(parsed: Parsed) -> None:
             checked.result()
 
 
+def file_rows(table: NodeTable | EdgeTable, at: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+    """1-based rows of the file, its header not counted, that some rows of a table came from.
+
+    Of rows that the loader merged, the first. Where a loader gives no ``rows``, the place in its table instead:
+    the same unless it sorted, split or dropped rows.
+
+    Parameters
+    ----------
+    at
+        Places in ``data``, counted from 0.
+    """
+    if table.rows is None:
+        return at + 1
+    found: NDArray[np.integer[Any]] = table.rows.to_numpy()[at]
+    return found
+
+
+def _named(table: NodeTable | EdgeTable) -> str:
+    return f"{table.source}/{table.name}"
+
+
 def _check_nodes(table: NodeTable) -> None:
     known = schema("nodes")["labels"]
-    where = f"{table.source}/{table.name}"
     if table.label not in known:
         raise ContractError(
-            f"{where}: label {table.label!r} is not allowed; schema/nodes.yaml has {', '.join(known)}."
+            f"{_named(table)}: label {table.label!r} is not allowed; schema/nodes.yaml has {', '.join(known)}."
         )
     rule = known[table.label]
-    _check_columns(where, table.data, node_columns(table.label), node_required(table.label), {})
+    _check_columns(table, node_columns(table.label), node_required(table.label), {})
     prefixes = "|".join(re.escape(p) for p in id_prefixes(table.label))
     allowed = f"an id of {table.label} starts with {' or '.join(p + ':' for p in rule['prefixes'])}"
-    _check_pattern(where, table.data, "id", rf"^({prefixes}):\S+$", allowed)
+    _check_pattern(table, "id", rf"^({prefixes}):\S+$", allowed)
 
 
 def _check_edges(table: EdgeTable) -> None:
     known = schema("edges")["verbs"]
-    where = f"{table.source}/{table.name}"
     if table.verb not in known:
         raise ContractError(
-            f"{where}: verb {table.verb!r} is not allowed; schema/edges.yaml has {', '.join(known)}."
+            f"{_named(table)}: verb {table.verb!r} is not allowed; schema/edges.yaml has {', '.join(known)}."
         )
     rule, pair = known[table.verb], [table.subject_label, table.object_label]
     for label in pair:
         if label not in schema("nodes")["labels"]:
             raise ContractError(
-                f"{where}: label {label!r} is not in schema/nodes.yaml; it has {', '.join(labels())}."
+                f"{_named(table)}: label {label!r} is not in schema/nodes.yaml; it has {', '.join(labels())}."
             )
     if rule["pairs"] != "any" and pair not in rule["pairs"]:
         pairs = ", ".join(f"{s}-{o}" for s, o in rule["pairs"])
         raise ContractError(
-            f"{where}: {table.verb} from {pair[0]} to {pair[1]} is not allowed; allowed are {pairs}."
+            f"{_named(table)}: {table.verb} from {pair[0]} to {pair[1]} is not allowed; allowed are {pairs}."
         )
     edge = schema("edges")["edge"]
-    _check_columns(where, table.data, edge_columns(table.verb), edge_required(table.verb), edge["values"])
+    _check_columns(table, edge_columns(table.verb), edge_required(table.verb), edge["values"])
     for end in ("subject", "object"):
-        _check_pattern(where, table.data, end, _CURIE, "an id is a CURIE such as HGNC:3236")
+        _check_pattern(table, end, _CURIE, "an id is a CURIE such as HGNC:3236")
 
 
 def _check_columns(
-    where: str, data: pa.Table, columns: dict[str, str], required: list[str], values: Mapping[str, list[Any]]
+    table: NodeTable | EdgeTable,
+    columns: dict[str, str],
+    required: list[str],
+    values: Mapping[str, list[Any]],
 ) -> None:
+    data = table.data
+    if table.rows is not None and len(table.rows) != len(data):
+        raise ContractError(
+            f"{_named(table)}: the loader names {len(table.rows)} rows of the file for {len(data)}; correct it."
+        )
     if len(set(data.column_names)) != len(data.column_names):
         raise ContractError(
-            f"{where}: a column name occurs twice in {', '.join(data.column_names)}; rename one."
+            f"{_named(table)}: a column name occurs twice in {', '.join(data.column_names)}; rename one."
         )
     unknown = [name for name in data.column_names if name not in columns]
     if unknown:
         raise ContractError(
-            f"{where}: column {unknown[0]!r} is not allowed; allowed are {', '.join(columns)}."
+            f"{_named(table)}: column {unknown[0]!r} is not allowed; allowed are {', '.join(columns)}."
         )
     missing = [name for name in required if name not in data.column_names]
     if missing:
         raise ContractError(
-            f"{where}: column {missing[0]!r} is required and absent; it has {', '.join(data.column_names)}."
+            f"{_named(table)}: column {missing[0]!r} is required and absent; it has {', '.join(data.column_names)}."
         )
     for name in data.column_names:
-        _check_type(where, data, name, columns[name])
-        _check_values(where, data, name, columns[name], name in required)
+        _check_type(table, name, columns[name])
+        _check_values(table, name, columns[name], name in required)
         if name in values:
-            _check_members(where, data, name, values[name])
+            _check_members(table, name, values[name])
 
 
-def _check_type(where: str, data: pa.Table, name: str, kind: str) -> None:
+def _check_type(table: NodeTable | EdgeTable, name: str, kind: str) -> None:
     import pyarrow.types as t
 
+    data = table.data
     found = data.schema.field(name).type
     if t.is_dictionary(found):
         found = found.value_type
@@ -250,18 +280,18 @@ def _check_type(where: str, data: pa.Table, name: str, kind: str) -> None:
     }[kind]
     if not fits and not t.is_null(found):
         raise ContractError(
-            f"{where}: column {name!r} has type {data.schema.field(name).type}; the schema says {kind}."
+            f"{_named(table)}: column {name!r} has type {data.schema.field(name).type}; the schema says {kind}."
         )
 
 
-def _check_values(where: str, data: pa.Table, name: str, kind: str, required: bool) -> None:
+def _check_values(table: NodeTable | EdgeTable, name: str, kind: str, required: bool) -> None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    column = data[name]
+    column = table.data[name]
     if pa.types.is_null(column.type):
         if required and len(column):
-            raise _violation(where, data, name, 0, "a value is required")
+            raise _violation(table, name, 0, "a value is required")
         return
     if required:
         empty = None
@@ -270,25 +300,25 @@ def _check_values(where: str, data: pa.Table, name: str, kind: str, required: bo
         elif kind == "string":
             empty = _where(column, lambda texts: pc.equal(texts, ""))
         bad = column.is_null() if empty is None else pc.or_(column.is_null(), pc.fill_null(empty, False))
-        _refuse_first(where, data, name, bad, "a value is required")
+        _refuse_first(table, name, bad, "a value is required")
     if kind == "float" and pa.types.is_floating(column.type):
         _refuse_first(
-            where, data, name, pc.invert(pc.is_finite(column)), "a number is finite; leave unknown ones null"
+            table, name, pc.invert(pc.is_finite(column)), "a number is finite; leave unknown ones null"
         )
     most = MOST_INDEXED if name in _INDEXED else MOST_CHARACTERS
     too_long = f"text has at most {most:,} characters"
     if kind == "string":
         bad = _where(column, lambda texts: pc.greater(pc.utf8_length(texts), most))
-        _refuse_first(where, data, name, bad, too_long)
+        _refuse_first(table, name, bad, too_long)
         bad = _where(column, lambda texts: pc.match_substring_regex(texts, _UNPRINTABLE))
-        _refuse_first(where, data, name, bad, "text has no control characters")
+        _refuse_first(table, name, bad, "text has no control characters")
     if kind == "list":
         flat = pc.list_flatten(column)
         long = pc.greater(pc.utf8_length(flat), most)
         if pc.any(long).as_py():
             at = pc.index(long, pa.scalar(True)).as_py()
             row = pc.list_parent_indices(column)[at].as_py()
-            raise _violation(where, data, name, row, too_long, flat[at].as_py()[:100])
+            raise _violation(table, name, row, too_long, flat[at].as_py()[:100])
         bad = pc.match_substring_regex(flat, _UNPRINTABLE)
         reason = "text has no control characters"
         if name == "xrefs":
@@ -297,28 +327,28 @@ def _check_values(where: str, data: pa.Table, name: str, kind: str, required: bo
         if pc.any(bad).as_py():
             at = pc.index(bad, pa.scalar(True)).as_py()
             row = pc.list_parent_indices(column)[at].as_py()
-            raise _violation(where, data, name, row, reason, flat[at].as_py())
+            raise _violation(table, name, row, reason, flat[at].as_py())
 
 
-def _check_members(where: str, data: pa.Table, name: str, allowed: list[Any]) -> None:
+def _check_members(table: NodeTable | EdgeTable, name: str, allowed: list[Any]) -> None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    column = data[name]
+    column = table.data[name]
     if pa.types.is_null(column.type):
         return
     known = pc.is_in(column, value_set=pa.array(allowed, type=column.type))
     bad = pc.and_(column.is_valid(), pc.invert(known))
-    _refuse_first(where, data, name, bad, f"allowed are {', '.join(map(str, allowed))}")
+    _refuse_first(table, name, bad, f"allowed are {', '.join(map(str, allowed))}")
 
 
-def _check_pattern(where: str, data: pa.Table, name: str, pattern: str, allowed: str) -> None:
+def _check_pattern(table: NodeTable | EdgeTable, name: str, pattern: str, allowed: str) -> None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not pa.types.is_null(data[name].type):
-        bad = _where(data[name], lambda texts: pc.invert(pc.match_substring_regex(texts, pattern)))
-        _refuse_first(where, data, name, bad, allowed)
+    if not pa.types.is_null(table.data[name].type):
+        bad = _where(table.data[name], lambda texts: pc.invert(pc.match_substring_regex(texts, pattern)))
+        _refuse_first(table, name, bad, allowed)
 
 
 def _where(column: pa.ChunkedArray, test: Callable[[pa.Array], pa.Array]) -> pa.ChunkedArray:
@@ -331,23 +361,24 @@ def _where(column: pa.ChunkedArray, test: Callable[[pa.Array], pa.Array]) -> pa.
     return pa.chunked_array(parts, pa.bool_())
 
 
-def _refuse_first(where: str, data: pa.Table, name: str, bad: pa.ChunkedArray, allowed: str) -> None:
+def _refuse_first(table: NodeTable | EdgeTable, name: str, bad: pa.ChunkedArray, allowed: str) -> None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
     at = pc.index(bad, pa.scalar(True)).as_py()
     if at >= 0:
-        raise _violation(where, data, name, at, allowed)
+        raise _violation(table, name, at, allowed)
 
 
 def _violation(
-    where: str, data: pa.Table, name: str, row: int, allowed: str, value: object = None
+    table: NodeTable | EdgeTable, name: str, row: int, allowed: str, value: object = None
 ) -> ContractError:
-    given = value if value is not None else data[name][row].as_py()
+    given = value if value is not None else table.data[name][row].as_py()
     shown = repr(given[:100] if isinstance(given, str) else given)
     if len(shown) > 80:
         shown = shown[:77] + "..."
-    return ContractError(f"{where}: row {row + 1}, column {name!r}, value {shown}: {allowed}.")
+    number = row + 1 if table.rows is None else table.rows[row].as_py()
+    return ContractError(f"{_named(table)}: row {number}, column {name!r}, value {shown}: {allowed}.")
 
 
 # --------------------------------------------------------------------------- generated Cypher

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tosg_graph import history, stated, walk
-from tosg_graph.bundle import checksums, new_bundle, write_json
+from tosg_graph.bundle import checksums, new_bundle, refuse_existing, write_json
 from tosg_graph.contract import arrow_type, stored_edge_columns, stored_node_columns, verbs
 from tosg_graph.errors import ExportError
 from tosg_graph.graph_counts import stored_counts
@@ -78,6 +78,7 @@ def dump(graph: Graph, out: Path, progress: Progress | None = None) -> DumpRepor
         If a load is running, or the graph is of another format.
     """
     show = progress or silent
+    out = refuse_existing(out)
     with only_one_load(graph.settings), new_bundle(out) as folder:
         release = stored_release(graph)
         counts = stored_counts(graph)

@@ -116,7 +116,7 @@ def export(
     """
     from tosg_graph.abundance import AbundanceReader
 
-    bundle.refuse_existing(out)
+    out = bundle.refuse_existing(out)
     version = store.version()
     if version is None:
         raise ExportError("The store has no cells yet. Add some: tosg cells add FILE.h5ad.")
@@ -198,7 +198,7 @@ def write_bundle(
     ExportError
         As `export`.
     """
-    bundle.refuse_existing(out)
+    out = bundle.refuse_existing(out)
     genes, axis_dropped = gene_table(selection.nodes, measured.axis)
     labelled, unlabelled = labelled_cells(measured.cells, label, strict)
     cells, classes, diagnostics = _split_and_order(labelled, label, seed)

@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from tosg_graph.graph import Graph
 
 
+NOTHING_LOADED = (
+    "nothing is loaded. Load the demo graph first: tosg load demo; `tosg load --list` shows all sources"
+)
+
+
+def nothing_loaded(graph: Graph) -> bool:
+    """Whether the graph holds no entity, so that no question has an answer."""
+    return not graph.rows(cypher("count_any"))[0]["loaded"]
+
+
 def by_label(graph: Graph) -> pa.Table:
     """Columns ``label`` and ``entities``, most first; an entity with two labels counts for both."""
     import pyarrow as pa

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tosg_graph.contract import cluster_prefixes, identity_rules
+from tosg_graph.contract import cluster_prefixes, file_rows, identity_rules
 from tosg_graph.ledger import SAME_ENTITY
 from tosg_graph.types import NodeTable
 
@@ -108,7 +108,7 @@ class Identity:
     def rows(self, tables: Sequence[NodeTable]) -> pa.Table:
         """Return the merge ledger: one row per row of a table, or per stored node, that a verdict is about.
 
-        Columns: ``source``, ``table``, ``row`` (1-based; 0 of a stored node), ``id``, ``label``, ``entity`` (null
+        Columns: ``source``, ``table``, ``row`` (of the file; 0 of a stored node), ``id``, ``label``, ``entity`` (null
         where kept apart), ``rule``, ``candidates``, ``reason``.
 
         Parameters
@@ -121,8 +121,9 @@ class Identity:
         found = []
         for table in tables:
             verdicts = self.verdicts.get(table.label, {})
-            for row, i in zip(*_rows_of(table.data, verdicts), strict=True):
-                found.append((table.source, table.name, int(row) + 1, i, table.label, verdicts[i]))
+            at, ids = _rows_of(table.data, verdicts)
+            for row, i in zip(file_rows(table, at).tolist(), ids, strict=True):
+                found.append((table.source, table.name, row, i, table.label, verdicts[i]))
         for label, nodes in self.stored.items():
             for i, sources in nodes.items():
                 verdict = replace(self.verdicts[label][i], reason=STORED)

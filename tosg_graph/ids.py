@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from tosg_graph.contract import cluster_prefixes
@@ -25,6 +26,8 @@ _MIX_BLOCK = 1 << 20
 
 class IdResolver:
     """Find the entity of a label that a CURIE names: by exact id first, then by an xref only one entity has.
+
+    Several threads may ask.
 
     Parameters
     ----------
@@ -51,6 +54,7 @@ class IdResolver:
         self._ids: dict[str, pa.Array] = {}
         self._xrefs: dict[str, dict[str, set[str]]] = {}
         self._stored: dict[str, dict[str, set[str]]] = defaultdict(dict)
+        self._one_at_a_time = Lock()
 
     def resolve(self, label: str, curies: pa.ChunkedArray) -> tuple[pa.DictionaryArray, dict[str, str]]:
         """Resolve many CURIEs at once.
@@ -72,7 +76,8 @@ class IdResolver:
         import pyarrow as pa
 
         given = one_dictionary(curies)
-        found, reasons = self._resolve_distinct(label, given.dictionary)
+        with self._one_at_a_time:  # what was asked is kept for the next
+            found, reasons = self._resolve_distinct(label, given.dictionary)
         encoded = found.dictionary_encode()
         codes = encoded.indices.take(given.indices)
         return pa.DictionaryArray.from_arrays(codes, encoded.dictionary), reasons

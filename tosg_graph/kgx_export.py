@@ -81,9 +81,10 @@ def export(
     QueryError
         If the query is refused or picks nothing.
     """
-    from tosg_graph.bundle import new_bundle
+    from tosg_graph.bundle import new_bundle, refuse_existing
 
     show = progress or silent
+    out = refuse_existing(out)
     if query is None:
         nodes, edges = _all_nodes(graph), _all_edges(graph)
     else:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from tosg_graph.contract import file_rows
 from tosg_graph.errors import LicenceError
+from tosg_graph.graph_counts import NOTHING_LOADED
 from tosg_graph.resources import cypher
 from tosg_graph.types import EdgeTable, LedgerLine, NodeTable, Parsed, Reject, Selection, Source
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from tosg_graph.graph import Graph
 
 UNKNOWN = "NOASSERTION"  # SPDX's word for a licence that nobody states, or that is many
+ALL_OF = " AND "  # SPDX's way to say that several licences hold together
 EXAMPLES = 5
 
 # What people write -> SPDX id, compared in lower case without blanks and dashes.
@@ -75,18 +78,26 @@ _FILLERS |= {"public", "domain", "dedication", "deed", "en", "the", "legalcode"}
 def normal(text: str | None) -> str:
     """One form of a licence's name: SPDX's id where there is one (``CC BY 4.0`` is ``CC-BY-4.0``).
 
-    What stands behind a semicolon or comma or in parentheses is a remark. Text that names no licence or several, or
-    only that of a package, is `UNKNOWN`.
+    What stands behind a semicolon or comma or in parentheses is a remark. ``A AND B``, as SPDX writes it, is both,
+    sorted; `UNKNOWN` may be one of them. Other text that names no licence or several, or only that of a package, is
+    `UNKNOWN`.
     """
     text = text or ""
     name = re.split("[;,]", re.sub(r"\((?!>=)[^)]*\)", " ", text))[0].strip()
-    found = _one(name)
+    found = _every(name)
     rest = re.sub(r"package [A-Z]\S*", " ", text.replace(name, " ", 1))
-    if re.search(r"\(package\b|own terms", text) or {_one(other) for other in _OTHERS.findall(rest)} - {
-        found
-    }:
+    others = {_one(other) for other in _OTHERS.findall(rest)} - set(found.split(ALL_OF))
+    is_vague = ALL_OF not in found and re.search(r"\(package\b|own terms", text)
+    return UNKNOWN if is_vague or others else found
+
+
+def _every(name: str) -> str:
+    """Every licence of an ``A AND B``; `UNKNOWN` where one of them is none."""
+    parts = [part.strip() for part in name.split(ALL_OF)]
+    found = {_one(part) for part in parts}
+    if UNKNOWN in found and UNKNOWN not in parts:
         return UNKNOWN
-    return found
+    return ALL_OF.join(sorted(found))
 
 
 def _one(name: str) -> str:
@@ -133,8 +144,9 @@ class Filter:
     sources
         Keys of sources or of the resources that they carry.
     licences
-        Names as `normal` gives them. A last part ``*`` stands for any version: ``CC-BY-*`` allows CC-BY-3.0 and
-        CC-BY-4.0, and neither CC-BY-SA-4.0 nor CC-BY-NC-4.0. ``*`` alone allows every licence that is known.
+        Names as `normal` gives them, one licence each. A last part ``*`` stands for any version: ``CC-BY-*`` allows
+        CC-BY-3.0 and CC-BY-4.0, and neither CC-BY-SA-4.0 nor CC-BY-NC-4.0. ``*`` alone allows every licence that is
+        known.
     """
 
     sources: tuple[str, ...] | None
@@ -145,8 +157,11 @@ class Filter:
         return self.sources is None or key in self.sources or carrier in self.sources
 
     def licenses(self, licence: str | None) -> bool:
-        """Whether a licence is allowed, in any spelling."""
-        return self.licences is None or any(_fits(normal(licence), allowed) for allowed in self.licences)
+        """Whether a licence is allowed, in any spelling; of several that hold together, each must be."""
+        if self.licences is None:
+            return True
+        parts = normal(licence).split(ALL_OF)
+        return all(any(_fits(part, allowed) for allowed in self.licences) for part in parts)
 
     def __str__(self) -> str:
         parts = [f"sources {', '.join(self.sources)}"] if self.sources is not None else []
@@ -183,6 +198,10 @@ def _allowed_name(text: str) -> str:
         raise LicenceError(
             f"{text!r} is no licence that is known here. Write SPDX ids such as CC0-1.0, CC-BY-4.0 or MIT; CC-BY-* "
             f"stands for all versions, {UNKNOWN} for what states none. `tosg load --list` shows those of the sources."
+        )
+    if ALL_OF in name:
+        raise LicenceError(
+            f"{text!r} is several licences. Name each that you allow: {','.join(name.split(ALL_OF))}."
         )
     return f"{name}-*" if family else name
 
@@ -276,7 +295,7 @@ def _filter_table(allowed: Filter, source: Source, table: NodeTable | EdgeTable)
         values = pa.array([f"{s} {o}" for s, o in ends], pa.string())
     rejects = pa.table(
         {
-            "row": pa.array(at + 1, pa.int64()),
+            "row": pa.array(file_rows(table, at), pa.int64()),
             "column": pa.repeat("licence" if allowed.sources is None else "source", len(at)),
             "value": values.cast(pa.string()),
             "reason": pa.array([reasons[place] for place in at], pa.string()),
@@ -284,7 +303,8 @@ def _filter_table(allowed: Filter, source: Source, table: NodeTable | EdgeTable)
     )
     before = table.rejects if not isinstance(table.rejects, tuple) else reject_table(table.rejects)
     every = pa.concat_tables([before.select(rejects.column_names).cast(rejects.schema), rejects])
-    return replace(table, data=data.filter(pa.array(~bad)), rejects=every)
+    kept = pa.array(file_rows(table, np.flatnonzero(~bad)), pa.int32())
+    return replace(table, data=data.filter(pa.array(~bad)), rejects=every, rows=kept)
 
 
 def _reasons(allowed: Filter, source: Source, data: pa.Table) -> list[str | None]:
@@ -345,14 +365,16 @@ def allowed_in(graph: Graph, wanted: Filter) -> Allowed:
     Raises
     ------
     LicenceError
-        If a named source is not in the graph, or nothing is allowed.
+        If nothing is loaded, a named source is not in the graph, or nothing is allowed.
     """
     rows = graph.rows(cypher("licence_sources"))
     known = sorted(row["key"] for row in rows)
+    if not known:
+        raise LicenceError(f"The graph has no source: {NOTHING_LOADED}.")
     for name in wanted.sources or ():
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else f" It has {', '.join(known)[:200] or 'none'}."
+            hint = f" Did you mean {near[0]!r}?" if near else f" It has {', '.join(known)[:200]}."
             raise LicenceError(f"The graph has no source {name!r}.{hint}")
     named = [row for row in rows if wanted.names(row["key"], row["carrier"])]
     keys = [row for row in named if wanted.licenses(row["licence"])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import numpy as np
 from tosg_graph import contract, history, ledger, licences, stated
 from tosg_graph import recipe as recipes
 from tosg_graph.bulk_csv import write_edges, write_nodes
+from tosg_graph.changes import Changes
 from tosg_graph.graph_counts import stored_counts
 from tosg_graph.home_lock import TEMPORARY, only_one_load
 from tosg_graph.identity import find_identity
@@ -32,6 +33,7 @@ from tosg_graph.release import (
 )
 from tosg_graph.resources import cypher
 from tosg_graph.statements import write_statements
+from tosg_graph.threads import threads
 from tosg_graph.types import EdgeTable, LedgerLine, NodeTable, Parsed, Source
 from tosg_graph.upsert import (
     CREATED,
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 __all__ = ["graph_release", "load"]
 
 _LOOKUP_BATCH = 5_000
+_MERGED_AT_ONCE = 2  # verbs; each needs memory of its own
 
 
 @dataclass
@@ -67,10 +70,60 @@ class _Work:
     merges: pa.Table
     refused: dict[str, pa.Array] = field(default_factory=dict)  # verb -> keys that are another's
 
+    def keys(self, verb: str) -> pa.Array:
+        """Keys of all relationships of a verb that this load states, those that are another's too."""
+        import pyarrow as pa
+
+        chunks = self.edges[verb].data["edge_key"].chunks if verb in self.edges else []
+        refused = [self.refused[verb]] if verb in self.refused else []
+        return pa.chunked_array([*chunks, *refused], pa.int64()).combine_chunks()
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What is kept of a source when its tables are merged.
+
+    Parameters
+    ----------
+    properties
+        Of its ``(:Source)``.
+    node_tables
+        Number of its tables of nodes.
+    resources
+        Keys of all that its relationships name as their source.
+    """
+
+    properties: dict[str, Any]
+    node_tables: int
+    resources: frozenset[str]
+
+    @classmethod
+    def by(cls, source: Source, tables: Parsed) -> _Said:
+        import pyarrow.compute as pc
+
+        named: set[str] = set()
+        for table in tables.edges:
+            for name in {"source", "resource"} & set(table.data.column_names):
+                named.update(pc.unique(table.data[name].drop_null()).to_pylist())
+        kept = (
+            "key",
+            "title",
+            "version",
+            "licence",
+            "homepage",
+            "knowledge_level",
+            "note",
+            "terms",
+            "size_mb",
+        )
+        properties = {name: getattr(source, name) for name in kept}
+        properties |= {"licences": licences.own_licences(tables), "files": list(source.files_read)}
+        return cls(properties, len(tables.nodes), frozenset(named))
+
 
 def load(
     graph: Graph,
-    parsed: Sequence[tuple[Source, Parsed]],
+    parsed: Iterable[tuple[Source, Parsed]],
     progress: Progress | None = None,
     *,
     skipped: Sequence[LedgerLine] = (),
@@ -88,7 +141,8 @@ def load(
     graph
         A connected graph.
     parsed
-        Sources and their tables; where two state the same thing, the first in this order wins.
+        Sources and their tables; where two state the same thing, the first in this order wins. Tables of relationships
+        are let go as they are merged, so that an iterator that keeps none spares memory.
     skipped
         Lines of sources that were not read; they are kept at the end of the ledger.
     recipe
@@ -109,9 +163,7 @@ def load(
         If another process is loading into the same home, or the import fails.
     """
     show = progress or silent
-    for _, tables in parsed:
-        contract.check(tables)
-    parsed = [(source, licences.settled(source, tables)) for source, tables in parsed]
+    parsed = [(source, _checked(source, tables)) for source, tables in parsed]
     with only_one_load(graph.settings):
         is_empty = graph.rows(cypher("load_is_empty"))[0]["nodes"] == 0
         before = stored_release(graph)
@@ -124,12 +176,14 @@ def load(
         alone = is_empty or (before is not None and untouched and _states_all(parsed, before["contents"]))
         in_bulk = is_empty and graph.is_local
         if not in_bulk:  # ids are looked up in the indexes, and an upsert needs them
-            bring_online(
-                graph, list(dict.fromkeys(e.verb for _, tables in parsed for e in tables.edges)), show
-            )
+            bring_online(graph, _verbs(parsed), show)
+        said = [_Said.by(source, tables) for source, tables in parsed]
         work = _merge(graph, parsed, is_empty, alone, show)
         _give_back_memory()
-        files = write_statements(graph.settings.stated, parsed, work.nodes, work.edges, work.edge_accounts)
+        node_tables = {of.properties["key"]: of.node_tables for of in said}
+        files = write_statements(
+            graph.settings.stated, node_tables, work.nodes, work.edges, work.edge_accounts
+        )
         if work.node_accounts:
             recipes.forget(graph.settings.stated)
         for key, name in files.items():
@@ -139,19 +193,28 @@ def load(
             expected = _bulk(graph, work, release, show)
         else:
             sure = {key: found.last for key, found in known.items() if found.last and untouched}
-            expected = _upsert(graph, work, files, parsed, sure, known, release, show)
+            expected = _upsert(graph, work, files, sure, known, releases, release, show)
         found = stored_counts(graph)
         ledger.check_counts(expected, found)
         lines = [*(account.line() for account in work.in_order), *skipped]
-        _record(graph, parsed, work, release, before, contents, lines, found)
+        _record(graph, said, work, release, before, contents, lines, found)
         if work.refused:  # a key that is another's must not be retired one day
             files = write_statements(
-                graph.settings.stated, parsed, work.nodes, work.edges, work.edge_accounts
+                graph.settings.stated, node_tables, work.nodes, work.edges, work.edge_accounts
             )
         _remember(graph, files)
         if recipe:
             recipes.remember(graph.settings.stated, recipe, graph_release(graph), list(files), lines)
     return lines
+
+
+def _checked(source: Source, tables: Parsed) -> Parsed:
+    contract.check(tables)
+    return licences.settled(source, tables)
+
+
+def _verbs(parsed: Sequence[tuple[Source, Parsed]]) -> list[str]:
+    return list(dict.fromkeys(edges.verb for _, tables in parsed for edges in tables.edges))
 
 
 def lines_of_same_load(graph: Graph, recipe: str) -> list[LedgerLine]:
@@ -181,8 +244,52 @@ def _states_all(parsed: Sequence[tuple[Source, Parsed]], contents: Sequence[str]
 
 
 def _merge(
-    graph: Graph, parsed: Sequence[tuple[Source, Parsed]], is_empty: bool, alone: bool, show: Progress
+    graph: Graph, parsed: list[tuple[Source, Parsed]], is_empty: bool, alone: bool, show: Progress
 ) -> _Work:
+    """Merge the tables; ``parsed`` is emptied, and each table of relationships is let go when it is merged."""
+    claims = {} if alone else _stored_claims(graph, parsed)
+    node_tables, edge_tables, node_accounts, edge_accounts, in_order = _opened(parsed)
+    parsed.clear()
+    total = 1 + len(edge_tables)
+    show("Merging tables", 0, total)
+    identity = find_identity(node_tables, claims)
+    merges = identity.rows(node_tables)
+    applied = [
+        identity.apply(table, account) for table, account in zip(node_tables, node_accounts, strict=True)
+    ]
+    node_tables = [table for table, _ in applied]
+    merged = merge_nodes(node_tables, node_accounts, [rows for _, rows in applied])
+    show("Merging tables", 1, total)
+    resolver = IdResolver(
+        node_tables,
+        None if is_empty else lambda label, curies: _lookup(graph, label, curies),
+        {label: identity.entities(label) for label in identity.verdicts},
+    )
+    of_verbs = list(edge_tables)
+    with threads(_MERGED_AT_ONCE) as pool:
+        merging = {
+            verb: pool.submit(merge_edges, verb, edge_tables.pop(verb), edge_accounts[verb], resolver)
+            for verb in of_verbs
+        }
+        pool.submit(lambda: merged.hashes)
+        edges_of = {}
+        for done, verb in enumerate(of_verbs, start=2):
+            edges_of[verb] = merging.pop(verb).result()
+            _give_back_memory()
+            show("Merging tables", done, total)
+    return _Work(merged, node_accounts, edges_of, edge_accounts, in_order, merges)
+
+
+def _opened(
+    parsed: Sequence[tuple[Source, Parsed]],
+) -> tuple[
+    list[NodeTable],
+    dict[str, list[EdgeTable]],
+    list[ledger.TableAccount],
+    dict[str, list[ledger.TableAccount]],
+    list[ledger.TableAccount],
+]:
+    """Tables of nodes, those of relationships by verb, the accounts of each, and all accounts in order."""
     node_tables: list[NodeTable] = []
     edge_tables: dict[str, list[EdgeTable]] = {}
     node_accounts: list[ledger.TableAccount] = []
@@ -197,27 +304,7 @@ def _merge(
             edge_tables.setdefault(edges.verb, []).append(edges)
             edge_accounts.setdefault(edges.verb, []).append(ledger.open_account(edges))
             in_order.append(edge_accounts[edges.verb][-1])
-    total = 1 + len(edge_tables)
-    show("Merging tables", 0, total)
-    identity = find_identity(node_tables, {} if alone else _stored_claims(graph, parsed))
-    merges = identity.rows(node_tables)
-    applied = [
-        identity.apply(table, account) for table, account in zip(node_tables, node_accounts, strict=True)
-    ]
-    node_tables = [table for table, _ in applied]
-    merged = merge_nodes(node_tables, node_accounts, [rows for _, rows in applied])
-    show("Merging tables", 1, total)
-    resolver = IdResolver(
-        node_tables,
-        None if is_empty else lambda label, curies: _lookup(graph, label, curies),
-        {label: identity.entities(label) for label in identity.verdicts},
-    )
-    edges_of = {}
-    for done, (verb, of_verb) in enumerate(edge_tables.items(), start=2):
-        edges_of[verb] = merge_edges(verb, of_verb, edge_accounts[verb], resolver)
-        _give_back_memory()
-        show("Merging tables", done, total)
-    return _Work(merged, node_accounts, edges_of, edge_accounts, in_order, merges)
+    return node_tables, edge_tables, node_accounts, edge_accounts, in_order
 
 
 def _stored_claims(graph: Graph, parsed: Sequence[tuple[Source, Parsed]]) -> dict[str, pa.Table]:
@@ -277,117 +364,80 @@ def _bulk(graph: Graph, work: _Work, release: str, show: Progress) -> Counter[st
     return found
 
 
-class _Changes:
-    """What this load says against what its sources stated before.
-
-    Parameters
-    ----------
-    files
-        Source -> its file of statements of this load.
-    sure
-        Source -> what is known to be stored of it; of any other, every row counts as changed.
-    """
-
-    def __init__(self, folder: Path, files: Mapping[str, str], sure: Mapping[str, stated.Stated]) -> None:
-        self._now = {key: stated.open_file(folder / name) for key, name in files.items()}
-        self._sure = sure
-        self.gone: dict[tuple[str, str], pa.Array] = {}  # by source and verb, "" for nodes
-
-    def same(self, verb: str, keys: pa.Array) -> npt.NDArray[np.bool_]:
-        """Rows that are known to be stored as they are: relationships of a verb, or nodes where it is empty."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        name = "key" if verb else "id"
-        changed = [pa.array([], keys.type)]
-        for source, file in self._now.items():
-            assert file, "it was written by this load"
-            now = file.edges(verb) if verb else file.nodes()
-            if source in self._sure:
-                was = self._sure[source].edges(verb) if verb else self._sure[source].nodes()
-                found = stated.compare(was, now, name, "hash")
-                self.gone[source, verb] = found.gone[name].combine_chunks()
-                changed += [*found.added[name].chunks, *found.changed[name].chunks]
-            else:
-                changed += now[name].chunks
-        differs = pc.is_in(keys, value_set=pa.chunked_array(changed).combine_chunks())
-        return ~np.asarray(differs.to_numpy(zero_copy_only=False), np.bool_)
-
-
 def _upsert(
     graph: Graph,
     work: _Work,
     files: Mapping[str, str],
-    parsed: Sequence[tuple[Source, Parsed]],
     sure: Mapping[str, stated.Stated],
     known: Mapping[str, stated.Known],
+    releases: Collection[str],
     release: str,
     show: Progress,
 ) -> Counter[str]:
-    import pyarrow as pa
-
     expected = stored_counts(graph)
-    keys = frozenset(source.key for source, _ in parsed)
-    changes = _Changes(graph.settings.stated, files, sure)
-    same = changes.same("", work.nodes.ids)
-    status, added = upsert_nodes(graph, work.nodes, keys, release, same, show)
-    expected.update(added)
+    folder, sources = graph.settings.stated, frozenset(known)
+    changes = Changes(folder, files, sure, stated.of_others(folder, sources, releases))
+    with threads(1) as beside:  # compares while this thread writes; two writers would lock each other out
+        same_nodes = beside.submit(changes.same, "", work.nodes.ids)
+        same_edges = {v: beside.submit(lambda v: changes.same(v, work.keys(v)), v) for v in work.edges}
+        expected.update(_upsert_nodes(graph, work, sources, same_nodes.result(), release, show))
+        for verb in work.edges:
+            expected[verb] += _upsert_edges(graph, work, verb, same_edges.pop(verb).result(), show)
+    for source, found in known.items():
+        for file in found.possible:
+            expected.subtract(_retire(graph, work, source, file, changes, release, show))
+    return expected
+
+
+def _upsert_nodes(
+    graph: Graph,
+    work: _Work,
+    sources: frozenset[str],
+    same: npt.NDArray[np.bool_],
+    release: str,
+    show: Progress,
+) -> Counter[str]:
+    """Write nodes; return label -> number of nodes that have got it."""
+    status, added = upsert_nodes(graph, work.nodes, sources, release, same, show)
     _own(work.nodes.owner[status == CREATED], work.node_accounts, "created")
     _own(work.nodes.owner[status == UPDATED], work.node_accounts, "updated")
-    for verb, merged in work.edges.items():
-        accounts = work.edge_accounts[verb]
-        edge_key = merged.data["edge_key"].combine_chunks()
-        status = upsert_edges(graph, verb, merged, accounts, changes.same(verb, edge_key), show)
-        _own(merged.owner[status == CREATED], accounts, "created")
-        _own(merged.owner[status == UPDATED], accounts, "updated")
-        expected[verb] += int((status == CREATED).sum())
-        if (status == REFUSED).any():
-            work.refused[verb] = edge_key.filter(pa.array(status == REFUSED))
-            work.edges[verb] = MergedEdges(
-                merged.data.filter(pa.array(status != REFUSED)), merged.owner[status != REFUSED]
-            )
-    for key, found in known.items():
-        for file in found.possible:
-            known_gone = changes.gone if file is sure.get(key) else {}
-            expected.subtract(_retire(graph, work, key, file, known_gone, release, show))
-    return expected
+    return added
+
+
+def _upsert_edges(graph: Graph, work: _Work, verb: str, same: npt.NDArray[np.bool_], show: Progress) -> int:
+    """Write relationships of a verb; return how many were created."""
+    import pyarrow as pa
+
+    merged, accounts = work.edges[verb], work.edge_accounts[verb]
+    status = upsert_edges(graph, verb, merged, accounts, same, show)
+    _own(merged.owner[status == CREATED], accounts, "created")
+    _own(merged.owner[status == UPDATED], accounts, "updated")
+    if (status == REFUSED).any():
+        work.refused[verb] = merged.data["edge_key"].combine_chunks().filter(pa.array(status == REFUSED))
+        work.edges[verb] = MergedEdges(
+            merged.data.filter(pa.array(status != REFUSED)), merged.owner[status != REFUSED]
+        )
+    return int((status == CREATED).sum())
 
 
 def _retire(
     graph: Graph,
     work: _Work,
     source: str,
-    known: stated.Stated,
-    gone: Mapping[tuple[str, str], pa.Array],
+    file: stated.Stated,
+    changes: Changes,
     release: str,
     show: Progress,
 ) -> Counter[str]:
-    """Take out of the graph what a source stated and does not any more; relationships before nodes.
-
-    Parameters
-    ----------
-    gone
-        What was found to be gone already.
-    """
-    import pyarrow as pa
-
+    """Take out of the graph what a source stated in a file and does not any more; relationships before nodes."""
     removed: Counter[str] = Counter()
     own = [account for account in work.in_order if account.source == source]
-    for verb in known.verbs():
-        keys = gone.get((source, verb))
-        if keys is None:
-            now = work.edges[verb].data["edge_key"].chunks if verb in work.edges else []
-            if verb in work.refused:  # another's, whatever an earlier load thought
-                now = [*now, work.refused[verb]]
-            keys = stated.gone(known.edges(verb), "key", pa.chunked_array(now, pa.int64()).combine_chunks())
-        deleted = retire_edges(graph, verb, keys, show)
-        removed[verb] += deleted
-        (
-            next((a for a in work.edge_accounts.get(verb, ()) if a.source == source), own[-1])
-        ).retired += deleted
-    ids = gone.get((source, ""))
-    if ids is None:
-        ids = stated.gone(known.nodes(), "id", work.nodes.ids)
+    for verb in file.verbs():
+        keys = changes.gone(source, file, verb, work.keys(verb))
+        removed[verb] = retire_edges(graph, verb, keys, show)
+        account = next((a for a in work.edge_accounts.get(verb, ()) if a.source == source), own[-1])
+        account.retired += removed[verb]
+    ids = changes.gone(source, file, "", work.nodes.ids)
     retired, labels = retire_nodes(graph, ids, source, release, show)
     if removed.total():  # a node that only these relationships held goes with them
         orphans, theirs = retire_orphans(graph, release)
@@ -420,7 +470,7 @@ def _as_text(counts: Counter[str]) -> str:
 
 def _record(
     graph: Graph,
-    parsed: Sequence[tuple[Source, Parsed]],
+    said: Sequence[_Said],
     work: _Work,
     release: str,
     before: dict[str, Any] | None,
@@ -438,8 +488,8 @@ def _record(
     ledger.write(graph.settings.ledgers, release, lines)
     graph.write(
         cypher("load_release_write"),
-        sources=[_source_properties(source, tables) for source, tables in parsed],
-        resources=_resources(parsed, work),
+        sources=[of.properties for of in said],
+        resources=_resources(said, work),
         release={
             "id": release,
             "format": GRAPH_FORMAT,
@@ -453,36 +503,17 @@ def _record(
     )
 
 
-def _source_properties(source: Source, tables: Parsed) -> dict[str, Any]:
-    return {
-        "key": source.key,
-        "title": source.title,
-        "version": source.version,
-        "licence": source.licence,
-        "licences": licences.own_licences(tables),
-        "homepage": source.homepage,
-        "knowledge_level": source.knowledge_level,
-        "note": source.note,
-        "terms": source.terms,
-        "size_mb": source.size_mb,
-        "files": list(source.files_read),
-    }
-
-
-def _resources(parsed: Sequence[tuple[Source, Parsed]], work: _Work) -> list[dict[str, Any]]:
+def _resources(said: Sequence[_Said], work: _Work) -> list[dict[str, Any]]:
     """One stub per resource that a source passes on, so that the ``source`` of every edge has its node."""
     import pyarrow.compute as pc
 
-    keys = {source.key for source, _ in parsed}
     stated = {key for merged in work.edges.values() for key in pc.unique(merged.data["source"]).to_pylist()}
+    stated -= {of.properties["key"] for of in said}
     found: dict[str, dict[str, Any]] = {}
-    for source, tables in parsed:
-        for table in tables.edges:
-            for name in {"source", "resource"} & set(table.data.column_names):
-                for key in pc.unique(table.data[name].drop_null()).to_pylist():
-                    if key in stated - keys:
-                        note = f"Carried by {source.title} {source.version}; its own terms apply."
-                        found.setdefault(
-                            key, {"key": key, "title": key, "carried_by": source.key, "note": note}
-                        )
+    for of in said:
+        title, version, carrier = (of.properties[name] for name in ("title", "version", "key"))
+        note = f"Carried by {title} {version}; its own terms apply."
+        for key in of.resources:
+            if key in stated:
+                found.setdefault(key, {"key": key, "title": key, "carried_by": carrier, "note": note})
     return [found[key] for key in sorted(found)]

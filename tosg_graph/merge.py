@@ -17,6 +17,7 @@ import numpy as np
 
 from tosg_graph.contract import (
     arrow_type,
+    file_rows,
     is_symmetric,
     labels,
     primary_type,
@@ -200,7 +201,7 @@ def merge_nodes(
         rows = row_of[~is_alone & (table_of == index)]
         if len(rows):
             whole = _complete(table, table.data.take(pa.array(rows)))
-            parts.append(_with_origin(whole, index, rows + 1))
+            parts.append(_with_origin(whole, index, file_rows(table, rows)))
     united = _unite_groups(parts, inverse[~is_alone], accounts)
     label_counts = Counter(dict.fromkeys((t.label for t in tables), 0))
     for table, rows in zip(tables, alone, strict=True):
@@ -337,7 +338,8 @@ def _resolved(
         missing = ends[end].is_null().to_numpy(zero_copy_only=False)
         at = np.flatnonzero(missing & good)
         values = table.data[end].take(pa.array(at)).cast(pa.string()).to_pylist()
-        account.reject([Reject(int(i) + 1, end, v, reasons[v]) for i, v in zip(at, values, strict=True)])
+        places = file_rows(table, at).tolist()
+        account.reject([Reject(n, end, v, reasons[v]) for n, v in zip(places, values, strict=True)])
         good &= ~missing
     part = dict(ends) | {name: _edge_column(table.data, name, kind) for name, kind in kinds.items()}
     stated = _edge_column(
@@ -345,7 +347,7 @@ def _resolved(
     )
     stated = pc.fill_null(stated.dictionary_decode(), table.source) if stated.null_count else stated
     part["source"] = one_dictionary(stated)
-    rows = _with_origin(pa.table(part), index, np.arange(1, len(good) + 1))
+    rows = _with_origin(pa.table(part), index, file_rows(table, np.arange(len(good), dtype=np.int32)))
     rows = rows if good.all() else rows.filter(pa.array(good))
     return _turned(rows) if is_symmetric(table.verb) else rows
 
@@ -515,11 +517,11 @@ def _count(
         account.merge(reason, joined)
 
 
-def _with_origin(data: pa.Table, index: int, rows: npt.NDArray[np.int64]) -> pa.Table:
+def _with_origin(data: pa.Table, index: int, rows: npt.NDArray[np.integer[Any]]) -> pa.Table:
     import pyarrow as pa
 
     with_table = data.append_column("_table", pa.array(np.full(len(data), index, np.int32)))
-    return with_table.append_column("_row", pa.array(rows, pa.int64()))
+    return with_table.append_column("_row", pa.array(rows, pa.int32()))
 
 
 def _edge_column(data: pa.Table, name: str, kind: str) -> pa.Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tosg_graph.pseudobulk import Pseudobulk
     from tosg_graph.restore import RestoreReport
     from tosg_graph.summarize import Summary
-    from tosg_graph.types import CellsLedger, LedgerLine, Selection, Source
+    from tosg_graph.types import CellsLedger, LedgerLine, Loader, Parsed, Selection, Source
 
 
 def open(
@@ -119,7 +119,8 @@ class Platform:
         path
             File or folder to read instead of fetching; several sources need a folder.
         options
-            Choices that the sources ask for, such as ``{"min_score": "700"}``.
+            Choices that the sources ask for, such as ``{"min_score": "700"}``; ``key`` names the source of files in a
+            format that anybody's have, so that a second file does not replace the first.
         newest
             Download again what lies at an address that always holds the newest release.
         sources, license_allow
@@ -150,32 +151,40 @@ class Platform:
                 f"{path.name} belongs to one source, {len(wanted)} were named. Give a folder, or load them one by one."
             )
         chosen = _options({key: loader.SOURCE for key, loader in wanted.items()}, options or {})
-        tell = announce or (lambda _: None)
-        found, left_out = [], []
+        called: dict[str, Source] = {}
         for key, loader in wanted.items():
-            source, place = loader.SOURCE, known.folder_of(loader, path)
+            taken = {*wanted, *(source.key for source in called.values())}
+            called[key] = known.called(loader.SOURCE, chosen[key].get(known.KEY_OPTION, ""), taken)
+        tell = announce or (lambda _: None)
+        found: list[tuple[Loader, Source, dict[str, Path], dict[str, str]]] = []
+        left_out = []
+        for key, loader in wanted.items():
+            source, place = called[key], known.folder_of(loader, path)
+            if source is not loader.SOURCE:
+                known.refuse_key_of_another(self.graph, source)
             tell(terms_line(source))
             if line := skipped(allowed, source, {*LOADERS, *wanted}):
                 tell(f"{key}: skipped, {next(iter(line.reasons))}.")
                 left_out.append(line)
                 continue
-            files = fetch(source, self.settings, path=place, progress=self.progress, newest=newest)
-            found.append((loader, replace(source, files_read=describe(source, files)), files))
+            files = fetch(loader.SOURCE, self.settings, path=place, progress=self.progress, newest=newest)
+            found.append((loader, replace(source, files_read=describe(source, files)), files, chosen[key]))
         if not found:
             raise LicenceError(f"None of {', '.join(wanted)} is allowed by {allowed}; nothing was loaded.")
         made = recipe(
-            [Ingredient(source, chosen[source.key], known.mapping_sha256(of)) for of, source, _ in found],
+            [Ingredient(source, given, known.mapping_sha256(of)) for of, source, _, given in found],
             allowed,
         )
         if is_kept(self.settings.stated, made) and (lines := lines_of_same_load(self.graph, made)):
             return lines
-        parsed = []
-        for done, (loader, source, files) in enumerate(found):
-            self.progress("Reading sources", done, len(found))
-            tables = loader.parse(files, **chosen[source.key])
-            parsed.append((source, filtered(allowed, source, tables)))
-        self.progress("Reading sources", len(found), len(found))
-        return load(self.graph, parsed, progress=self.progress, skipped=left_out, recipe=made)
+
+        def parsed() -> Iterator[tuple[Source, Parsed]]:
+            for done, (loader, source, files, given) in enumerate(found):
+                self.progress("Reading sources", done, len(found))
+                yield source, filtered(allowed, source, loader.parse(files, **given))
+            self.progress("Reading sources", len(found), len(found))
+
+        return load(self.graph, parsed(), progress=self.progress, skipped=left_out, recipe=made)
 
     def counts(self) -> list[pa.Table]:
         """Count what the graph holds: entities by label, relationships by verb, genes that are connected.
@@ -290,10 +299,10 @@ class Platform:
         from tosg_graph.bundle import refuse_existing
         from tosg_graph.kgx_export import export
 
-        refuse_existing(Path(out))  # a server that is not running need not be started for that
+        folder = refuse_existing(Path(out))  # a server that is not running need not be started for that
         return export(
             self.graph,
-            Path(out),
+            folder,
             query=query,
             parameters=parameters,
             json_lines=json_lines,
@@ -305,8 +314,8 @@ class Platform:
         from tosg_graph.bundle import refuse_existing
         from tosg_graph.dump import dump
 
-        refuse_existing(Path(out))
-        return dump(self.graph, Path(out), self.progress)
+        folder = refuse_existing(Path(out))
+        return dump(self.graph, folder, self.progress)
 
     def restore(self, folder: str | Path) -> RestoreReport:
         """Fill an empty database from what `dump` wrote; see `tosg_graph.restore.restore`."""
@@ -373,10 +382,10 @@ class Platform:
         from tosg_graph.bundle import refuse_existing
         from tosg_graph.cells_export import export_cells
 
-        refuse_existing(Path(out))
+        path = refuse_existing(Path(out))
         with self.reader() as reader:
             return export_cells(
-                reader, cells, self._expand_term, Path(out), format_=format, progress=self.progress
+                reader, cells, self._expand_term, path, format_=format, progress=self.progress
             )
 
     def pseudobulk(
@@ -385,12 +394,12 @@ class Platform:
         """Write sums of raw counts per donor to ``.h5ad`` or ``.parquet``; see `tosg_graph.pseudobulk.pseudobulk`."""
         from tosg_graph.pseudobulk import check_name, pseudobulk, write
 
-        check_name(Path(out))
+        path = check_name(Path(out))
         with self.reader() as reader:
             sums = pseudobulk(
                 reader, cells, self._expand_term, by=by, min_cells=min_cells, progress=self.progress
             )
-            write(sums, Path(out))
+            write(sums, path)
             return sums
 
     def metacells(
@@ -463,7 +472,7 @@ class Platform:
         sources, license_allow
             Keep to these sources and licences; see `tosg_graph.query.run`.
         notice
-            Called with one line where such a filter left rows out.
+            Called with one line where such a filter left rows out, or where the graph is empty.
 
         Raises
         ------
@@ -588,8 +597,9 @@ def terms_line(source: Source) -> str:
 
 
 def source_table() -> list[dict[str, Any]]:
-    """One dict per known source, for `tosg load --list`: key, version, licence, size_mb, in_demo, title."""
+    """One dict per known source, for `tosg load --list`: key, version, licence, size_mb, in_demo, options, title."""
     from loaders import LOADERS
 
-    fields = ("key", "version", "licence", "size_mb", "in_demo", "title")
-    return [{f: getattr(loader.SOURCE, f) for f in fields} for loader in LOADERS.values()]
+    fields = ("key", "version", "licence", "size_mb", "in_demo", "options", "title")
+    rows = [{f: getattr(loader.SOURCE, f) for f in fields} for loader in LOADERS.values()]
+    return [{**row, "options": ", ".join(option.name for option in row["options"])} for row in rows]

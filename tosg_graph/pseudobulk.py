@@ -97,15 +97,15 @@ def write(result: Pseudobulk, out: Path) -> None:
     ExportError
         If ``out`` exists, cannot be written, or has another ending.
     """
-    check_name(out)
+    out = check_name(out)
     WRITERS[out.suffix](result.matrix, out)
 
 
-def check_name(out: Path) -> None:
-    """Raise `ExportError` where ``out`` exists or has an unknown ending, before any work is done."""
+def check_name(out: Path) -> Path:
+    """Return ``out``, ``~`` being the home; raise `ExportError` where it exists or has an unknown ending."""
     if out.suffix not in WRITERS:
         raise ExportError(f"{out} ends in {out.suffix!r}; pseudobulk is written as {' or '.join(WRITERS)}.")
-    refuse_existing(out)
+    return refuse_existing(out)
 
 
 def _large(groups: CellGroups, min_cells: int) -> tuple[np.ndarray[Any, Any], dict[str, int]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph.errors import QueryError
+from tosg_graph.graph_counts import NOTHING_LOADED, nothing_loaded
 from tosg_graph.licences import Allowed, Filter, allowed_in, allowed_rows
 from tosg_graph.normalise import COUNTS
 from tosg_graph.read_guard import check_reads_only, parameter_names
@@ -98,7 +99,7 @@ def run(
         Sources and licences to keep to. A query that uses ``$sources`` gets the list of them; of any other, rows
         with a graph element that is not allowed are left out. ``$sources`` is null without a filter.
     notice
-        Told what was left out, in one line.
+        Told in one line what was left out, or that the graph is empty.
 
     Raises
     ------
@@ -120,8 +121,11 @@ def run(
         given = _with_sources(given, known)
     check_reads_only(graph, statement, given)
     columns, rows = _read(graph, statement, given, limit, timeout)
+    tell = notice or (lambda _: None)
+    if not rows and nothing_loaded(graph):
+        tell(f"No rows: {NOTHING_LOADED}.")
     if known:
-        rows = _kept(known, rows, asks, notice or (lambda _: None))
+        rows = _kept(known, rows, asks, tell)
     answer = _table(graph, columns, rows)
     if not abundance or reader is None:
         return answer

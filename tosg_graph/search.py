@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tosg_graph.contract import labels, primary_type
 from tosg_graph.errors import EmbeddingError, QueryError
+from tosg_graph.graph_counts import NOTHING_LOADED
 from tosg_graph.ids import fulltext_term
 from tosg_graph.resources import cypher
 from tosg_graph.spellings import curies, spellings, symbols
@@ -59,9 +60,7 @@ def search(graph: Graph, text: str, *, limit: int = 10, type: str | None = None)
     _check(text, type)
     state = graph.rows(cypher("search_state"))[0]
     if not state["loaded"]:
-        raise QueryError(
-            "Nothing is loaded that could be searched. Load the demo graph first: tosg load demo"
-        )
+        raise QueryError(f"There is nothing to search: {NOTHING_LOADED}.")
     said = _said(graph, text, type)
     near, note = _by_meaning(graph, text, type, state["encoder"])
     score: dict[str, float] = {hit["id"]: 1.0 if hit["named"] else 0.5 for hit in said["exact"]}

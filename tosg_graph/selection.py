@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tosg_graph.contract import arrow_type
 from tosg_graph.errors import ContractError, QueryError
+from tosg_graph.graph_counts import NOTHING_LOADED, nothing_loaded
 from tosg_graph.resources import cypher
 from tosg_graph.types import Selection
 
@@ -184,9 +185,11 @@ def _nothing_picked(
             f"The query returns no nodes, relationships or paths, only values ({names}). "
             "Return the elements themselves: RETURN g, not g.name."
         )
+    if nothing_loaded(graph):
+        return QueryError(f"The query matches nothing: {NOTHING_LOADED}.")
     unknown = _unknown_names(graph, query, parameters)
     if unknown:
-        return QueryError(f"The query matches nothing: {'; '.join(unknown)}. Correct the spelling.")
+        return QueryError(f"The query matches nothing: {'; '.join(unknown)}.")
     asked = _texts(query, parameters)
     looked_for = f" Looked for {', '.join(map(repr, asked))}." if asked else ""
     near = [name for text in asked for name in _nearest(graph, text)]
@@ -198,7 +201,7 @@ _UNKNOWN = {"01N50": "label", "01N51": "relationship type", "01N52": "property"}
 
 
 def _unknown_names(graph: Graph, query: str, parameters: Mapping[str, object]) -> list[str]:
-    """Labels, types and properties in the query that the server has never seen, with the nearest of ours."""
+    """Labels, types and properties in the query that the server has never seen, with what may help."""
     from tosg_graph.contract import labels, verbs
 
     known = {"label": labels(), "relationship type": verbs(), "property": []}
@@ -207,10 +210,15 @@ def _unknown_names(graph: Graph, query: str, parameters: Mapping[str, object]) -
         kind = _UNKNOWN.get(status.gql_status)
         name = re.search(r"`([^`]+)`", status.status_description or "")
         if kind and name:
-            near = difflib.get_close_matches(name[1], known[kind], n=1)
-            hint = f", did you mean {near[0]!r}?" if near else ""
-            found.append(f"the graph has no {kind} {name[1]!r}{hint}")
+            found.append(f"the graph has no {kind} {name[1]!r}, {_advice(name[1], known[kind])}")
     return found
+
+
+def _advice(name: str, known: Sequence[str]) -> str:
+    if name in known:
+        return "which no source that is loaded states; load one that does, `tosg load --list` shows all"
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else "correct the spelling"
 
 
 def _texts(query: str, parameters: Mapping[str, object]) -> list[str]:

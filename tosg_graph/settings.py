@@ -29,7 +29,8 @@ class Settings:
     mirror
         Folder that files of the knowledge sources are taken from, instead of any download.
     heap, page_cache
-        Memory of the local server, as Neo4j writes sizes (``2g``, ``512m``).
+        Memory of the local server, as Neo4j writes sizes (``2g``, ``512m``). The page cache is taken as the graph
+        is read; see `default_page_cache`.
     """
 
     home: Path
@@ -76,6 +77,13 @@ def _size(name: str, default: str) -> str:
     return value
 
 
+def default_page_cache() -> str:
+    """Return a sixth of the machine's memory, from 512 MB to 4 GB, which holds the store of a full graph."""
+    from psutil import virtual_memory
+
+    return f"{min(4096, max(512, virtual_memory().total // 6 >> 20))}m"
+
+
 def read_settings(uri: str | None = None, user: str | None = None, password: str | None = None) -> Settings:
     """Read the settings from the environment; arguments win over it.
 
@@ -98,6 +106,6 @@ def read_settings(uri: str | None = None, user: str | None = None, password: str
         user=user or env.get("TOSG_NEO4J_USER") or "neo4j",
         password=password or env.get("TOSG_NEO4J_PASSWORD") or None,
         heap=_size("TOSG_NEO4J_HEAP", "2g"),
-        page_cache=_size("TOSG_NEO4J_PAGECACHE", "1g"),
+        page_cache=_size("TOSG_NEO4J_PAGECACHE", default_page_cache()),
         mirror=Path(env["TOSG_MIRROR"]).expanduser().absolute() if env.get("TOSG_MIRROR") else None,
     )

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tosg_graph.errors import LoadError
+from tosg_graph.resources import cypher
 
 if TYPE_CHECKING:
-    from tosg_graph.types import Loader
+    from tosg_graph.graph import Graph
+    from tosg_graph.types import Loader, Source
 
 DEMO = "demo"  # every source of the demo graph
 ALL = "all"  # every source whose files PATH holds
+KEY_OPTION = "key"  # of a format that anybody's files have: what to call the source of these
+_KEY = re.compile(r"[a-z][a-z0-9_]*")
 _FORMATS = {"kgx", "obo", "obograph"}  # read anybody's files, so `ALL` never means them
 
 
@@ -55,6 +61,42 @@ def named(names: Sequence[str], path: Path | None) -> dict[str, Loader]:
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise LoadError(f"No source is called {name!r}.{hint} `tosg load --list` shows all.")
     return {key: loader for key, loader in LOADERS.items() if key in wanted} | own
+
+
+def called(source: Source, key: str, taken: Collection[str]) -> Source:
+    """Source under the key that the user gives it; the same without one.
+
+    Parameters
+    ----------
+    taken
+        Keys of the other sources of the load.
+
+    Raises
+    ------
+    LoadError
+        If the key has another form, or is that of another source.
+    """
+    from loaders import LOADERS
+
+    if not key or key == source.key:
+        return source
+    if not _KEY.fullmatch(key):
+        raise LoadError(
+            f"--option key={key}: write lower-case letters, digits and `_`, such as monarch_2025."
+        )
+    if key in {*LOADERS, *taken, DEMO, ALL}:
+        raise LoadError(f"--option key={key}: this key is taken by another source; choose another.")
+    return replace(source, key=key)
+
+
+def refuse_key_of_another(graph: Graph, source: Source) -> None:
+    """Raise `LoadError` where the graph has a source of this key that is something else."""
+    for found in graph.rows(cypher("source_read"), key=source.key):
+        if found["carrier"] or found["title"] != source.title:
+            what = f"a resource that {found['carrier']} carries" if found["carrier"] else repr(found["title"])
+            raise LoadError(
+                f"--option key={source.key}: in the graph this is the key of {what}; choose another."
+            )
 
 
 def folder_of(loader: Loader, path: Path | None) -> Path | None:

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tosg_graph.threads import ahead
+
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
@@ -98,6 +100,12 @@ def known(folder: Path, source: str, releases: Collection[str]) -> Known:
     return Known(files[0] if sure else None, files)
 
 
+def of_others(folder: Path, sources: Collection[str], releases: Collection[str]) -> list[Stated]:
+    """Open what all other sources stated, as far as a graph with these releases may hold it."""
+    keys = sorted({path.stem for path in folder.glob("*.json")} - set(sources))
+    return [file for key in keys for file in known(folder, key, releases).possible]
+
+
 def announce(folder: Path, source: str, name: str) -> None:
     """Say that a load is about to write the statements of a file: from now on the graph may hold any of them."""
     entry = _entry(folder, source)
@@ -170,7 +178,7 @@ def write(folder: Path, source: str, nodes: pa.Table, edges: Iterable[tuple[str,
         # Hashes do not compress.
         dictionaries = ["verb", "label"]
         with pq.ParquetWriter(part, schema, compression="NONE", use_dictionary=dictionaries) as writer:
-            for verb, whole in chain([("", nodes)], ((verb, _in_order(rows)) for verb, rows in edges)):
+            for verb, whole in ahead(chain([("", nodes)], ((verb, _in_order(rows)) for verb, rows in edges))):
                 for start in range(0, len(whole), _ROWS):
                     rows = whole.slice(start, _ROWS)
                     given = {"verb": pa.repeat(verb, len(rows))}
@@ -212,12 +220,11 @@ def write_json(path: Path, content: object) -> None:
         part.unlink(missing_ok=True)
 
 
-def gone(known: pa.Table, name: str, keys: pa.Array) -> pa.Array:
-    """Keys that were stated and are not any more."""
+def without(values: pa.Array, others: pa.Array) -> pa.Array:
+    """Values that are not among others."""
     import pyarrow.compute as pc
 
-    theirs = known[name].combine_chunks()
-    return theirs.filter(pc.invert(pc.is_in(theirs, value_set=keys)))
+    return values.filter(pc.invert(pc.is_in(values, value_set=others)))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import numpy as np
 from tosg_graph import stated
 from tosg_graph.ledger import TableAccount
 from tosg_graph.merge import MergedEdges, MergedNodes
-from tosg_graph.types import Parsed, Source
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 def write_statements(
     folder: Path,
-    parsed: Sequence[tuple[Source, Parsed]],
+    node_tables: Mapping[str, int],
     nodes: MergedNodes,
     edges: Mapping[str, MergedEdges],
     accounts: Mapping[str, Sequence[TableAccount]],
@@ -29,6 +28,8 @@ def write_statements(
 
     Parameters
     ----------
+    node_tables
+        Source -> number of its tables of nodes, in load order.
     accounts
         Verb -> accounts of its tables, which say whose a relationship is.
     """
@@ -36,14 +37,12 @@ def write_statements(
 
     hashes, types = nodes.hashes, nodes.types()
     files, number = {}, 0
-    for source, tables in parsed:
-        mine, own = nodes.stated_by(range(number, number + len(tables.nodes)), hashes)
-        number += len(tables.nodes)
+    for source, tables in node_tables.items():
+        mine, own = nodes.stated_by(range(number, number + tables), hashes)
+        number += tables
         given = {"id": nodes.ids, "label": types, "hash": pa.array(hashes), "own": pa.array(own)}
         stated_nodes = pa.table(given).filter(pa.array(mine))
-        files[source.key] = stated.write(
-            folder, source.key, stated_nodes, _edges(source.key, edges, accounts)
-        )
+        files[source] = stated.write(folder, source, stated_nodes, _edges(source, edges, accounts))
     return files
 
 

@@ -109,7 +109,7 @@ class Source:
 class Reject:
     """One row that was not loaded, and why."""
 
-    row: int  # 1-based row of the table it came from
+    row: int  # 1-based row of the file, its header not counted; see `contract.file_rows`
     column: str
     value: str
     reason: str
@@ -126,6 +126,7 @@ class NodeTable:
     ``data`` has ``id`` and ``name`` (string, non-null) and any of the label's optional properties in
     ``schema/nodes.yaml``. An id may repeat (the rows are merged; equal values or the first wins by rule).
     ``read`` counts the rows presented for this table: ``read == len(data) + merged + len(rejects)``.
+    ``rows`` (int32) is the file's row of each row of ``data``, where that is not its place; see `contract.file_rows`.
     """
 
     source: str
@@ -135,6 +136,7 @@ class NodeTable:
     read: int
     merged: int = 0
     rejects: Rejects = ()
+    rows: pa.Array | None = None
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class EdgeTable:
 
     ``data`` has ``subject`` and ``object`` (string CURIEs, non-null; an id of a node or one of its xrefs)
     and any of the verb's properties in ``schema/edges.yaml``. ``source`` of each edge is the table's source
-    unless ``data`` has a column ``source`` or ``resource``, which then says who states it.
+    unless ``data`` has a column ``source`` or ``resource``, which then says who states it. ``rows`` as in `NodeTable`.
     """
 
     source: str
@@ -155,6 +157,7 @@ class EdgeTable:
     read: int
     merged: int = 0
     rejects: Rejects = ()
+    rows: pa.Array | None = None
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ what is already there is found equal.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from tosg_graph.ledger import TableAccount
 from tosg_graph.merge import COLLISION, MergedEdges, MergedNodes, unite
 from tosg_graph.resources import cypher
 from tosg_graph.text import TEXT_COLUMNS, entity_text, text_sha
+from tosg_graph.threads import ahead
 from tosg_graph.types import Reject
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def upsert_edges(
     places = np.flatnonzero(~same)
     parts = [places[start : start + _BATCH] for start in range(0, len(places), _BATCH)]
     batches = (edges.data.take(pa.array(at)) for at in parts)
-    asked = _read_ahead(graph, read, batches)
+    asked = ahead(_with_stored(graph, read, batches))  # the server reads a batch while one is written
     for start, at, (rows, keys, found) in zip(range(0, len(places), _BATCH), parts, asked, strict=True):
         stored = {row[0]: row[1:] for row in found}
         given = rows.column_names
@@ -185,20 +185,13 @@ def upsert_edges(
     return status
 
 
-def _read_ahead(
+def _with_stored(
     graph: Graph, statement: str, batches: Iterable[pa.Table]
 ) -> Iterator[tuple[pa.Table, list[int], list[list[Any]]]]:
-    """Yield each batch, its keys and what is stored of them; the server reads the next while this one is written."""
-    with ThreadPoolExecutor(1) as reader:
-        waiting: deque[tuple[pa.Table, list[int], Future[list[dict[str, Any]]]]] = deque()
-        for batch in batches:
-            keys = batch["edge_key"].to_pylist()
-            waiting.append((batch, keys, reader.submit(graph.rows, statement, keys=keys)))
-            if len(waiting) > 1:
-                rows, asked, answer = waiting.popleft()
-                yield rows, asked, answer.result()[0]["rows"]
-        for rows, asked, answer in waiting:
-            yield rows, asked, answer.result()[0]["rows"]
+    """Yield each batch, its keys and what is stored of them."""
+    for batch in batches:
+        keys = batch["edge_key"].to_pylist()
+        yield batch, keys, graph.rows(statement, keys=keys)[0]["rows"]
 
 
 def retire_edges(graph: Graph, verb: str, keys: pa.Array, progress: Progress) -> int:

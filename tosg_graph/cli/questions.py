@@ -139,9 +139,11 @@ def export(
     --label cell_type --out bundle
     """
     from tosg_graph import show
+    from tosg_graph.bundle import refuse_existing
 
     plan = correction_plan(correct, batch, covariates, unseen)
     with platform(uri, user, password, debug) as p:
+        refuse_existing(out)  # neither a server need be started for that, nor the query run
         picked = p.select(
             cypher,
             parse_parameters(parameters),

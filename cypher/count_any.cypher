@@ -1,0 +1,2 @@
+// Whether there is any entity; stops at the first.
+RETURN EXISTS { (:Entity) } AS loaded
