@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import anndata
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -17,9 +18,11 @@ from test_cli import tosg
 
 from tosg_graph.abundance import AbundanceReader
 from tosg_graph.abundance_store import AbundanceStore, cell_id
+from tosg_graph.cells_export import export_cells
 from tosg_graph.errors import CellsError, CohortError
 from tosg_graph.metacell_methods import METHODS, assign
 from tosg_graph.metacells import Metacells, add_metacells
+from tosg_graph.pseudobulk import pseudobulk
 from tosg_graph.splits import assign_splits
 
 
@@ -160,6 +163,34 @@ def test_a_cohort_of_cells_and_their_metacells_is_refused(store: AbundanceStore)
         assert mean == np.mean([toy_store.count(k, 0) for k in range(90)])
     with pytest.raises(CellsError, match="holds metacells, of which none are made"):
         add(store, "metacell_of IS NOT NULL")
+
+
+def test_sums_per_donor_are_the_same_of_cells_and_of_their_metacells(store: AbundanceStore) -> None:
+    add(store, min_cells=1)
+    with AbundanceReader.open(store) as reader:
+        sums = {}
+        for kind in ("IS NULL", "IS NOT NULL"):
+            found = pseudobulk(reader, f"metacell_of {kind}", no_terms, min_cells=1)
+            keys = zip(
+                *(found.matrix.obs[c].to_pylist() for c in ("dataset", "donor", "cell_type")), strict=True
+            )
+            [counts] = found.matrix.chunks()
+            rows = [(d.removesuffix("_metacells"), *rest) for d, *rest in keys]
+            sums[kind] = dict(zip(rows, counts.toarray().tolist(), strict=True))
+            with pytest.raises(CohortError, match="Add AND metacell_of IS NULL"):
+                pseudobulk(reader, "true", no_terms)
+    assert sums["IS NULL"] == sums["IS NOT NULL"] != {}
+
+
+def test_metacells_can_be_written_for_other_programs(store: AbundanceStore, tmp_path: Path) -> None:
+    add(store)
+    rows, counts = stored(store)
+    with AbundanceReader.open(store) as reader:
+        for format_ in ("h5ad", "mtx", "parquet"):
+            export_cells(reader, "metacell_of IS NOT NULL", no_terms, tmp_path / format_, format_=format_)
+    data = anndata.read_h5ad(tmp_path / "h5ad")[[row["cell_id"] for row in rows]]
+    assert data.X.toarray().tolist() == counts.tolist()
+    assert data.obs["metacell_members"].tolist() == [" ".join(row["metacell_members"]) for row in rows]
 
 
 def test_no_member_crosses_a_split(store: AbundanceStore) -> None:

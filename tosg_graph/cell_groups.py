@@ -83,7 +83,9 @@ def donor_groups(cells: pa.Table, by: Sequence[str]) -> CellGroups:
 
 
 def agreed(cells: pa.Table, row: NDArray[np.int64]) -> pa.Table:
-    """One row per group: every column of the cells, null where the cells of a group differ; own columns are left out.
+    """One row per group: every column of the cells, null where the cells of a group differ.
+
+    Columns that are of one cell, and lists, are left out.
 
     Parameters
     ----------
@@ -98,7 +100,7 @@ def agreed(cells: pa.Table, row: NDArray[np.int64]) -> pa.Table:
     starts = np.flatnonzero(np.diff(row[order], prepend=-1))
     columns = {}
     for name in cells.column_names:
-        if name in _OWN:
+        if name in _OWN or pa.types.is_nested(cells.schema.field(name).type):
             continue
         values = cells[name].combine_chunks().take(pa.array(order))
         codes = pc.fill_null(pc.dictionary_encode(values).indices, -1).to_numpy(zero_copy_only=False)
