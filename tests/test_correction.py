@@ -280,6 +280,28 @@ def test_a_bundle_without_correction_has_no_such_layer(tmp_path: Path) -> None:
         TosgDataset(tmp_path / "b", layer="corrected")
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda t: t.pop("shift"), "The correction holds scale, uncorrected, not the lines of 2 batches"),
+        (lambda t: t.update(scale=t["scale"][:1]), "not the lines of 2 batches"),
+        (lambda t: t.update({k: t[k][..., :2].copy() for k in t}), "has 2 genes, the manifest 3"),
+    ],
+    ids=["no shift", "one batch", "two genes"],
+)
+def test_damaged_lines_are_refused(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], says: str
+) -> None:
+    export(tmp_path / "b", cells=cells())
+    lines = load_file(tmp_path / "b" / bundle.CORRECTION)
+    change(lines)
+    bundle.write_tensors(lines, tmp_path / "b" / bundle.CORRECTION)
+    with pytest.raises(BundleError, match="was changed after the export"):
+        TosgDataset(tmp_path / "b", layer="corrected")
+    with pytest.raises(BundleError, match=says):
+        TosgDataset(tmp_path / "b", layer="corrected", verify=False)
+
+
 def test_nothing_of_a_test_cell_reaches_the_model_or_the_training_cells(tmp_path: Path) -> None:
     """Defect 12 of the reference: it corrected test cells with the help of their labels."""
     export(tmp_path / "one", cells=cells())

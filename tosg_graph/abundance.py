@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tosg_graph.cohort import Cohort, ExpandTerm, identifier, kind_of, ontology_columns, parse, tests
 from tosg_graph.errors import CohortError, StoreError
 from tosg_graph.normalise import COUNTS, LAYERS, layer_sql
+from tosg_graph.types import METACELL_OF
 
 if TYPE_CHECKING:
     import duckdb
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from tosg_graph.types import StoreVersion
 
 STATS = ("mean", "pct")
-METACELL_OF = "metacell_of"  # column of the cells: dataset that a metacell's cells are of; null for a cell
 MEMORY_LIMIT = "4GB"
 _NEAREST = 5
 _FACET_VALUES = 30

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tosg_graph.abundance import METACELL_OF
 from tosg_graph.abundance_store import cell_id
 from tosg_graph.cell_groups import CellGroups, agreed, donor_groups
 from tosg_graph.cohort import identifier
 from tosg_graph.errors import CellsError
 from tosg_graph.metacell_methods import assign, check_method
 from tosg_graph.progress import Progress, silent
+from tosg_graph.types import METACELL_OF
 
 if TYPE_CHECKING:
     import pyarrow as pa

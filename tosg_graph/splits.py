@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tosg_graph.abundance import METACELL_OF
 from tosg_graph.errors import ExportError
+from tosg_graph.types import METACELL_OF
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -203,6 +203,9 @@ class LedgerLine:
 # --------------------------------------------------------------------------- cells
 
 
+METACELL_OF = "metacell_of"  # column of the cells: dataset that a metacell's cells are of; null for a cell
+
+
 @dataclass(frozen=True)
 class StoreVersion:
     """The versions that one commit of the abundance store binds together."""
