@@ -23,7 +23,7 @@ from loaders.cells_h5ad import read
 from tosg_graph.abundance import AbundanceReader
 from tosg_graph.abundance_store import AbundanceStore
 from tosg_graph.cells_export import export_cells
-from tosg_graph.count_files import CountMatrix, feature_table, write_h5ad, write_lists, write_mtx
+from tosg_graph.count_files import CountMatrix, feature_table, write_h5ad, write_lists, write_long, write_mtx
 from tosg_graph.errors import CohortError, ExportError
 
 NAMES = ["S10", "S20", "S30", "orphan", "S50"]
@@ -288,8 +288,9 @@ def odd(column: str = "donor", feature: str = "x") -> CountMatrix:
         (write_h5ad, odd("_index"), "'_index' has a name that .h5ad cannot hold"),
         (write_mtx, odd(feature="x\ty"), "has a tab or a line break. Choose --format h5ad"),
         (write_lists, odd("counts"), "'counts', the name of a list. Choose --format h5ad"),
+        (write_long, odd("symbol"), "'symbol', as the features do. Write .h5ad instead"),
     ],
-    ids=["a slash", "a reserved name", "a tab", "the name of a list"],
+    ids=["a slash", "a reserved name", "a tab", "the name of a list", "the name of a feature's column"],
 )
 def test_what_a_format_cannot_hold_is_refused(
     tmp_path: Path, write: Any, matrix: CountMatrix, says: str

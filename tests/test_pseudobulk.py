@@ -144,10 +144,11 @@ def test_cells_of_unknown_donors_are_no_donor(tmp_path: Path) -> None:
         ({"by": ["cell_tipe"]}, CohortError, "no column 'cell_tipe'.*'cell_type'"),
         ({"cells": "donor = 'd0' AND donor = 'd1'"}, CohortError, "No cell is selected"),
         ({"cells": "cell_type IS NULL"}, CellsError, "None of the 14 cells can be grouped"),
+        ({"by": ["n_counts"]}, CellsError, "cannot be grouped by 'n_counts', which is of one cell"),
         ({"min_cells": 0}, CellsError, "min_cells=0 is below 1"),
         ({"min_cells": 100}, CellsError, r"None of the 16 groups has 100 cells, the largest has \d"),
     ],
-    ids=["a typo", "no cell", "no type", "below 1", "too many"],
+    ids=["a typo", "no cell", "no type", "of one cell", "below 1", "too many"],
 )
 def test_what_cannot_be_summed_is_refused(
     reader: AbundanceReader, options: dict[str, Any], error: type[Exception], says: str

@@ -54,14 +54,19 @@ def donor_groups(cells: pa.Table, by: Sequence[str]) -> CellGroups:
     CohortError
         If a column is unknown.
     CellsError
-        If no cell is left.
+        If a column makes no groups, or no cell is left.
     """
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     known = dict.fromkeys(cells.column_names, "")
     columns = list(dict.fromkeys(["dataset", "donor", *by]))
     for name in columns:
         identifier(name, known)
+        if name in (*_OWN, "cells") or pa.types.is_nested(cells.schema.field(name).type):
+            raise CellsError(
+                f"Cells cannot be grouped by {name!r}, which is of one cell. Choose another column."
+            )
     kept, left_out = np.ones(len(cells), np.bool_), {}
     for name in columns[1:]:
         values = cells[name]

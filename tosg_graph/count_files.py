@@ -182,11 +182,16 @@ def write_long(matrix: CountMatrix, out: Path) -> None:
     Raises
     ------
     ExportError
-        If ``out`` exists or cannot be written.
+        If ``out`` exists or cannot be written, or a column of obs has the name of one of the features.
     """
     import pyarrow as pa
 
     features, start = matrix.features.select(["gene_id", "symbol", "feature"]), 0
+    taken = {*features.column_names, "count"} & set(matrix.obs.column_names)
+    if taken:
+        raise ExportError(
+            f"The groups have a column {min(taken)!r}, as the features do. Write .h5ad instead."
+        )
     with new_file(out) as path, _Rows(path) as rows:
         for chunk in matrix.chunks():
             row = start + np.repeat(np.arange(chunk.shape[0]), np.diff(chunk.indptr))
