@@ -15,8 +15,9 @@ import pytest
 
 from loaders import LOADERS
 from tosg_graph.archives import is_safe_member
-from tosg_graph.downloads import fetch, sha256_of
+from tosg_graph.downloads import fetch
 from tosg_graph.errors import DownloadError
+from tosg_graph.hashes import sha256_of
 from tosg_graph.settings import Settings, read_settings
 from tosg_graph.types import FactsFile, InstalledFile, PackageFile, Source, SourceFile, UserFile, WebFile
 

@@ -70,7 +70,7 @@ def test_each_vector_lands_on_the_entity_its_row_names(world: Graph, folder: Pat
     assert found is not None
     assert (found.name, found.dimension, found.imported) == ("their/model", 6, True)
     shas = {r["id"]: r["sha"] for r in world.rows("MATCH (n:Entity) RETURN n.id AS id, n.text_sha AS sha")}
-    cache = EmbeddingCache.open(world.settings.embeddings, "their/model")  # where exports read
+    cache = EmbeddingCache.open(world.settings.embeddings, found.name, found.revision)  # where exports read
     assert (cache.lookup([shas["P:5"]])[0] == rows[5]).all()
     again = import_embeddings(world, folder, encoder="their/model", text="desc")
     assert (again.matched, again.written, again.index) == (3, 0, "kept")
@@ -83,9 +83,12 @@ def test_vectors_of_two_encoders_are_not_mixed(world: Graph, folder: Path) -> No
     with pytest.raises(EmbeddingError, match=r"vectors are of theirs .* not of others"):
         import_embeddings(world, folder, encoder="others", text="desc")
     np.save(folder / "x_desc_emb.npy", vectors() + 1)
-    with pytest.raises(EmbeddingError, match="another revision of theirs"):
+    with pytest.raises(EmbeddingError, match=r"vectors are of theirs .* not of theirs"):
         import_embeddings(world, folder, encoder="theirs", text="desc")
     assert stored(world)["T:0"] == list(vectors()[0])
+    report = import_embeddings(world, folder, encoder="theirs", text="desc", replace=True)
+    assert report.written == 3
+    assert stored(world)["T:0"] == list(vectors()[0] + 1)
     report = import_embeddings(world, folder, encoder="others", text="desc", replace=True)
     assert (report.written, report.index) == (3, "3 vectors of another encoder removed; kept")
     assert stored(world)["T:0"] == list(vectors()[0] + 1)

@@ -175,7 +175,7 @@ def test_a_full_disk_keeps_what_is_there(
     import pyarrow.parquet as pq
 
     embed(world, limit=3)
-    folder = EmbeddingCache.open(world.settings.embeddings, DEFAULT_ENCODER).folder
+    folder = EmbeddingCache.open(world.settings.embeddings, DEFAULT_ENCODER, encoder.revision).folder
     before = sorted(folder.iterdir())
 
     def full(*_: Any, **__: Any) -> None:
@@ -250,9 +250,9 @@ def unit(k: int) -> Any:
 
 
 def test_the_cache_returns_vectors_in_the_order_asked(tmp_path: Path) -> None:
-    cache = EmbeddingCache.open(tmp_path, "some/model")
-    cache.append(["a", "b"], np.stack([unit(0), unit(1)]), "r1")
-    cache.append(["c"], np.stack([unit(2)]), "r1")
+    cache = EmbeddingCache.open(tmp_path, "some/model", "r1")
+    cache.append(["a", "b"], np.stack([unit(0), unit(1)]))
+    cache.append(["c"], np.stack([unit(2)]))
     vectors, found = cache.lookup(["c", "x", "a", "c"])
     assert found.tolist() == [True, False, True, True]
     assert vectors.argmax(axis=1).tolist() == [2, 0, 0, 2]
@@ -261,19 +261,34 @@ def test_the_cache_returns_vectors_in_the_order_asked(tmp_path: Path) -> None:
 
 
 def test_vectors_of_another_revision_are_not_mixed(tmp_path: Path) -> None:
-    cache = EmbeddingCache.open(tmp_path, "model")
-    cache.append(["a"], np.stack([unit(0)]), "r1")
-    with pytest.raises(EmbeddingError, match="another revision"):
-        cache.append(["b"], np.stack([unit(1)]), "r2")
+    cache = EmbeddingCache.open(tmp_path, "model", "r1")
+    other = EmbeddingCache.open(tmp_path, "model", "r2")  # a folder elsewhere, of the same last name
+    cache.append(["a"], np.stack([unit(0)]))
+    other.append(["a", "b"], np.stack([unit(1), unit(2)]))
+    assert cache.lookup(["a"])[0].argmax() == 0
+    assert other.lookup(["a"])[0].argmax() == 1
     assert cache.lookup(["b"])[1].tolist() == [False]
+    with pytest.raises(
+        EmbeddingError, match=r"of another encoder, revision or length than model gives \(2\)"
+    ):
+        cache.append(["b"], np.ones((1, 2), np.float32))
+
+
+def test_a_folder_that_is_named_by_the_encoder_alone_is_used_for_its_revision(tmp_path: Path) -> None:
+    EmbeddingCache.open(tmp_path, "model", "r1").append(["a"], np.stack([unit(3)]))
+    (tmp_path / "model-r1").rename(tmp_path / "model")
+    before = EmbeddingCache.open(tmp_path, "model", "r1")
+    assert before.folder == tmp_path / "model"
+    assert before.lookup(["a"])[0].argmax() == 3
+    assert not EmbeddingCache.open(tmp_path, "model", "r2").exists
 
 
 def test_vectors_are_16_bit_floats_on_disk_and_32_outside(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
-    cache = EmbeddingCache.open(tmp_path, "model")
+    cache = EmbeddingCache.open(tmp_path, "model", "r1")
     given = np.linspace(-1, 1, 2 * 384, dtype=np.float32).reshape(2, 384)
-    cache.append(["a", "b"], given, "r1")
+    cache.append(["a", "b"], given)
     (path,) = cache.folder.glob("*.parquet")
     assert str(pq.read_schema(path).field("vector").type) == "fixed_size_list<element: halffloat>[384]"
     vectors = cache.lookup(["b", "a"])[0]
@@ -284,26 +299,26 @@ def test_vectors_are_16_bit_floats_on_disk_and_32_outside(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("value", [np.nan, 70_000.0], ids=["not a number", "too large"])
 def test_what_16_bits_cannot_hold_is_refused(tmp_path: Path, value: float) -> None:
-    cache = EmbeddingCache.open(tmp_path, "model")
+    cache = EmbeddingCache.open(tmp_path, "model", "r1")
     with pytest.raises(EmbeddingError, match="16-bit"):
-        cache.append(["a"], np.full((1, 4), value, np.float32), "r1")
+        cache.append(["a"], np.full((1, 4), value, np.float32))
     assert not cache.exists
 
 
 def test_a_cache_of_an_older_version_is_refused_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
+    (tmp_path / "model-r1").mkdir()
     old = {"encoder": "model", "revision": "r1", "dimension": 384}
-    (tmp_path / "model" / "encoder.json").write_text(json.dumps(old))
+    (tmp_path / "model-r1" / "encoder.json").write_text(json.dumps(old))
     with pytest.raises(
         EmbeddingError, match=r"as float32, .* Move the folder away and run tosg embed"
     ) as refusal:
-        EmbeddingCache.open(tmp_path, "model")
+        EmbeddingCache.open(tmp_path, "model", "r1")
     assert "\n" not in str(refusal.value)
 
 
 def test_half_a_file_of_a_killed_run_is_not_read(tmp_path: Path) -> None:
-    cache = EmbeddingCache.open(tmp_path, "model")
-    cache.append(["a"], np.stack([unit(4)]), "r1")
+    cache = EmbeddingCache.open(tmp_path, "model", "r1")
+    cache.append(["a"], np.stack([unit(4)]))
     (cache.folder / ".0123.part").write_bytes(b"half")
     assert cache.lookup(["a"])[0].argmax() == 4
 

@@ -36,9 +36,9 @@ def reached(what):
 
 def around(module, name):
     real = getattr(module, name)
-    def wrapped(*arguments):
+    def wrapped(*arguments, **named):
         reached(f"before {name}")
-        found = real(*arguments)
+        found = real(*arguments, **named)
         reached(f"after {name}")
         return found
     setattr(module, name, wrapped)

@@ -86,11 +86,7 @@ def test_what_differs_and_what_is_gone() -> None:
         [4],
         [0, 1, 2],
     ]
-    assert stated.without(edges(6)["key"].combine_chunks(), now["key"].combine_chunks()).to_pylist() == [
-        0,
-        1,
-        2,
-    ]
+    assert stated.without(edges(6)["key"], now["key"]).to_pylist() == [0, 1, 2]
 
 
 KEYS = st.lists(st.integers(-3, 9), unique=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph.errors import BundleError, ExportError
+from tosg_graph.hashes import sha256_of
 from tosg_graph.resources import schema
 
 if TYPE_CHECKING:
@@ -187,12 +187,6 @@ def write_json(content: object, path: Path) -> None:
     """Write JSON with sorted keys, one key a line."""
     text = json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False, default=str)
     path.write_text(text + "\n", encoding="utf-8")
-
-
-def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def checksums(folder: Path) -> dict[str, str]:

@@ -84,7 +84,7 @@ class Changes:
             keys = stated.without(keys, now)
         for file in self._others if verb else ():
             if len(keys) and verb in file.verbs():
-                keys = stated.without(keys, file.edges(verb)["key"].combine_chunks())
+                keys = stated.without(keys, file.edges(verb)["key"])
         return keys
 
 

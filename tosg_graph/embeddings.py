@@ -85,7 +85,7 @@ def embed(
     show = progress or silent
     asked = encoder or _encoder_in_use(graph)
     model = open_encoder(asked)
-    cache = EmbeddingCache.open(graph.settings.embeddings, model.name)
+    cache = EmbeddingCache.open(graph.settings.embeddings, model.name, model.revision)
     wanted = _wanted_ids(graph, ids, query)[:limit]
     drawn = annotate(graph, wanted, show)
     targets = embedding_targets(graph, wanted)
@@ -152,7 +152,7 @@ def _fill(
             vectors.append(model.encode([text_of[sha] for sha in kept[first : first + model.batch]]))
             show("Embedding texts", min(start + first + model.batch, len(todo)), len(todo))
         if kept:
-            cache.append(kept, np.concatenate(vectors), model.revision)
+            cache.append(kept, np.concatenate(vectors))
     show("Embedding texts", len(todo), len(todo))
 
 
@@ -172,6 +172,9 @@ def write_vectors(graph: Graph, cache: EmbeddingCache, targets: pa.Table, show: 
         pc.fill_null(pc.equal(targets["embedding_sha"], targets["text_sha"]), False),
         pc.fill_null(pc.equal(targets["encoder"], cache.encoder), False),
     )
+    # After another revision of this encoder, which was removed since the targets were read, none is current.
+    if pc.any(current).as_py() and not graph.rows(cypher("vector_embedded_any"))[0]["embedded"]:
+        current = pc.and_(current, False)
     pending = targets.filter(pc.invert(current))
     ids_of = defaultdict(list)
     for id_, sha in zip(pending["id"].to_pylist(), pending["text_sha"].to_pylist(), strict=True):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tosg_graph.errors import EmbeddingError
+from tosg_graph.hashes import sha256_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,9 +44,7 @@ class Encoder:
         """Sha256 over the names and contents of the model's files."""
         digest = hashlib.sha256()
         for path in sorted({p for pattern in _DECIDES for p in self.folder.rglob(pattern)}):
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            digest.update(f"{path.relative_to(self.folder).as_posix()} {content}\n".encode())
+            digest.update(f"{path.relative_to(self.folder).as_posix()} {sha256_of(path)}\n".encode())
         return digest.hexdigest()
 
     @cached_property

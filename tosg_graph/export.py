@@ -153,7 +153,7 @@ def _measure(
 ) -> Measured:
     from tosg_graph.cohort import parse
     from tosg_graph.embedding_cache import EmbeddingCache
-    from tosg_graph.encoders import DEFAULT_ENCODER
+    from tosg_graph.encoders import DEFAULT_ENCODER, open_encoder
     from tosg_graph.features import node_features
     from tosg_graph.harmonise import term_expander
     from tosg_graph.release import graph_release
@@ -164,7 +164,8 @@ def _measure(
     cells = reader.cells(cohort, term_expander(graph))
     made_by = graph_encoder(graph)
     encoder = made_by.name if made_by else DEFAULT_ENCODER
-    cache = EmbeddingCache.open(graph.settings.embeddings, encoder)
+    revision = made_by.revision if made_by else open_encoder(DEFAULT_ENCODER).revision
+    cache = EmbeddingCache.open(graph.settings.embeddings, encoder, revision)
     text, mask = cache.lookup([sha or "" for sha in selection.nodes["text_sha"].to_pylist()])
     return Measured(
         cells=cells,

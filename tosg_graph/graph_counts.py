@@ -30,7 +30,7 @@ def by_label(graph: Graph) -> pa.Table:
     import pyarrow as pa
 
     rows = graph.rows(cypher("load_count_labels"))
-    found = sorted((-row["nodes"], row["label"]) for row in rows if row["label"] in labels())
+    found = sorted((-row["nodes"], row["label"]) for row in rows if row["nodes"] and row["label"] in labels())
     return pa.table(
         {
             "label": pa.array([label for _, label in found], pa.string()),

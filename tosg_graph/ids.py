@@ -21,7 +21,7 @@ Lookup = Callable[[str, Sequence[str]], Iterable[tuple[str, str]]]
 """``(label, CURIEs) -> (CURIE, id)`` of stored nodes of that label whose id or xref is the CURIE."""
 
 UNKNOWN = "unknown id"
-_MIX_BLOCK = 1 << 20
+_MIX_BLOCK = 1 << 16
 
 
 class IdResolver:
@@ -210,24 +210,31 @@ def edge_keys(
     import numpy as np
     import pyarrow as pa
 
-    keys = _hashes(subjects)
-    _mix(keys)
-    keys ^= _hashes_of(pa.array([verb], pa.string()))[0]
-    _mix(keys)
-    for texts in (objects, sources):
-        keys ^= _hashes(texts)
-        _mix(keys)
+    verb_hash = _hashes_of(pa.array([verb], pa.string()))[0]
+    ends = [
+        (_hashes_of(texts.dictionary), texts.indices.to_numpy()) for texts in (subjects, objects, sources)
+    ]
+    keys = np.empty(len(subjects), np.uint64)
+    for start in range(0, len(keys), _MIX_BLOCK):  # a block at a time: stays in the processor's cache
+        rows = slice(start, start + _MIX_BLOCK)
+        subject, object_, source = (hashes[codes[rows]] for hashes, codes in ends)
+        _mix(subject)
+        subject ^= verb_hash
+        for other in (object_, source):
+            _mix(subject)
+            subject ^= other
+        _mix(subject)
+        keys[rows] = subject
     if relations is not None and relations.null_count < len(relations):
         given = relations.is_valid().to_numpy(zero_copy_only=False)
-        some = keys[given] ^ _hashes(relations.drop_null())
-        _mix(some)
+        hashes, codes = _hashes_of(relations.dictionary), relations.drop_null().indices.to_numpy()
+        some = keys[given]
+        for start in range(0, len(some), _MIX_BLOCK):
+            block = some[start : start + _MIX_BLOCK]
+            block ^= hashes[codes[start : start + _MIX_BLOCK]]
+            _mix(block)
         keys[given] = some
     return keys.view(np.int64)
-
-
-def _hashes(texts: pa.DictionaryArray) -> npt.NDArray[np.uint64]:
-    found: npt.NDArray[np.uint64] = _hashes_of(texts.dictionary)[texts.indices.to_numpy()]
-    return found
 
 
 def _hashes_of(texts: pa.Array) -> npt.NDArray[np.uint64]:
@@ -254,15 +261,13 @@ def _hashes_of(texts: pa.Array) -> npt.NDArray[np.uint64]:
     return hashes
 
 
-def _mix(values: npt.NDArray[np.uint64]) -> None:
-    """Apply the finalizer of splitmix64 in place, a block at a time so that no second copy is needed."""
+def _mix(z: npt.NDArray[np.uint64]) -> None:
+    """Apply the finalizer of splitmix64 in place."""
     import numpy as np
 
-    for start in range(0, len(values), _MIX_BLOCK):
-        z = values[start : start + _MIX_BLOCK]
-        z += np.uint64(0x9E3779B97F4A7C15)
-        z ^= z >> np.uint64(30)
-        z *= np.uint64(0xBF58476D1CE4E5B9)
-        z ^= z >> np.uint64(27)
-        z *= np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
+    z += np.uint64(0x9E3779B97F4A7C15)
+    z ^= z >> np.uint64(30)
+    z *= np.uint64(0xBF58476D1CE4E5B9)
+    z ^= z >> np.uint64(27)
+    z *= np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from tosg_graph.errors import DownloadError
+from tosg_graph.hashes import sha256_of
 from tosg_graph.progress import Progress, silent
 from tosg_graph.resources import lock_text
 
@@ -112,7 +112,7 @@ def _complete(
         if seen is None or seen[0] != jar.size:
             missing.append(jar)
         elif stamp.get(jar.path) != seen:
-            if _sha256(path) == jar.sha256:
+            if sha256_of(path) == jar.sha256:
                 stamp[jar.path] = seen
             else:
                 missing.append(jar)
@@ -154,7 +154,7 @@ def _fetch_one(folder: Path, incoming: Path, jar: Jar, download: Callable[[Jar, 
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             arrived = download(jar, incoming / f"{jar.sha256}.{attempt}")
-            found = _sha256(arrived)
+            found = sha256_of(arrived)
             if found != jar.sha256:
                 raise DownloadError(
                     f"{jar.path} arrived with sha256 {found[:12]}… ({arrived.stat().st_size:,} bytes), not "
@@ -194,11 +194,6 @@ def _download(jar: Jar, into: Path) -> Path:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _fingerprint(path: Path) -> list[int] | None:

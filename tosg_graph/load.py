@@ -268,7 +268,7 @@ def _merge(
     of_verbs = list(edge_tables)
     with threads(_MERGED_AT_ONCE) as pool:
         merging = {
-            verb: pool.submit(merge_edges, verb, edge_tables.pop(verb), edge_accounts[verb], resolver)
+            verb: pool.submit(lambda v: merge_edges(v, edge_tables.pop(v), edge_accounts[v], resolver), verb)
             for verb in of_verbs
         }
         pool.submit(lambda: merged.hashes)

@@ -295,34 +295,51 @@ def merge_edges(
     parts = []
     for index, (table, account) in enumerate(zip(tables, accounts, strict=True)):
         parts.append(_resolved(table, account, resolver, index, kinds))
+    del tables, table
     rows = pa.concat_tables(parts)
     parts.clear()
-    ends = {name: one_dictionary(rows[name]) for name in ("subject", "object", "source")}
-    for name, column in ends.items():
-        rows = rows.set_column(rows.column_names.index(name), name, column)
-    relations = one_dictionary(rows["relation"]) if "relation" in kinds else None
-    keys = edge_keys(verb, ends["subject"], ends["object"], ends["source"], relations)
+    for name in ("subject", "object", "source"):
+        rows = rows.set_column(rows.column_names.index(name), name, one_dictionary(rows[name]))
+    keys = _keys(verb, rows)
     rows = rows.append_column("edge_key", pa.array(keys))
     repeated, kept = _repeats(keys)
-    if not len(repeated):
-        return _finished(rows, repeated, accounts)
-    return _without_repeats(rows, repeated, kept, kinds, accounts)
+    if len(repeated):
+        rows = _united(rows, repeated, kept, kinds, accounts)
+    rows = rows.drop_columns(["_row"])
+    columns = dict(zip(rows.column_names, rows.columns, strict=True))
+    del rows
+    if len(repeated):
+        is_kept = np.ones(len(keys), bool)
+        is_kept[repeated] = False
+        for name in columns:  # one after the other: the whole twice would be gigabytes
+            columns[name] = columns[name].filter(pa.array(is_kept))
+    owner = columns.pop("_table").to_numpy()
+    _count(accounts, owner, np.zeros(0, np.int32), SAME_EDGE)
+    return MergedEdges(pa.table(columns), owner)
+
+
+def _keys(verb: str, rows: pa.Table) -> npt.NDArray[np.int64]:
+    subjects, objects, sources = (rows[name].chunk(0) for name in ("subject", "object", "source"))
+    relations = one_dictionary(rows["relation"]) if "relation" in rows.column_names else None
+    return edge_keys(verb, subjects, objects, sources, relations)
 
 
 def _repeats(keys: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Rows whose key an earlier row has, in order, and the first row of each one's key."""
-    order = np.argsort(keys, kind="stable")
+    order = np.argsort(keys)  # equal keys in any order: a stable one takes three times as long
     in_order = keys[order]
-    again = np.zeros(len(keys), bool)
-    np.equal(in_order[1:], in_order[:-1], out=again[1:])
-    if not again.any():
+    starts = np.flatnonzero(np.append(True, in_order[1:] != in_order[:-1])[: len(keys)])
+    del in_order
+    if len(starts) == len(keys):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    starts = np.flatnonzero(~again)
-    places = np.flatnonzero(again)
-    kept = order[starts[np.searchsorted(starts, places) - 1]]
-    repeated = order[places]
-    by_row = np.argsort(repeated)
-    return repeated[by_row], kept[by_row]
+    lengths = np.diff(starts, append=len(keys))
+    several = lengths > 1
+    rows = order[np.repeat(several, lengths)]
+    kept = np.repeat(np.minimum.reduceat(order, starts)[several], lengths[several])
+    again = rows != kept
+    rows, kept = rows[again], kept[again]
+    by_row = np.argsort(rows)
+    return rows[by_row], kept[by_row]
 
 
 def _resolved(
@@ -373,28 +390,30 @@ def _turned(rows: pa.Table) -> pa.Table:
     return rows
 
 
-def _without_repeats(
+def _united(
     rows: pa.Table,
     repeated: npt.NDArray[np.int64],
     kept: npt.NDArray[np.int64],
     kinds: Mapping[str, str],
     accounts: Sequence[TableAccount],
-) -> MergedEdges:
-    """Refuse rows whose key another relationship has, unite rows of one key; equal rows never leave Arrow."""
+) -> pa.Table:
+    """Refuse rows whose key another relationship has, unite rows of one key; equal rows never leave Arrow.
+
+    Returns the rows, those that are kept with what the repeated ones say.
+    """
     import pyarrow as pa
 
     collides = ~_equal(rows, kept, repeated, ("subject", "object", "source"))
     refused = rows.select(["_table", "_row", "subject"]).take(pa.array(repeated[collides]))
     for row in refused.to_pylist():
         accounts[row["_table"]].reject([Reject(row["_row"], "subject", row["subject"], COLLISION)])
-    dropped = repeated
     repeated, kept = repeated[~collides], kept[~collides]
     table_of = rows["_table"].to_numpy()
     _count(accounts, np.zeros(0, np.int32), table_of[repeated], SAME_EDGE)
     properties = [name for name in kinds if name not in ("source", "edge_key")]
     differs = ~_equal(rows, kept, repeated, properties)
     if not differs.any():
-        return _finished(rows, dropped, accounts)
+        return rows
     several = np.union1d(kept[differs], repeated[differs])
     wide = {"subject": "string", "object": "string", "source": "string", "edge_key": "int", **kinds}
     first_of = several.copy()  # a row that is kept is its own first
@@ -404,7 +423,7 @@ def _without_repeats(
     for name in properties:
         values = pa.array([row[name] for row in united], arrow_type(kinds[name]))
         rows = _replace(rows, name, replaced, values)
-    return _finished(rows, dropped, accounts)
+    return rows
 
 
 def _equal(
@@ -444,20 +463,6 @@ def _replace(rows: pa.Table, name: str, at: npt.NDArray[np.int64], values: pa.Ar
     else:
         longer = pa.chunked_array([*old.chunks, values])
     return rows.set_column(rows.column_names.index(name), name, longer.take(pa.array(where)))
-
-
-def _finished(
-    rows: pa.Table, dropped: npt.NDArray[np.int64], accounts: Sequence[TableAccount]
-) -> MergedEdges:
-    import pyarrow as pa
-
-    if len(dropped):
-        kept = np.ones(len(rows), bool)
-        kept[dropped] = False
-        rows = rows.filter(pa.array(kept))
-    owner = rows["_table"].to_numpy()
-    _count(accounts, owner, np.zeros(0, np.int32), SAME_EDGE)
-    return MergedEdges(rows.drop_columns(["_table", "_row"]), owner)
 
 
 # --------------------------------------------------------------------------- shared

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tosg_graph.bulk_csv import CSV_TYPES, write_csv
-from tosg_graph.bundle import sha256_of
 from tosg_graph.contract import stored_edge_columns
 from tosg_graph.dump import DUMP_FORMAT, MANIFEST, NODES, OTHER_EDGES, OTHER_NODES, VECTOR, node_kinds
 from tosg_graph.errors import BundleError, LedgerError, LoadError
 from tosg_graph.graph_counts import stored_counts
+from tosg_graph.hashes import sha256_of
 from tosg_graph.home_lock import TEMPORARY, only_one_load
 from tosg_graph.indexes import bring_online
 from tosg_graph.progress import Progress, silent

@@ -113,7 +113,7 @@ def mapping_sha256(loader: Loader) -> str:
     """Return the sha256 of the user's own mapping; empty for what comes with the program."""
     from loaders import LOADERS
     from loaders.mapping import Mapping
-    from tosg_graph.downloads import sha256_of
+    from tosg_graph.hashes import sha256_of
 
     if isinstance(loader, Mapping) and loader.SOURCE.key not in LOADERS:
         return sha256_of(loader.path)

@@ -220,11 +220,13 @@ def write_json(path: Path, content: object) -> None:
         part.unlink(missing_ok=True)
 
 
-def without(values: pa.Array, others: pa.Array) -> pa.Array:
-    """Values that are not among others."""
+def without(keys: pa.Array | pa.ChunkedArray, others: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Keys that are not among the others, in their order."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    return values.filter(pc.invert(pc.is_in(values, value_set=others)))
+    left = keys.filter(pc.invert(pc.is_in(keys, value_set=others)))
+    return left.combine_chunks() if isinstance(left, pa.ChunkedArray) else left
 
 
 @dataclass(frozen=True)

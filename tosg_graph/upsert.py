@@ -69,8 +69,7 @@ def upsert_nodes(
         if name not in ("text", "text_sha", "release")
     }
     places, start = np.flatnonzero(~same), 0
-    for rows in _batches(nodes, ~same):
-        stored = _stored_nodes(graph, [row["id"] for row in rows])
+    for rows, stored in ahead(_with_stored_nodes(graph, _batches(nodes, ~same))):
         writes = []
         for offset, row in enumerate(rows):
             old = stored.get(row["id"])
@@ -103,10 +102,14 @@ def _batches(nodes: MergedNodes, which: npt.NDArray[np.bool_]) -> Iterator[list[
             yield wide.slice(start, _BATCH).to_pylist()
 
 
-def _stored_nodes(graph: Graph, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _with_stored_nodes(
+    graph: Graph, batches: Iterable[list[dict[str, Any]]]
+) -> Iterator[tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]]:
+    """Yield each batch, and what is stored of its nodes by id."""
     columns = [name for name in stored_node_columns() if name not in ("id", "text", "text_sha")]
-    found = graph.rows(cypher("load_nodes_read"), ids=list(ids))[0]["rows"]
-    return {row[0]: dict(zip(("id", "labels", *columns), row, strict=True)) for row in found}
+    for batch in batches:
+        found = graph.rows(cypher("load_nodes_read"), ids=[row["id"] for row in batch])[0]["rows"]
+        yield batch, {row[0]: dict(zip(("id", "labels", *columns), row, strict=True)) for row in found}
 
 
 def _reconciled(
@@ -157,7 +160,7 @@ def upsert_edges(
     places = np.flatnonzero(~same)
     parts = [places[start : start + _BATCH] for start in range(0, len(places), _BATCH)]
     batches = (edges.data.take(pa.array(at)) for at in parts)
-    asked = ahead(_with_stored(graph, read, batches))  # the server reads a batch while one is written
+    asked = ahead(_with_stored_edges(graph, read, batches))  # the server reads a batch while one is written
     for start, at, (rows, keys, found) in zip(range(0, len(places), _BATCH), parts, asked, strict=True):
         stored = {row[0]: row[1:] for row in found}
         given = rows.column_names
@@ -185,7 +188,7 @@ def upsert_edges(
     return status
 
 
-def _with_stored(
+def _with_stored_edges(
     graph: Graph, statement: str, batches: Iterable[pa.Table]
 ) -> Iterator[tuple[pa.Table, list[int], list[list[Any]]]]:
     """Yield each batch, its keys and what is stored of them."""

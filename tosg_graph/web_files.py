@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tosg_graph.errors import DownloadError
+from tosg_graph.hashes import sha256_of
 from tosg_graph.progress import Progress
 from tosg_graph.settings import Settings
 from tosg_graph.types import Source, WebFile
@@ -73,8 +74,7 @@ def _is_whole(target: Path, file: WebFile) -> bool:
             known = json.loads(_record(target).read_text(encoding="utf-8"))["sha256"]
         except (OSError, ValueError, KeyError):
             return False
-    with target.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest() == known
+    return sha256_of(target) == known
 
 
 def _record(target: Path) -> Path:
