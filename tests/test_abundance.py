@@ -16,6 +16,7 @@ from test_cohort import ATTACKS
 from tosg_graph.abundance import AbundanceReader
 from tosg_graph.abundance_store import AbundanceStore
 from tosg_graph.errors import CohortError, StoreError
+from tosg_graph.normalise import normalise
 
 T_CELLS = [0, 3, 6, 9]
 
@@ -105,6 +106,28 @@ def test_without_a_group_there_is_one_row_per_gene(reader: AbundanceReader) -> N
     assert found.to_pylist() == [
         {"axis_column": 1, "mean": pytest.approx(expected_row(chosen, 1)[0]), "cells": len(chosen)}
     ]
+
+
+@pytest.mark.parametrize("layer", ["counts", "cp10k", "log1p"])
+def test_means_can_be_of_a_layer(reader: AbundanceReader, layer: str) -> None:
+    found = reader.aggregate([4, 1], "donor", "n_counts > 600", expand, layer=layer).to_pylist()
+    assert found
+    for row in found:
+        cells = [k for k in range(10) if f"d{k % 4}" == row["donor"] and total(k) > 600]
+        counts = np.array([toy_store.count(k, row["axis_column"]) for k in cells])
+        assert row["mean"] == pytest.approx(
+            normalise(counts, np.array([total(k) for k in cells]), layer).mean()
+        )
+        assert row["pct"] == 100 * np.count_nonzero(counts) / len(cells)
+
+
+def total(k: int) -> int:
+    return sum(toy_store.count(k, column) for column in range(5))
+
+
+def test_a_layer_that_is_none_is_refused(reader: AbundanceReader) -> None:
+    with pytest.raises(CohortError, match=r"'log2' is no layer\. Choose from counts, cp10k, log1p"):
+        reader.aggregate([0], None, "true", expand, layer="log2")
 
 
 def test_a_statistic_that_is_none_is_refused(reader: AbundanceReader) -> None:

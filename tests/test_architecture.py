@@ -105,5 +105,5 @@ def test_the_package_itself_imports_nothing_heavy() -> None:
 
 
 def test_the_export_path_leaves_torch_alone() -> None:
-    modules = "selection, export, abundance, abundance_store, cohort, splits, embeddings, graph, read_guard"
+    modules = "selection, export, abundance, abundance_store, cohort, splits, embeddings, graph, read_guard, correction"
     assert "torch" not in loaded_by(f"from tosg_graph import {modules}")

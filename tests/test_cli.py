@@ -57,6 +57,9 @@ COMMANDS = [
     ("embed",),
     ("cells", "add"),
     ("cells", "list"),
+    ("cells", "export"),
+    ("cells", "metacell"),
+    ("cells", "pseudobulk"),
     ("cells", "summarize"),
     ("cells", "compact"),
     ("cells", "vacuum"),
@@ -94,6 +97,9 @@ def test_both_entry_points_are_installed() -> None:
         assert done.stdout.startswith(f"Usage: {name}")
 
 
+EXPORT = ("export", "--query", "MATCH (n) RETURN n", "--out", "x", "--label", "y")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -103,6 +109,8 @@ def test_both_entry_points_are_installed() -> None:
         (("cells", "add", "a.h5ad", "b.h5ad", "--dataset", "x"), "one file"),
         (("cells", "add", "a.h5ad", "--column", "cell_type"), "not NAME=VALUE"),
         (("export", "--query", "MATCH (n) RETURN n", "--out", "x"), "--label"),
+        ((*EXPORT, "--correct", "combat"), "--correct combat needs --batch COLUMN"),
+        ((*EXPORT, "--batch", "run"), "belong to --correct combat"),
         (("search", "x", "--limit", "0"), "--limit"),
         (("kg", "restore", "no-such-folder"), "no-such-folder"),
     ],
@@ -113,6 +121,8 @@ def test_both_entry_points_are_installed() -> None:
         "one dataset, two files",
         "half a column",
         "no label",
+        "no batch",
+        "a batch and no method",
         "limit 0",
         "no dump",
     ],

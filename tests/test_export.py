@@ -20,7 +20,8 @@ import toy_bundle as toy
 from safetensors.numpy import load_file
 
 from tosg_graph import bundle
-from tosg_graph.errors import CohortError, ExportError, StoreError
+from tosg_graph.correction import Plan
+from tosg_graph.errors import CohortError, CorrectionError, ExportError, StoreError
 from tosg_graph.export import export, gene_table, write_bundle
 from tosg_graph.history import recorded_exports
 from tosg_graph.resources import schema
@@ -53,7 +54,7 @@ def left_over(folder: Path) -> list[str]:
 def test_the_manifest_and_the_files_are_those_of_the_schema(tmp_path: Path) -> None:
     manifest = write(tmp_path / "b").content
     contract = schema("bundle")
-    assert sorted(manifest) == sorted([*contract["manifest"], "split"])
+    assert sorted(manifest) == sorted([*contract["manifest"], "normalisation", "split"])
     edges = [f"edges/{name}.parquet" for name in manifest["edges"]]
     shards = [s["file"] for split in manifest["shards"].values() for s in split]
     named = [name for key, name in contract["files"].items() if key != "manifest"]
@@ -428,14 +429,15 @@ def test_the_whole_export_is_the_same_twice(
         ({"cells": "batch = 'batch77'"}, CohortError, "batch"),
         ({"cells": "organ_x = 'lung'"}, CohortError, "organ_x"),
         ({"label": "organ"}, ExportError, "None of the 9 cells has a value in 'organ'"),
+        ({"correct": Plan("combat", "donr")}, CorrectionError, "no column 'donr' to correct by"),
     ],
-    ids=["unknown label", "empty cohort", "unknown column", "label without values"],
+    ids=["unknown label", "empty cohort", "unknown column", "label without values", "no batch column"],
 )
 def test_bad_input_leaves_no_bundle(
     graph: Graph,
     store_of_cells: AbundanceStore,
     tmp_path: Path,
-    changes: dict[str, str],
+    changes: dict[str, Any],
     raised: type[Exception],
     message: str,
 ) -> None:

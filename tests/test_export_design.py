@@ -254,7 +254,7 @@ def test_without_options_a_bundle_is_what_version_1_was(tmp_path: Path) -> None:
     assert {k: v for k, v in new.items() if k in old and k not in differ} == {
         k: v for k, v in old.items() if k not in differ
     }
-    assert set(new) - set(old) == {"split"}
+    assert set(new) - set(old) == {"normalisation", "split"}
     assert set(new["files"]) == set(old["files"])
     for name in sorted(old["files"]):
         if name.endswith(".safetensors"):

@@ -249,6 +249,7 @@ def test_a_gene_that_is_returned_twice_is_joined_twice(world: Graph, reader: Abu
         ("MATCH (g:Gene) RETURN g", {"abundance": ["median"]}, QueryError, "'median' is no statistic"),
         ("MATCH (g:Gene) RETURN g", {"by": "donor"}, QueryError, "--by is about abundance"),
         ("MATCH (g:Gene) RETURN g", {"cells": "true"}, QueryError, "--cells is about abundance"),
+        ("MATCH (g:Gene) RETURN g", {"layer": "log1p"}, QueryError, "--layer is about abundance"),
         (
             "MATCH (g:Gene) RETURN g, 1 AS mean",
             {"abundance": ["mean"]},

@@ -1,7 +1,7 @@
 """Reads of the abundance store: one store version behind one locked-down DuckDB connection.
 
-Mean abundance is in raw counts per cell; ``pct`` is the percentage of cells with a count above zero. Cells
-without any count of a gene are part of both.
+Mean abundance is in raw counts per cell, or in a layer made of them; ``pct`` is the percentage of cells with a count
+above zero. Cells without any count of a gene are part of both.
 """
 
 from __future__ import annotations
@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from tosg_graph.cohort import Cohort, ExpandTerm, identifier, kind_of, ontology_columns, parse, tests
 from tosg_graph.errors import CohortError, StoreError
+from tosg_graph.normalise import COUNTS, LAYERS, layer_sql
+from tosg_graph.types import METACELL_OF
 
 if TYPE_CHECKING:
     import duckdb
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
     from tosg_graph.abundance_store import AbundanceStore
@@ -188,6 +192,7 @@ class AbundanceReader:
         cohort: Cohort | str | None,
         expand_term: ExpandTerm,
         stats: Sequence[str] = STATS,
+        layer: str = COUNTS,
     ) -> pa.Table:
         """Summarise genes over the cells of a cohort.
 
@@ -198,7 +203,9 @@ class AbundanceReader:
         by
             Column of the cells to group by; None for one group.
         stats
-            ``mean`` (raw counts per cell) and/or ``pct`` (percentage of cells with a count above zero).
+            ``mean`` (of the layer) and/or ``pct`` (percentage of cells with a count above zero).
+        layer
+            ``counts``, ``cp10k`` or ``log1p``, made at read; see `tosg_graph.normalise`.
 
         Returns
         -------
@@ -209,7 +216,7 @@ class AbundanceReader:
         Raises
         ------
         CohortError
-            If a statistic or column is unknown, or the cohort is empty.
+            If a statistic, layer or column is unknown, the cohort is empty, or cells and metacells are mixed.
         """
         import pyarrow as pa
 
@@ -218,9 +225,12 @@ class AbundanceReader:
             raise CohortError(
                 f"{unknown[0] if unknown else '(none)'!r} is no statistic. Choose from {', '.join(STATS)}."
             )
+        if layer not in LAYERS:
+            raise CohortError(f"{layer!r} is no layer. Choose from {', '.join(LAYERS)}.")
         columns = _distinct("axis column", axis_columns)
         known = self.cell_columns()
         group = identifier(by, known) if by else "NULL"
+        self.check_one_kind(cohort, expand_term)
         checked, where, parameters = self._where(cohort, known, expand_term)
         # The text holds checked column names and ? marks only.
         touched = self._connection.sql(f"SELECT DISTINCT block FROM cells WHERE {where}", params=parameters)  # noqa: S608
@@ -230,10 +240,10 @@ class AbundanceReader:
         )
         # The text holds checked column names and ? marks only.
         text = f"""
-            WITH chosen AS (SELECT block, cell, {group} AS grp FROM cells WHERE {where}),
+            WITH chosen AS (SELECT block, cell, n_counts, {group} AS grp FROM cells WHERE {where}),
             groups AS (SELECT grp, count(*) AS cells FROM chosen GROUP BY grp),
             sums AS (
-                SELECT counts.gene, chosen.grp, sum(counts.count) AS total,
+                SELECT counts.gene, chosen.grp, sum({layer_sql(layer)}) AS total,
                        count(*) FILTER (counts.count > 0) AS hits
                 FROM counts JOIN wanted USING (gene) JOIN chosen USING (block, cell)
                 WHERE {in_blocks}
@@ -255,6 +265,52 @@ class AbundanceReader:
         found = found.set_column(3, "pct", found["pct"].cast(pa.float64()))
         kept = ["axis_column", *(["grp"] if by else []), *(s for s in STATS if s in stats), "cells"]
         return found.select(kept).rename_columns([by if c == "grp" and by else c for c in kept])
+
+    def iter_sums(self, groups: pa.Table, rows_per_chunk: int) -> Iterator[csr_array[Any, Any]]:
+        """Yield sums of raw counts over groups of cells, int64, ``(rows_per_chunk, features of the axis)`` at a time.
+
+        Parameters
+        ----------
+        groups
+            ``block``, ``cell`` (as `cells` gives them) and ``row`` (int64): the group of each cell, counted from 0
+            without a gap.
+        rows_per_chunk
+            Groups that are summed in one pass over their blocks; bounds memory.
+        """
+        import pyarrow.compute as pc
+
+        size = (pc.max(groups["row"]).as_py() + 1) if len(groups) else 0
+        for start in range(0, size, rows_per_chunk):
+            end = min(size, start + rows_per_chunk)
+            inside = pc.and_(pc.greater_equal(groups["row"], start), pc.less(groups["row"], end))
+            with _registered(self._connection, "grouped", groups.filter(inside)):
+                found = self._connection.sql(
+                    "SELECT grouped.row AS place, counts.gene AS slot, CAST(sum(counts.count) AS BIGINT) AS count "
+                    "FROM counts JOIN grouped USING (block, cell) WHERE counts.count > 0 GROUP BY ALL ORDER BY ALL"
+                ).to_arrow_table()
+            place = found["place"].to_numpy() - start
+            yield _csr(place, found["slot"], found["count"], (end - start, len(self.axis)))
+
+    def check_one_kind(self, cohort: Cohort | str | None, expand_term: ExpandTerm) -> None:
+        """Refuse a cohort of cells and metacells, whose counts would be counted twice.
+
+        Raises
+        ------
+        CohortError
+            If it holds both.
+        """
+        known = self.cell_columns()
+        if METACELL_OF not in known:
+            return
+        checked, where, parameters = self._where(cohort, known, expand_term)
+        # The text holds checked column names and ? marks only.
+        text = f"SELECT count(*), count({METACELL_OF}) FROM cells WHERE {where}"  # noqa: S608
+        [(cells, metacells)] = self._connection.sql(text, params=parameters).fetchall()
+        if 0 < metacells < cells:
+            raise CohortError(
+                f"{checked.expression!r} selects {cells - metacells:,} cells and {metacells:,} metacells, which "
+                f"are sums of cells. Add AND {METACELL_OF} IS NULL, or AND {METACELL_OF} IS NOT NULL."
+            )
 
     # ----------------------------------------------------------------- inside
 
@@ -312,9 +368,7 @@ class AbundanceReader:
         return f"No cell is selected by {cohort.expression!r}.{hint} `tosg cohort true` shows what there is."
 
     def _chunk(self, cell_ids: list[str], columns: list[int]) -> csr_array[Any, Any]:
-        import numpy as np
         import pyarrow as pa
-        from scipy.sparse import csr_array
 
         rows = pa.table(
             {"cell_id": pa.array(cell_ids, pa.string()), "place": pa.array(range(len(cell_ids)), pa.int64())}
@@ -343,10 +397,19 @@ class AbundanceReader:
                     f"JOIN places USING (block, cell) WHERE count > 0 AND {in_blocks} ORDER BY place, slot",
                     params=blocks,
                 ).to_arrow_table()
-        sizes = np.bincount(found["place"].to_numpy(), minlength=len(cell_ids))
-        indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        parts = (found["count"].to_numpy(), found["slot"].to_numpy().astype(np.int32), indptr)
-        return csr_array(parts, shape=(len(cell_ids), len(columns)))
+        return _csr(found["place"].to_numpy(), found["slot"], found["count"], (len(cell_ids), len(columns)))
+
+
+def _csr(
+    place: NDArray[np.int64], slot: pa.ChunkedArray, count: pa.ChunkedArray, shape: tuple[int, int]
+) -> csr_array[Any, Any]:
+    """Compressed rows out of rows sorted by ``(place, slot)``."""
+    import numpy as np
+    from scipy.sparse import csr_array
+
+    sizes = np.bincount(place, minlength=shape[0])
+    indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    return csr_array((count.to_numpy(), slot.to_numpy().astype(np.int32), indptr), shape=shape)
 
 
 def locked_connection(store: AbundanceStore, version: StoreVersion) -> duckdb.DuckDBPyConnection:

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ GENES = "genes.parquet"
 TOPOLOGY = "topology.safetensors"
 TEXT = "text.safetensors"
 FEATURES = "features.safetensors"  # only where features were asked for
+CORRECTION = "correction.safetensors"  # only where a correction was asked for
 CELLS = "cells.parquet"
 DIAGNOSTICS = "diagnostics.json"
 SPLITS = ("train", "val", "test")
@@ -48,7 +49,7 @@ class Manifest:
         """Short lines for people."""
         c = self.content
         dropped = [f"{d['count']:,} {d['what']}: {d['reason']}" for d in c["dropped"]]
-        return {
+        facts = {
             "bundle": str(self.folder),
             "nodes": _counted(c["nodes"]),
             "edges": _counted(c["edges"]),
@@ -58,6 +59,13 @@ class Manifest:
             "split by": f"{c['split_unit']}, verdict {c['verdict']}",
             "left out": "; ".join(dropped) or "nothing",
         }
+        if made := c.get("correction"):
+            facts["corrected"] = (
+                f"{made['method']} by {made['batch']}: {len(made['batches'])} batches, fitted on "
+                f"{made['cells_fitted']:,} cells; as they were: {made['genes_uncorrected']:,} genes, "
+                f"{made['cells_unseen']:,} cells of other batches"
+            )
+        return facts
 
 
 def _counted(counts: Mapping[str, int]) -> str:
@@ -102,9 +110,7 @@ def refuse_existing(out: Path) -> Path:
     except RuntimeError as error:
         raise ExportError(f"{out}: {error} Choose another folder.") from error
     if out.exists() or out.is_symlink():
-        raise ExportError(
-            f"{out} exists already and is not overwritten. Remove it, or choose another folder."
-        )
+        raise ExportError(f"{out} exists already and is not overwritten. Remove it, or choose another name.")
     return out
 
 
@@ -117,6 +123,20 @@ def new_bundle(out: Path) -> Iterator[Path]:
     ExportError
         If ``out`` exists, its parent cannot be written, or the disk fills up. Nothing is left behind.
     """
+    with _published(out, Path) as temporary:
+        yield temporary
+
+
+@contextmanager
+def new_file(out: Path) -> Iterator[Path]:
+    """Yield a temporary path that becomes the file ``out`` when the block ends without error; as `new_bundle`."""
+    with _published(out, lambda folder: folder / out.name) as temporary:
+        yield temporary / out.name
+
+
+@contextmanager
+def _published(out: Path, made: Callable[[Path], Path]) -> Iterator[Path]:
+    """Yield a temporary folder beside ``out``; what ``made`` says of it becomes ``out``."""
     out = refuse_existing(out).absolute()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +149,7 @@ def new_bundle(out: Path) -> Iterator[Path]:
         temporary.chmod(0o777 & ~_umask())
         if out.exists():
             raise ExportError(f"{out} was made by something else meanwhile. Choose another --out.")
-        temporary.rename(out)
+        made(temporary).rename(out)
         _sync_path(out.parent)
     except OSError as error:
         raise ExportError(f"{out} cannot be written: {error.strerror or error}. Nothing was left.") from error

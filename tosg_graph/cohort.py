@@ -311,6 +311,8 @@ def _syntax_message(expression: str, error: lark.exceptions.UnexpectedInput) -> 
 def kind_of(duckdb_type: str) -> str:
     """``text``, ``number`` or ``truth`` of a DuckDB type; the type itself where it is none of these."""
     name = duckdb_type.upper()
+    if name.endswith("[]"):
+        return name
     if name.startswith(("VARCHAR", "ENUM")):
         return "text"
     if name == "BOOLEAN":

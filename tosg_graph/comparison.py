@@ -121,11 +121,12 @@ def in_arms(
     Raises
     ------
     CohortError
-        If an arm is empty, or a cell is in both.
+        If an arm is empty, a cell is in both, or the cohort holds cells and metacells.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    reader.check_one_kind(cohort, expand_term)
     cells = reader.cells(cohort, expand_term)
     of_arm: dict[str, list[str]] = {}
     left: list[LeftOut] = []

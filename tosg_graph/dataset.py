@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tosg_graph import bundle
+from tosg_graph import bundle, normalise
+from tosg_graph.correction import from_tensors
 from tosg_graph.errors import BundleError
 
 with warnings.catch_warnings():
@@ -29,9 +30,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from tosg_graph.correction import Correction
+
 MODES = ("shared", "block_diagonal", "data")
-LAYERS = ("counts", "cp10k", "log1p")
-PER = 10_000.0  # cp10k: counts per ten thousand
+LAYERS = (*normalise.LAYERS, "corrected")
 
 EdgeKey = tuple[str, str, str]
 
@@ -79,7 +81,8 @@ class TosgDataset(Dataset[Any]):
         B copies of the graph, whose index is built once per B. ``data``: a ``Batch`` of ordinary ``Data``.
     layer
         ``counts``: raw counts. ``cp10k``: counts per 10,000 of the cell's total. ``log1p``: natural
-        logarithm of 1 + cp10k. All float32.
+        logarithm of 1 + cp10k. ``corrected``: log1p after the correction that the bundle was exported with
+        (``--correct``). All float32.
     verify
         Compare each file's sha256 with the manifest when it is first read.
 
@@ -103,7 +106,7 @@ class TosgDataset(Dataset[Any]):
         folder: str | Path,
         split: str = "train",
         mode: Literal["shared", "block_diagonal", "data"] = "shared",
-        layer: Literal["counts", "cp10k", "log1p"] = "counts",
+        layer: Literal["counts", "cp10k", "log1p", "corrected"] = "counts",
         *,
         verify: bool = True,
     ) -> None:
@@ -124,6 +127,7 @@ class TosgDataset(Dataset[Any]):
         self._gene_rows = bundle.read_table(self._path(bundle.GENES))["node_row"].to_numpy()
         self._topology = bundle.map_tensors(self._path(bundle.TOPOLOGY))
         self._check_sizes()
+        self._correction = self._read_correction() if layer == "corrected" else None
         self._shards: dict[int, dict[str, NDArray[Any]]] = {}
         self._blocks: dict[int, Tensor] = {}
 
@@ -335,14 +339,27 @@ class TosgDataset(Dataset[Any]):
             start, length = shard["indptr"][local], np.diff(shard["indptr"])[local]
             within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
             place = np.repeat(start, length) + within
-            cell = np.repeat(at, length)
-            values = shard["data"][place].astype(np.float64)
-            if self.layer != "counts":
-                values *= PER / np.maximum(np.repeat(shard["n_counts"][local], length), 1)
-            if self.layer == "log1p":
-                values = np.log1p(values)
-            x[cell, self._gene_rows[shard["indices"][place]]] = values
+            totals = np.repeat(shard["n_counts"][local], length)
+            layer = normalise.LOG1P if self._correction else self.layer
+            values = normalise.normalise(shard["data"][place], totals, layer)
+            x[np.repeat(at, length), self._gene_rows[shard["indices"][place]]] = values
+        if self._correction:
+            correction, batches = self._correction
+            x[:, self._gene_rows] = correction.corrected(x[:, self._gene_rows], batches[rows])
         return x
+
+    def _read_correction(self) -> tuple[Correction, NDArray[np.int64]]:
+        """Read the correction, and each cell's row in it; -1 where the cell's batch was not fitted."""
+        said = self.manifest.get("correction")
+        if said is None:
+            raise BundleError(
+                f"{self.folder} has no layer 'corrected': it was exported without --correct. Choose "
+                f"{', '.join(normalise.LAYERS)}, or export it again."
+            )
+        path = self._path(bundle.CORRECTION)
+        found = from_tensors(said, bundle.map_tensors(path))
+        bundle.check_length(path, "genes", len(found.uncorrected), len(self._gene_rows))
+        return found, found.batch_index(self.cells[said["batch"]].to_pylist(), said["unseen"])
 
     @property
     def _listed(self) -> list[dict[str, Any]]:

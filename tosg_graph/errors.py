@@ -14,8 +14,9 @@
     ├── StoreError             the abundance store is damaged, locked or of another format
     ├── CohortError            a cohort expression is not in the grammar, or selects nothing
     ├── QueryError             Cypher is refused, wrong, or has no graph elements
-    ├── ExportError            a bundle cannot be written
+    ├── ExportError            a bundle or another file cannot be written
     ├── BundleError            a bundle cannot be read
+    ├── CorrectionError        an effect of batches cannot be told, or not be removed
     ├── GdsError               an algorithm cannot be run on the graph
     └── EmbeddingError         text cannot be embedded
 
@@ -72,11 +73,15 @@ class QueryError(TosgError):
 
 
 class ExportError(TosgError):
-    """A bundle cannot be written."""
+    """A bundle, or another file made of the store, cannot be written."""
 
 
 class BundleError(TosgError):
     """A bundle cannot be read: damaged, or of another format version."""
+
+
+class CorrectionError(TosgError):
+    """The effect of batches cannot be told from what is to be learnt, or cannot be removed."""
 
 
 class EmbeddingError(TosgError):

@@ -20,6 +20,7 @@ from tosg_graph.diagnostics import count_values, rows_of
 from tosg_graph.errors import ExportError, StoreError
 from tosg_graph.history import record_export
 from tosg_graph.matching import ARM, Key, parse_keys
+from tosg_graph.normalise import PARAMETERS, normalised
 from tosg_graph.progress import Progress, silent
 from tosg_graph.sampling import Sampling
 from tosg_graph.splits import SplitPlan
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from tosg_graph.abundance import AbundanceReader
     from tosg_graph.abundance_store import AbundanceStore
+    from tosg_graph.correction import Fitting, Plan
     from tosg_graph.features import Feature
     from tosg_graph.graph import Graph
 
@@ -94,6 +96,7 @@ def export(
     arms: Arms | None = None,
     sampling: Sampling | None = None,
     split: SplitPlan | None = None,
+    correct: Plan | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
     """Write the bundle of ``selection`` and the cohort ``cells`` to ``out``.
@@ -118,9 +121,13 @@ def export(
         Thin the cells before they are split and matched.
     split
         How cells are split; by donor in fractions without it.
+    correct
+        Batch correction to fit on the training cells and write along; the counts stay as they are.
 
     Raises
     ------
+    CorrectionError
+        If the correction cannot be fitted.
     ExportError
         If ``out`` exists or cannot be written, the label cannot be used, or no gene has abundance.
     CohortError
@@ -151,6 +158,7 @@ def export(
             defining=defining_columns(reader, arms) if arms else (),
             sampling=sampling,
             split=split,
+            correct=correct,
             progress=progress or silent,
         )
     finally:
@@ -182,6 +190,7 @@ def _measure(
     if arms:
         cells, left = in_arms(reader, cohort, expand, arms)
     else:
+        reader.check_one_kind(cohort, expand)
         cells = reader.cells(cohort, expand)
     made_by = graph_encoder(graph)
     encoder = made_by.name if made_by else DEFAULT_ENCODER
@@ -218,6 +227,7 @@ def write_bundle(
     defining: Iterable[str] = (),
     sampling: Sampling | None = None,
     split: SplitPlan | None = None,
+    correct: Plan | None = None,
     progress: Progress = silent,
 ) -> Manifest:
     """Write a bundle from tables at hand; `export` says what the arguments mean.
@@ -246,6 +256,7 @@ def write_bundle(
     chosen = prepare(measured.cells, lambda ids: measured.counts(ids, every_column), plan)
     outside = [bundle.dropped("cells", x.reason, x.cell_ids, kept=False) for x in measured.left_out]
     node_dropped = _masked_nodes(selection.nodes, genes, measured.text_mask)
+    fitting = correct.start(chosen.cells, len(genes)) if correct else None
     with bundle.new_bundle(out) as folder:
         _write_graph(selection, genes, folder)
         text = {"embedding": measured.text.astype("float32", copy=False), "mask": measured.text_mask}
@@ -253,7 +264,12 @@ def write_bundle(
         _write_features(measured.features, folder)
         bundle.write_table(chosen.cells, folder / bundle.CELLS)
         bundle.write_json(chosen.diagnostics, folder / bundle.DIAGNOSTICS)
-        shards, total = _write_shards(chosen.cells, genes, measured.counts, folder, progress)
+        shards, total = _write_shards(chosen.cells, genes, measured.counts, folder, progress, fitting)
+        more: dict[str, Any] = {}
+        if measured.features:
+            more["features"] = {name: f.values.shape[1] for name, f in measured.features.items()}
+        if correct and fitting:
+            more["correction"] = _write_correction(correct, fitting, chosen.cells, folder)
         content = {
             "format_version": bundle.FORMAT_VERSION,
             "query": selection.query,
@@ -279,15 +295,15 @@ def write_bundle(
             "split_unit": chosen.diagnostics["split_unit"],
             "verdict": chosen.diagnostics["verdict"],
             "total_counts": total,
+            "normalisation": PARAMETERS,
             "dropped": [*selection.left_out, *outside, *chosen.dropped, *axis_dropped, *node_dropped],
             "shards": shards,
             "software": _software(),
             "files": bundle.checksums(folder),
             **chosen.manifest,
             **_picked_by(measured),
+            **more,
         }
-        if measured.features:
-            content["features"] = {name: f.values.shape[1] for name, f in measured.features.items()}
         bundle.write_json(content, folder / bundle.MANIFEST)
     return Manifest(out, bundle.read_manifest(out))
 
@@ -425,6 +441,15 @@ def _write_features(features: Mapping[str, Feature], folder: Path) -> None:
         bundle.write_tensors(tensors, folder / bundle.FEATURES)
 
 
+def _write_correction(plan: Plan, fitting: Fitting, cells: pa.Table, folder: Path) -> dict[str, Any]:
+    """Write the fitted lines, and return the manifest's entry."""
+    from tosg_graph.correction import as_tensors
+
+    correction = fitting.result()
+    bundle.write_tensors(as_tensors(correction), folder / bundle.CORRECTION)
+    return plan.facts(correction, cells)
+
+
 def _numeric(table: pa.Table) -> list[str]:
     """Columns that are numbers and not all null, apart from rows and keys."""
     import pyarrow as pa
@@ -446,8 +471,12 @@ def _write_shards(
     counts: Callable[[Sequence[str], Sequence[int]], csr_array[Any, Any]],
     folder: Path,
     progress: Progress,
+    fitting: Fitting | None = None,
 ) -> tuple[dict[str, list[dict[str, Any]]], int]:
-    """One safetensors file per shard; returns what each holds, and the sum of all counts."""
+    """One safetensors file per shard; returns what each holds, and the sum of all counts.
+
+    ``fitting`` sees the training cells as they pass.
+    """
     import numpy as np
 
     columns = genes["axis_column"].to_pylist()
@@ -466,6 +495,8 @@ def _write_shards(
             "n_counts": rows["n_counts"].to_numpy().astype(np.int64),
         }
         bundle.write_tensors(tensors, folder / name)
+        if fitting and split == "train":
+            fitting.add(normalised(matrix, tensors["n_counts"]))
         total += int(matrix.data.sum(dtype=np.int64))
         shards[split].append(
             {"file": name, "first_row": start, "cells": len(rows), "nonzeros": int(matrix.nnz)}

@@ -23,15 +23,19 @@ if TYPE_CHECKING:
     from tosg_graph.bundle import Manifest
     from tosg_graph.cell_terms import CohortDefinition
     from tosg_graph.cells import ObsMapping
+    from tosg_graph.cells_export import CellsExport
     from tosg_graph.cohort import Cohort
     from tosg_graph.compact import Compaction
     from tosg_graph.comparison import Arms, Compared
+    from tosg_graph.correction import Plan
     from tosg_graph.dump import DumpReport
     from tosg_graph.embedding_import import ImportReport
     from tosg_graph.embeddings import EmbedReport
     from tosg_graph.gds import Run
     from tosg_graph.graph import Graph
     from tosg_graph.kgx_export import KgxReport
+    from tosg_graph.metacells import Metacells
+    from tosg_graph.pseudobulk import Pseudobulk
     from tosg_graph.restore import RestoreReport
     from tosg_graph.sampling import Sampling
     from tosg_graph.saved_cohorts import SavedCohort
@@ -570,6 +574,85 @@ class Platform:
 
         return versions(self.store, self.settings.home)
 
+    def export_cells(
+        self, out: str | Path, *, cells: str | CohortDefinition = "true", format: str = "h5ad"
+    ) -> CellsExport:
+        """Write the raw counts of a cohort for other programs; see `tosg_graph.cells_export.export_cells`."""
+        from tosg_graph.bundle import refuse_existing
+        from tosg_graph.cells_export import export_cells
+
+        path = refuse_existing(Path(out))
+        with self.reader() as reader:
+            return export_cells(
+                reader,
+                self._checked(cells, reader),
+                self._expand_term,
+                path,
+                format_=format,
+                progress=self.progress,
+            )
+
+    def pseudobulk(
+        self,
+        out: str | Path,
+        *,
+        cells: str | CohortDefinition = "true",
+        by: Sequence[str] = ("cell_type",),
+        min_cells: int = 10,
+    ) -> Pseudobulk:
+        """Write sums of raw counts per donor to ``.h5ad`` or ``.parquet``; see `tosg_graph.pseudobulk.pseudobulk`."""
+        from tosg_graph.pseudobulk import check_name, pseudobulk, write
+
+        path = check_name(Path(out))
+        with self.reader() as reader:
+            sums = pseudobulk(
+                reader,
+                self._checked(cells, reader),
+                self._expand_term,
+                by=by,
+                min_cells=min_cells,
+                progress=self.progress,
+            )
+            write(sums, path)
+            return sums
+
+    def metacells(
+        self,
+        cells: str | CohortDefinition = "true",
+        *,
+        size: int = 50,
+        method: str = "kmeans",
+        purity: str = "cell_type_raw",
+        min_cells: int = 10,
+        suffix: str = "_metacells",
+        seed: int = 0,
+    ) -> Metacells:
+        """Add metacells of a cohort to the store; see `tosg_graph.metacells.add_metacells`."""
+        from tosg_graph.metacells import add_metacells
+
+        with self.reader() as reader:
+            return add_metacells(
+                reader,
+                self.store,
+                self._checked(cells, reader),
+                self._expand_term,
+                size=size,
+                method=method,
+                purity=purity,
+                min_cells=min_cells,
+                suffix=suffix,
+                seed=seed,
+                progress=self.progress,
+            )
+
+    def _expand_term(self, column: str, value: str) -> frozenset[str] | None:
+        """Terms of the graph, which is connected where a cohort names one and not before."""
+        if "_terms" not in self.__dict__:
+            from tosg_graph.harmonise import term_expander
+
+            self._terms = term_expander(self.graph)
+        return self._terms(column, value)
+
     # ----------------------------------------------------------------- questions
 
     def query(
@@ -578,6 +661,7 @@ class Platform:
         parameters: Mapping[str, object] | None = None,
         *,
         abundance: Iterable[str] | None = None,
+        layer: str = "counts",
         by: str | None = None,
         cells: str | CohortDefinition | None = None,
         limit: int = 10_000,
@@ -593,6 +677,8 @@ class Platform:
         abundance
             ``mean`` and/or ``pct``: join each returned gene with its abundance, one row per group of ``by``.
             ``mean`` is in raw counts per cell, ``pct`` is the percentage of cells with a count above zero.
+        layer
+            What ``mean`` is of: ``counts``, ``cp10k`` or ``log1p``; see `tosg_graph.normalise`.
         by
             Column of the cells table to group by.
         cells
@@ -622,6 +708,7 @@ class Platform:
                 cypher,
                 dict(parameters or {}),
                 abundance=stats,
+                layer=layer,
                 by=by,
                 cells=self._checked(cells, reader) if cells and reader else _expression(cells),
                 reader=reader,
@@ -677,6 +764,7 @@ class Picked:
         arms: Arms | None = None,
         sampling: Sampling | None = None,
         split: SplitPlan | None = None,
+        correct: Plan | None = None,
     ) -> Manifest:
         """Write the bundle and return its manifest; see `tosg_graph.export.export`."""
         from tosg_graph.export import export
@@ -695,6 +783,7 @@ class Picked:
             arms=p._written_out(arms) if arms else None,
             sampling=sampling,
             split=split,
+            correct=correct,
             progress=p.progress,
         )
 

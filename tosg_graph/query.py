@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tosg_graph.errors import QueryError
 from tosg_graph.graph_counts import NOTHING_LOADED, nothing_loaded
 from tosg_graph.licences import Allowed, Filter, allowed_in, allowed_rows
+from tosg_graph.normalise import COUNTS
 from tosg_graph.read_guard import check_reads_only, parameter_names
 from tosg_graph.resources import canned_names, cypher, schema
 
@@ -60,6 +61,7 @@ def run(
     parameters: Mapping[str, Any] | None = None,
     *,
     abundance: Sequence[str] | None = None,
+    layer: str = COUNTS,
     by: str | None = None,
     cells: str | Cohort | None = None,
     reader: AbundanceReader | None = None,
@@ -78,10 +80,12 @@ def run(
     cypher_or_name
         Cypher that reads only, or the name of a canned question (`list_canned`).
     abundance
-        ``mean`` (raw counts per cell) and/or ``pct`` (percentage of cells with a count above zero): the genes
+        ``mean`` (by default of raw counts) and/or ``pct`` (percentage of cells with a count above zero): the genes
         in the first column that holds any (Gene nodes, or ids such as ``HGNC:11362``) are joined with their
         abundance. One row per row of the answer and group of ``by``; a gene that was never measured keeps
         one row with nulls.
+    layer
+        What ``mean`` is of: ``counts``, ``cp10k`` or ``log1p``.
     by
         Column of the cells to group by.
     cells
@@ -110,7 +114,7 @@ def run(
     """
     if limit < 1 or not timeout > 0:
         raise QueryError(f"limit {limit} and timeout {timeout} must both be above zero.")
-    _check_join(abundance, by, cells, reader)
+    _check_join(abundance, layer, by, cells, reader)
     statement, given = _statement(cypher_or_name, parameters or {})
     asks = _SOURCES in parameter_names(statement)
     known = allowed_in(graph, allowed) if allowed else None
@@ -126,7 +130,7 @@ def run(
     answer = _table(graph, columns, rows)
     if not abundance or reader is None:
         return answer
-    return _join(graph, answer, _genes(columns, rows), abundance, by, cells, reader)
+    return _join(graph, answer, _genes(columns, rows), abundance, layer, by, cells, reader)
 
 
 # --------------------------------------------------------------------------- canned questions
@@ -374,13 +378,14 @@ def _end_ids(graph: Graph, rows: Iterable[Sequence[Any]]) -> dict[str, str]:
 
 def _check_join(
     abundance: Sequence[str] | None,
+    layer: str,
     by: str | None,
     cells: str | Cohort | None,
     reader: AbundanceReader | None,
 ) -> None:
     if not abundance:
-        if by or cells:
-            named = "--by" if by else "--cells"
+        if by or cells or layer != COUNTS:
+            named = "--by" if by else "--cells" if cells else "--layer"
             raise QueryError(f"{named} is about abundance. Add --abundance mean,pct, or leave it out.")
         return
     unknown = [s for s in abundance if s not in STATS]
@@ -417,6 +422,7 @@ def _join(
     answer: pa.Table,
     genes: Sequence[str | None],
     stats: Sequence[str],
+    layer: str,
     by: str | None,
     cells: str | Cohort | None,
     reader: AbundanceReader,
@@ -427,7 +433,8 @@ def _join(
 
     axis = reader.axis_columns(sorted({g for g in genes if g}))
     known = [s for s in STATS if s in stats]
-    summary = reader.aggregate(sorted(axis.values()), by, cells or "true", term_expander(graph), known)
+    expand = term_expander(graph)
+    summary = reader.aggregate(sorted(axis.values()), by, cells or "true", expand, known, layer)
     added = [by, *known, "cells"] if by else [*known, "cells"]
     for name in added:
         if name in answer.column_names:

@@ -6,10 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pyarrow as pa
 
+    from tosg_graph.cells_export import CellsExport
     from tosg_graph.compact import Compaction
     from tosg_graph.diff import Diff
+    from tosg_graph.metacells import Metacells
+    from tosg_graph.pseudobulk import Pseudobulk
     from tosg_graph.query import CannedQuery
     from tosg_graph.saved_cohorts import SavedCohort
     from tosg_graph.summarize import Summary
@@ -174,6 +179,46 @@ def _bytes(size: float) -> str:
             return f"{size:.3g} {unit}" if unit != "bytes" else f"{size:.0f} {unit}"
         size /= 1000
     return f"{size:.3g} TB"
+
+
+def cells_export(written: CellsExport) -> None:
+    """Print what was written for other programs."""
+    size = f"{written.cells:,} cells, {written.features:,} features, store version {written.store_version}"
+    facts({written.format: str(written.path), "holds": size})
+
+
+def pseudobulk(sums: Pseudobulk, out: Path) -> None:
+    """Print what was summed, and which cells were not."""
+    facts(
+        {
+            "sums": str(out),
+            "holds": f"{len(sums.matrix.names):,} groups of {sums.cells:,} cells",
+            "cells left out": _counted(sums.left_out),
+        }
+    )
+
+
+def metacells(made: Metacells) -> None:
+    """Print the datasets of metacells that were added, and which cells are in none."""
+    table(
+        ("dataset", "metacells", "cells", "counts", "purity", ""),
+        (
+            (
+                x.dataset,
+                x.metacells,
+                x.cells,
+                x.counts,
+                x.purity,
+                "already present" if x.already_present else "added",
+            )
+            for x in made.added
+        ),
+    )
+    facts({"cells left out": _counted(made.left_out)})
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return "; ".join(f"{count:,} {reason}" for reason, count in counts.items()) or "none"
 
 
 def expression(summary: Summary) -> None:

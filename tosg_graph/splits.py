@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tosg_graph.errors import ExportError
-from tosg_graph.types import LeftOut
+from tosg_graph.types import METACELL_OF, LeftOut
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -397,9 +397,15 @@ def rank(seed: int, key: str) -> bytes:
 
 def donor_keys(cells: pa.Table) -> list[str | None]:
     """Dataset and donor of each cell as one text; None where the donor is unknown."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     if "donor" not in cells.column_names:
         return [None] * len(cells)
-    pairs = zip(cells["dataset"].to_pylist(), cells["donor"].to_pylist(), strict=True)
+    # The donor of a metacell is that of its members, who are of another dataset.
+    of = cells[METACELL_OF] if METACELL_OF in cells.column_names else pa.nulls(len(cells), pa.string())
+    datasets = pc.coalesce(of, cells["dataset"].cast(pa.string()))
+    pairs = zip(datasets.to_pylist(), cells["donor"].to_pylist(), strict=True)
     return [None if donor is None else f"{dataset}\x1f{donor}" for dataset, donor in pairs]
 
 

@@ -205,6 +205,9 @@ class LedgerLine:
 CHUNK_CELLS = 16_384  # at most so many cells are read at a time
 
 
+METACELL_OF = "metacell_of"  # column of the cells: dataset that a metacell's cells are of; null for a cell
+
+
 @dataclass(frozen=True)
 class StoreVersion:
     """The versions that one commit of the abundance store binds together."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tosg_graph.cli import cells, db, gds, kg, knowledge, questions, store
+from tosg_graph.cli import cells, cells_out, db, gds, kg, knowledge, questions, store
 from tosg_graph.cli.options import platform, server_options
 
 
@@ -27,7 +27,15 @@ def demo(uri: str | None, user: str | None, password: str | None, debug: bool) -
         run(p)
 
 
-for command in (store.compact, store.vacuum, store.verify, store.versions):
+for command in (
+    cells_out.export,
+    cells_out.metacell,
+    cells_out.pseudobulk,
+    store.compact,
+    store.vacuum,
+    store.verify,
+    store.versions,
+):
     cells.cells.add_command(command)
 for command in (
     db.db,

@@ -16,6 +16,7 @@ from tosg_graph.errors import TosgError
 
 if TYPE_CHECKING:
     from tosg_graph.comparison import Arms
+    from tosg_graph.correction import Plan
     from tosg_graph.platform import Platform
     from tosg_graph.sampling import Sampling
     from tosg_graph.settings import Settings
@@ -133,6 +134,33 @@ split_options = options(
     click.option("--hold-out", metavar="DATASET", help="The study that is the test set."),
     click.option(
         "--stratify", is_flag=True, help="Deal donors so that each side has its share of each label."
+    ),
+)
+correction_options = options(
+    click.option(
+        "--correct",
+        type=click.Choice(["none", "combat"]),
+        default="none",
+        show_default=True,
+        help="Fit a batch correction on the training cells: the dataset's layer `corrected`.",
+    ),
+    click.option(
+        "--batch", metavar="COLUMN", help="With --correct: column of the cells that names the batch."
+    ),
+    click.option(
+        "--covariate",
+        "covariates",
+        multiple=True,
+        metavar="COLUMN",
+        help="With --correct: what is not to be taken for an effect of the batch, such as the label. Repeatable.",
+    ),
+    click.option(
+        "--unseen-batch",
+        "unseen",
+        type=click.Choice(["error", "keep"]),
+        default="error",
+        show_default=True,
+        help="Cells of a batch that no training cell has: refuse them, or keep them uncorrected.",
     ),
 )
 rows_options = options(
@@ -295,6 +323,19 @@ def read_split(
     except ValueError:
         raise click.UsageError(f"--fractions {fractions} is not three numbers, as in 0.8,0.1,0.1.") from None
     return SplitPlan(by, shares, folds, fold, hold_out, stratify)
+
+
+def correction_plan(correct: str, batch: str | None, covariates: tuple[str, ...], unseen: str) -> Plan | None:
+    """Turn the options of a correction into a plan; None where there is nothing to correct."""
+    from tosg_graph.correction import NONE, Plan
+
+    if correct == NONE:
+        if batch or covariates:
+            raise click.UsageError("--batch and --covariate belong to --correct combat.")
+        return None
+    if not batch:
+        raise click.UsageError(f"--correct {correct} needs --batch COLUMN.")
+    return Plan(correct, batch, covariates, unseen)
 
 
 def write_rows(rows: Any, format_: str, out: Path | None) -> None:

@@ -9,6 +9,8 @@ import click
 from tosg_graph.cli.options import (
     cells_query_options,
     comparison_options,
+    correction_options,
+    correction_plan,
     errors,
     filter_options,
     parameter_option,
@@ -32,6 +34,13 @@ from tosg_graph.cli.options import (
 @click.option(
     "--abundance", metavar="mean,pct", help="Join returned genes with their abundance in the cells."
 )
+@click.option(
+    "--layer",
+    type=click.Choice(["counts", "cp10k", "log1p"]),
+    default="counts",
+    show_default=True,
+    help="With --abundance: what the mean is of.",
+)
 @click.option("--by", metavar="COLUMN", help="Group the cells by this column.")
 @click.option("--cells", metavar="EXPR", help="Only the cells of this cohort.")
 @filter_options
@@ -45,6 +54,7 @@ def query(
     list_: bool,
     parameters: tuple[str, ...],
     abundance: str | None,
+    layer: str,
     by: str | None,
     cells: str | None,
     sources: tuple[str, ...],
@@ -79,6 +89,7 @@ def query(
             cypher,
             parse_parameters(parameters),
             abundance=abundance.split(",") if abundance else None,
+            layer=layer,
             by=by,
             cells=cells,
             limit=limit,
@@ -112,6 +123,7 @@ def query(
     metavar="NAME[,NAME]",
     help="Numeric node properties, or runs of `tosg gds`, to write along as tensors.",
 )
+@correction_options
 @store_version_option
 @server_options
 def export(
@@ -144,6 +156,10 @@ def export(
     seed: int,
     strict: bool,
     features: str | None,
+    correct: str,
+    batch: str | None,
+    covariates: tuple[str, ...],
+    unseen: str,
     uri: str | None,
     user: str | None,
     password: str | None,
@@ -163,6 +179,7 @@ def export(
         raise click.UsageError("Missing option '--label'.")
     sampling = read_sampling(caps, balance, size, size_by, weight_by)
     split = read_split(by, fractions, folds, fold, hold_out, stratify)
+    correction = correction_plan(correct, batch, covariates, unseen)
     with platform(uri, user, password, debug) as p:
         refuse_existing(out)  # neither a server need be started for that, nor the query run
         picked = p.select(
@@ -184,5 +201,6 @@ def export(
             arms=arms,
             sampling=sampling,
             split=split,
+            correct=correction,
         )
         show.facts(manifest.as_facts())
