@@ -58,6 +58,7 @@ COMMANDS = [
     ("cells", "add"),
     ("cells", "list"),
     ("cells", "summarize"),
+    ("cells", "terms"),
     ("cohort",),
     ("query",),
     ("export",),

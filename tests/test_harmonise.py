@@ -6,7 +6,8 @@ import pytest
 
 from tosg_graph.errors import CellsError
 from tosg_graph.graph import Graph
-from tosg_graph.harmonise import Terms, harmonise, read_terms, term_expander
+from tosg_graph.harmonise import harmonise, term_expander
+from tosg_graph.terms import Terms, Vocabulary
 
 TERMS = Terms(
     name_of={"CL:1": "T cell", "CL:2": "B cell", "CL:3": "T lymphoblast"},
@@ -23,8 +24,9 @@ TERMS = Terms(
         ("T-lymphocyte", "T cell", "CL:1", "synonym", 0.9),
         ("CL:2", "B cell", "CL:2", "id", 1.0),
         ("B cell", "B cell", "CL:2", "label", 1.0),  # a label beats a synonym
-        ("blast", "unmapped", None, "ambiguous synonym", 0.0),
-        ("T cells", "unmapped", None, None, 0.0),
+        ("blast", "unmapped", None, "ambiguous synonym: CL:2, CL:3", 0.0),
+        ("T cells", "T cell", "CL:1", "fuzzy", 0.8308),  # a plural
+        ("NK cells", "unmapped", None, None, 0.0),
         ("my cluster 7", "T lymphoblast", "CL:3", "curated", 1.0),
         ("unknown", None, None, None, None),
         ("NA", None, None, None, None),
@@ -92,6 +94,6 @@ def test_what_is_no_term_of_the_column_is_none(hierarchy: Graph) -> None:
 
 
 def test_terms_are_read_by_label_and_synonym(hierarchy: Graph) -> None:
-    terms = read_terms(hierarchy, "CellType")
+    terms = Vocabulary(hierarchy).terms("cell_type")
     assert terms.find("syn7") == (("CL:7",), "synonym")
     assert terms.find("shared")[0] == tuple(f"CL:{n}" for n in range(1, 8))

@@ -329,6 +329,42 @@ class Append:
             raise StoreError(f"The commit to {folder} cannot be read back. Run `tosg cells list`.")
         return version
 
+    def replace_cells(self, cells: pa.RecordBatchReader) -> StoreVersion:
+        """Commit another content of the rows of ``cells``; counts and axis stay what they are.
+
+        Raises
+        ------
+        StoreError
+            If nothing is in the store, or the number of rows is not the one before.
+        """
+        from deltalake import CommitProperties, write_deltalake
+
+        record = self._record
+        if record is None:
+            raise StoreError("The store holds no cells yet. Add some: tosg cells add FILE.h5ad")
+        said = {
+            "format_version": FORMAT_VERSION,
+            "counts": record.version.counts,
+            "axis": record.version.axis,
+            "axis_sha256": record.version.axis_sha256,
+            "blocks": record.blocks,
+            "datasets": record.datasets,
+            "operation": "terms",
+        }
+        write_deltalake(
+            self._store.folder / "cells",
+            _counted(cells, sum(dataset["cells"] for dataset in record.datasets)),
+            mode="overwrite",
+            schema_mode="overwrite",
+            commit_properties=CommitProperties(custom_metadata={_METADATA: json.dumps(said)}),
+        )
+        version = self._store.version()
+        if version is None:
+            raise StoreError(
+                f"The commit to {self._store.folder} cannot be read back. Run `tosg cells list`."
+            )
+        return version
+
     def _check_types(self, cells: pa.Table) -> None:
         import pyarrow as pa
 
@@ -342,6 +378,24 @@ class Append:
                     f"The column {field.name!r} is {field.type} in this file, but {stored.field(place).type} in the "
                     "store. Rename or convert it in the file."
                 )
+
+
+def _counted(cells: pa.RecordBatchReader, expected: int) -> pa.RecordBatchReader:
+    """Pass batches on, and fail at the end, before the commit, if their rows are not as many as expected."""
+    import pyarrow as pa
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        rows = 0
+        for batch in cells:
+            rows += len(batch)
+            yield batch
+        if rows != expected:
+            raise StoreError(
+                f"{rows:,} rows of cells were read, but the store has {expected:,} cells. Nothing was changed; run "
+                "`tosg cells list`."
+            )
+
+    return pa.RecordBatchReader.from_batches(cells.schema, batches())
 
 
 def counts_schema() -> pa.Schema:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +18,11 @@ from tosg_graph.gene_axis import (
     new_axis_rows,
     read_gene_names,
 )
-from tosg_graph.harmonise import Terms, harmonise, is_unknown, ontology_labels, read_terms
+from tosg_graph.obs import ObsMapping, core_columns, other_columns, read_mapping, unmapped_values
 from tosg_graph.progress import Progress, silent
-from tosg_graph.resources import facts_path, schema
+from tosg_graph.resources import facts_path
+from tosg_graph.term_audit import with_candidates
+from tosg_graph.terms import Vocabulary
 from tosg_graph.types import CellsLedger, MeasuredCells
 
 if TYPE_CHECKING:
@@ -32,68 +33,8 @@ if TYPE_CHECKING:
     from tosg_graph.abundance_store import AbundanceStore
     from tosg_graph.graph import Graph
 
-_COMPUTED = ("cell_id", "dataset", "barcode", "n_counts", "n_genes")  # core columns that no mapping may set
 _SORTED_BY = ("organ", "disease", "cell_type")
 PBMC68K = "pbmc68k_reduced"
-
-
-@dataclass(frozen=True)
-class ObsMapping:
-    """Where core columns come from.
-
-    Parameters
-    ----------
-    columns
-        Core column -> obs column. A core column that is not named is taken from the obs column of the same name.
-    constants
-        Core column -> the same value for every cell.
-    terms
-        Ontology column -> value -> CURIE: decisions that win over any look-up.
-    """
-
-    columns: Mapping[str, str] = field(default_factory=dict)
-    constants: Mapping[str, str] = field(default_factory=dict)
-    terms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-
-
-def read_mapping(
-    map_file: Path | None,
-    columns: Mapping[str, str] | None = None,
-    constants: Mapping[str, str] | None = None,
-) -> ObsMapping:
-    """Read a mapping from YAML and command-line options; options win.
-
-    The YAML has one entry per core column: ``cell_type: {column: bulk_labels, terms: {"B": CL:0000236}}`` or
-    ``assay: {value: "10x 3' v2"}``.
-
-    Raises
-    ------
-    CellsError
-        If the file cannot be read, or names something that is no core column.
-    """
-    from_file = _read_yaml(map_file) if map_file else {}
-    mapping = ObsMapping(
-        {**{k: v["column"] for k, v in from_file.items() if "column" in v}, **(columns or {})},
-        {**{k: str(v["value"]) for k, v in from_file.items() if "value" in v}, **(constants or {})},
-        {k: {str(a): str(b) for a, b in v["terms"].items()} for k, v in from_file.items() if "terms" in v},
-    )
-    for name in {**mapping.columns, **mapping.constants, **mapping.terms}:
-        if name not in settable_columns():
-            near = difflib.get_close_matches(name, settable_columns(), n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise CellsError(
-                f"{name!r} is no column that can be mapped.{hint} There are {', '.join(settable_columns())}; all other "
-                "obs columns are kept as they are."
-            )
-    for name in mapping.terms:
-        if name not in ontology_labels():
-            raise CellsError(f"{name!r} takes no terms. These do: {', '.join(ontology_labels())}.")
-    return mapping
-
-
-def settable_columns() -> list[str]:
-    """Core columns that a mapping may set."""
-    return [name for name in schema("cells")["columns"] if name not in _COMPUTED]
 
 
 def add(
@@ -213,7 +154,8 @@ def add_measured(
         return replace(
             ledger, dataset=held, already_present=True, mapping=_mapping_table(features, store.axis())
         )
-    cells = _cells_table(measured, mapping, dataset, graph)
+    vocabulary = Vocabulary(graph)
+    cells = _cells_table(measured, mapping, dataset, vocabulary)
     with store.writer() as append:
         _already_held(store, content, dataset)  # another process may have been faster
         axis = append.extend_axis(new_axis_rows(features, append.axis))
@@ -228,7 +170,8 @@ def add_measured(
         append.commit(
             _placed(cells, rows, first_block), _dataset_record(dataset, path, content, measured, total)
         )
-    return replace(ledger, counts_stored=stored, mapping=_mapping_table(features, axis))
+    odd = with_candidates(unmapped_values(cells), vocabulary)
+    return replace(ledger, counts_stored=stored, mapping=_mapping_table(features, axis), unmapped=odd)
 
 
 def content_sha256(measured: MeasuredCells, mapping: ObsMapping) -> str:
@@ -324,70 +267,25 @@ def _reconstructed(path: Path) -> MeasuredCells:
 # --------------------------------------------------------------------------- cells
 
 
-def _cells_table(measured: MeasuredCells, mapping: ObsMapping, dataset: str, graph: Graph) -> pa.Table:
+def _cells_table(
+    measured: MeasuredCells, mapping: ObsMapping, dataset: str, vocabulary: Vocabulary
+) -> pa.Table:
     """One row per cell in file order: core columns, then the other obs columns."""
     import numpy as np
     import pyarrow as pa
 
-    obs, count = measured.obs, len(measured.barcodes)
-    used = _obs_columns(mapping, obs)
     columns: dict[str, Any] = {
         "cell_id": [cell_id(dataset, barcode) for barcode in measured.barcodes],
-        "dataset": [dataset] * count,
+        "dataset": [dataset] * len(measured.barcodes),
         "barcode": measured.barcodes,
     }
-    labels = ontology_labels()
-    for name in settable_columns():
-        given = obs[used[name]].to_pylist() if name in used else [mapping.constants.get(name)] * count
-        if name in labels:
-            texts = [None if v is None else str(v) for v in given]
-            # The terms are read only where there is something to map.
-            terms = read_terms(graph, labels[name]) if any(v is not None for v in given) else _NO_TERMS
-            columns |= harmonise(name, texts, terms, mapping.terms.get(name, {}))
-        elif schema("cells")["columns"][name]["type"] == "double":
-            columns[name] = pa.array(_numbers(name, given), pa.float64())
-        else:
-            columns[name] = pa.array([None if is_unknown(_text(v)) else _text(v) for v in given], pa.string())
+    core = core_columns(measured.obs, mapping, vocabulary)
+    columns |= {name: column.dictionary_decode() for name, column in core.items()}
     columns["n_counts"] = pa.array(np.asarray(measured.counts.sum(axis=1)).ravel().astype(np.int64))
     columns["n_genes"] = pa.array(np.diff(measured.counts.indptr).astype(np.int32))
-    taken = {*columns, "block", "cell"}
-    for name in obs.column_names:
-        if name not in used.values():
-            columns[f"obs_{name}" if name in taken else name] = obs[name]
+    columns |= other_columns(measured.obs, mapping, [*columns, "block", "cell"])
     return pa.table(columns)
 
-
-def _obs_columns(mapping: ObsMapping, obs: pa.Table) -> dict[str, str]:
-    """Core column -> obs column that fills it."""
-    held = obs.column_names
-    for core, column in mapping.columns.items():
-        if column not in held:
-            near = difflib.get_close_matches(column, held, n=3, cutoff=0.4)
-            hint = f" Nearest: {', '.join(map(repr, near))}." if near else ""
-            raise CellsError(
-                f"The file has no obs column {column!r} for {core}.{hint} It has {', '.join(held) or 'none at all'}."
-            )
-    same = {name: name for name in settable_columns() if name in held and name not in mapping.constants}
-    return {**same, **mapping.columns}
-
-
-def _numbers(name: str, given: Sequence[Any]) -> list[float | None]:
-    found: list[float | None] = []
-    for value in given:
-        try:
-            found.append(None if is_unknown(_text(value)) else float(value))
-        except ValueError:
-            raise CellsError(
-                f"{name} is {value!r} for a cell, which is no number. Map another column."
-            ) from None
-    return found
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-_NO_TERMS = Terms({}, {}, {})
 
 # --------------------------------------------------------------------------- accounts
 
@@ -431,26 +329,3 @@ def _mapping_table(features: Sequence[FeatureGene], axis: pa.Table) -> pa.Table:
             "axis_column": pa.array([column_of[f.key] for f in features], pa.int32()),
         }
     )
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CellsError(f"{path} cannot be read: {error.strerror}. Name a YAML file.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CellsError(f"{path} is no YAML: {' '.join(str(error).split())}. See docs/cells.md.") from error
-    wrong = not isinstance(content, dict) or [k for k, v in content.items() if not isinstance(v, dict)]
-    if wrong:
-        raise CellsError(
-            f"{path} needs one entry per column, as in `cell_type: {{column: celltype}}`. See docs/cells.md."
-        )
-    for name, entry in content.items():
-        unknown = set(entry) - {"column", "value", "terms"}
-        if unknown:
-            raise CellsError(
-                f"{path}: {name} has {sorted(unknown)[0]!r}; it may have column, value and terms."
-            )
-    return dict(content)

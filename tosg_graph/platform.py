@@ -20,15 +20,16 @@ if TYPE_CHECKING:
     from tosg_graph.abundance_store import AbundanceStore
     from tosg_graph.annotate import AnnotateReport
     from tosg_graph.bundle import Manifest
-    from tosg_graph.cells import ObsMapping
     from tosg_graph.dump import DumpReport
     from tosg_graph.embedding_import import ImportReport
     from tosg_graph.embeddings import EmbedReport
     from tosg_graph.gds import Run
     from tosg_graph.graph import Graph
     from tosg_graph.kgx_export import KgxReport
+    from tosg_graph.obs import ObsMapping
     from tosg_graph.restore import RestoreReport
     from tosg_graph.summarize import Summary
+    from tosg_graph.term_audit import Applied
     from tosg_graph.types import CellsLedger, LedgerLine, Selection, Source
 
 
@@ -320,20 +321,44 @@ class Platform:
         layer: str | None = None,
         dataset: str | None = None,
         allow_unmapped: bool = False,
+        kept_terms: bool = False,
     ) -> CellsLedger:
-        """Add one ``.h5ad`` file with raw counts to the store; see `tosg_graph.cells.add`."""
-        from tosg_graph.cells import ObsMapping, add
+        """Add one ``.h5ad`` file with raw counts to the store; see `tosg_graph.cells.add`.
 
+        With ``kept_terms`` the decisions that `apply_terms` kept count for this file too; those of ``mapping`` win.
+        """
+        from tosg_graph.cells import add
+        from tosg_graph.decisions import read_kept
+        from tosg_graph.obs import ObsMapping
+
+        mapping = mapping or ObsMapping()
         return add(
             Path(path),
             self.graph,
             self.store,
-            mapping=mapping or ObsMapping(),
+            mapping=mapping.with_decisions(read_kept(self.store.folder)) if kept_terms else mapping,
             layer=layer,
             dataset=dataset,
             allow_unmapped=allow_unmapped,
             progress=self.progress,
         )
+
+    def terms(
+        self, columns: Sequence[str] = (), *, dataset: str | None = None, unmapped: bool = False
+    ) -> pa.Table:
+        """List what the values of the cells were mapped to; see `tosg_graph.term_audit.audit`. Needs no server."""
+        from tosg_graph.term_audit import audit
+        from tosg_graph.terms import Vocabulary
+
+        with self.reader() as reader:
+            return audit(reader, dataset=dataset, columns=columns, unmapped=unmapped, vocabulary=Vocabulary())
+
+    def apply_terms(self, path: str | Path, *, dataset: str | None = None) -> Applied:
+        """Map cells in the store as an edited audit decides; see `tosg_graph.term_audit.apply`."""
+        from tosg_graph.term_audit import apply
+        from tosg_graph.terms import Vocabulary
+
+        return apply(self.store, Path(path), Vocabulary(self.graph), dataset=dataset)
 
     def cohort(self, expression: str = "true", by: Sequence[str] = ()) -> list[pa.Table]:
         """Count the cells that ``expression`` selects, by the values of each column of ``by``.

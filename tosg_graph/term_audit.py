@@ -1,0 +1,337 @@
+"""What every value of the cells was mapped to, with the number of cells; and decisions about it, applied to the store.
+
+Applying rewrites the rows of ``cells`` in one commit and leaves the counts alone; no file is read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tosg_graph.abundance import AbundanceReader
+from tosg_graph.decisions import AUDIT_COLUMNS, Decision, keep, read_decisions
+from tosg_graph.errors import CellsError
+from tosg_graph.harmonise import FIELDS, UNMAPPED, Mapped, check_target, map_value
+from tosg_graph.obs import AGE_COLUMNS, age_columns
+from tosg_graph.terms import Vocabulary, ontology_columns, term_columns
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tosg_graph.abundance_store import AbundanceStore
+
+_SUGGESTED = 50  # values for which nearest terms are looked up: a tenth of a second each
+Key = tuple[str, str]  # dataset, value as it was given
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What decisions changed: cells by column; none of both where all was so already."""
+
+    cells: Mapping[str, int]
+    values: int
+    store_version: int
+
+
+def audit(
+    reader: AbundanceReader,
+    *,
+    dataset: str | None = None,
+    columns: Sequence[str] = (),
+    unmapped: bool = False,
+    vocabulary: Vocabulary | None = None,
+) -> pa.Table:
+    """List the values that were given and what became of them, most cells first.
+
+    Parameters
+    ----------
+    dataset, columns
+        Of this dataset, of these columns; of all by default.
+    unmapped
+        Only values without a term.
+    vocabulary
+        Where the nearest terms of unmapped values are looked up; without it there are no candidates.
+
+    Returns
+    -------
+    Table
+        `AUDIT_COLUMNS`. ``dataset`` is null where a value means the same in all of them.
+
+    Raises
+    ------
+    CellsError
+        If a column or the dataset is not there.
+    """
+    import pyarrow as pa
+
+    rows = []
+    for column in _checked(columns):
+        found = _groups(reader, column, dataset)
+        for raw in {group["raw"] for group in found}:
+            rows += _one_value(column, [g for g in found if g["raw"] == raw], scoped=dataset is not None)
+    order = {name: place for place, name in enumerate(term_columns())}
+    rows = [row for row in rows if not unmapped or row["label"] == UNMAPPED]
+    rows.sort(key=lambda r: (order[r["column"]], -r["cells"], r["raw"], r["dataset"] or ""))
+    kinds = {"score": pa.float64(), "cells": pa.int64()}
+    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in AUDIT_COLUMNS])
+    table = pa.Table.from_pylist(rows, schema=schema)
+    return with_candidates(table, vocabulary, UNMAPPED) if vocabulary else table
+
+
+def with_candidates(rows: pa.Table, vocabulary: Vocabulary, label: str | None = None) -> pa.Table:
+    """Add ``candidates`` to rows with ``column`` and ``raw``: the terms that look most like the value.
+
+    With ``label`` only for rows of that label.
+    """
+    import pyarrow as pa
+
+    found: list[str | None] = []
+    asked = 0
+    for row in rows.to_pylist():
+        terms = vocabulary.terms(row["column"]) if row["column"] in term_columns() else None
+        wanted = terms is not None and asked < _SUGGESTED and (label is None or row["label"] == label)
+        asked += wanted
+        near = terms.alike.nearest(row["raw"]) if terms and wanted else []
+        found.append("; ".join(f"{m.id} {m.name}" for m in near) or None)
+    columns = {name: rows[name] for name in rows.column_names if name != "candidates"}
+    return pa.table({**columns, "candidates": pa.array(found, pa.string())})
+
+
+def apply(
+    store: AbundanceStore, path: Path, vocabulary: Vocabulary, *, dataset: str | None = None
+) -> Applied:
+    """Map cells in the store as an edited audit, or a mapping file, decides; the same file again changes nothing.
+
+    Decisions are kept beside the store (``terms.yaml``), for later adds that ask for them.
+
+    Raises
+    ------
+    CellsError
+        If a line names a column, value, dataset or id that is not there, or contradicts another.
+    StoreError
+        If the store is empty or locked.
+    """
+    decisions = [_in_dataset(path, d, dataset) for d in read_decisions(path) if d.target]
+    with store.writer() as append, AbundanceReader.open(store) as reader:
+        changes: dict[str, dict[Key, Mapped]] = {}
+        cells: dict[str, int] = {}
+        decided = []
+        for column in dict.fromkeys(d.column for d in decisions):
+            mine = [d for d in decisions if d.column == column]
+            _check_column(path, mine[0])
+            groups = _groups(reader, column, None)
+            known = vocabulary.terms(column)
+            for decision in mine:
+                _check(path, decision, groups, vocabulary)
+                assert decision.target
+                mapped = map_value(column, decision.raw, known, {decision.raw: decision.target})
+                for group in _meant(decision, groups):
+                    if (group["label"], group["id"]) != (mapped.label, mapped.id):
+                        changes.setdefault(column, {})[group["dataset"], group["raw"]] = mapped
+                        cells[column] = cells.get(column, 0) + group["cells"]
+                        decided.append(decision)
+        version = reader.version
+        if changes:
+            version = append.replace_cells(_rewritten(store, version.cells, changes))
+            keep(store.folder, decided)
+    return Applied(cells, sum(map(len, changes.values())), version.cells)
+
+
+# --------------------------------------------------------------------------- what is there
+
+
+def _groups(reader: AbundanceReader, column: str, dataset: str | None) -> list[dict[str, Any]]:
+    """Combinations of dataset, value and what it was mapped to, with their cells; values that are null are left out."""
+    known = reader.cell_columns()
+    if column not in known:
+        return []
+    fields = [f for f in FIELDS if f"{column}{f}" in known]
+    found = reader.groups("true", lambda *_: None, ["dataset", *(f"{column}{f}" for f in fields)]).to_pylist()
+    names = {"dataset": {row["dataset"] for row in found}}["dataset"]
+    if dataset is not None and dataset not in names:
+        raise CellsError(
+            f"The store has no dataset {dataset!r}. It has {', '.join(sorted(names))}; see tosg cells list."
+        )
+    groups: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in found:
+        group = _group(column, row)
+        if group["raw"] is None or dataset not in (None, group["dataset"]):
+            continue
+        key = tuple(v for name, v in group.items() if name != "cells")
+        groups.setdefault(key, {**group, "cells": 0})["cells"] += row["cells"]
+    return list(groups.values())
+
+
+def _group(column: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    raw, rule = row.get(f"{column}_raw"), row.get(f"{column}_rule")
+    label = row[column]
+    if raw is None and rule is None and label is not None:
+        raw, label = label, UNMAPPED  # kept as it was given, by a version that did not map this column
+    return {
+        "dataset": row["dataset"],
+        "raw": raw,
+        "label": label,
+        "id": row.get(f"{column}_id")
+        or (label if column not in ontology_columns() and label != UNMAPPED else None),
+        "rule": rule,
+        "score": row.get(f"{column}_score"),
+        "cells": row["cells"],
+    }
+
+
+def _one_value(column: str, groups: list[dict[str, Any]], *, scoped: bool) -> list[dict[str, Any]]:
+    """Rows of the audit for one value: one if it means the same everywhere, else one per dataset."""
+
+    def row(group: dict[str, Any], cells: int, dataset: str | None) -> dict[str, Any]:
+        same = {name: group[name] for name in ("raw", "label", "rule", "score")}
+        return {"column": column, "dataset": dataset, "term_id": group["id"], "cells": cells, **same}
+
+    alike = {(g["id"], g["label"], g["rule"]) for g in groups}
+    if len(alike) == 1 and not scoped:
+        return [row(groups[0], sum(g["cells"] for g in groups), None)]
+    return [row(g, g["cells"], g["dataset"]) for g in groups]
+
+
+# --------------------------------------------------------------------------- what was decided
+
+
+def _checked(columns: Sequence[str]) -> list[str]:
+    for name in columns:
+        if name not in term_columns():
+            raise CellsError(f"{name!r} takes no terms. These do: {', '.join(term_columns())}.")
+    return list(columns) or term_columns()
+
+
+def _check_column(path: Path, decision: Decision) -> None:
+    if decision.column not in term_columns():
+        raise CellsError(
+            f"{path} line {decision.line}: {decision.column!r} takes no terms. These do: {', '.join(term_columns())}."
+        )
+
+
+def _check(path: Path, decision: Decision, groups: list[dict[str, Any]], vocabulary: Vocabulary) -> None:
+    where = f"{path} line {decision.line}: "
+    terms = vocabulary.terms(decision.column)
+    assert decision.target
+    try:
+        check_target(decision.column, decision.raw, decision.target, terms)
+    except CellsError as error:
+        raise CellsError(f"{where}{error}") from None
+    meant = _meant(decision, groups)
+    if not meant:
+        inside = f" of dataset {decision.dataset!r}" if decision.dataset else ""
+        raise CellsError(
+            f"{where}no cell{inside} has {decision.column} {decision.raw!r}. Correct the value or take the line out; "
+            "tosg cells terms lists what there is."
+        )
+    found = terms.term(decision.target)
+    unedited = all(g["id"] == found and found for g in meant)
+    if unedited and decision.label and decision.label != terms.name_of[str(found)]:
+        raise CellsError(
+            f"{where}the label says {decision.label!r}, but {found} is {terms.name_of[str(found)]!r}. Change term_id; "
+            "the label is only for reading."
+        )
+
+
+def _meant(decision: Decision, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [g for g in groups if g["raw"] == decision.raw and decision.dataset in (None, g["dataset"])]
+
+
+def _in_dataset(path: Path, decision: Decision, dataset: str | None) -> Decision:
+    from dataclasses import replace
+
+    if dataset is None or decision.dataset == dataset:
+        return decision
+    if decision.dataset is not None:
+        raise CellsError(
+            f"{path} line {decision.line}: it is about dataset {decision.dataset!r}, not {dataset!r}. Take the "
+            "line out, or leave --dataset out."
+        )
+    return replace(decision, dataset=dataset)
+
+
+# --------------------------------------------------------------------------- rows
+
+
+def _rewritten(
+    store: AbundanceStore, version: int, changes: Mapping[str, Mapping[Key, Mapped]]
+) -> pa.RecordBatchReader:
+    """The rows of the cells table with the changes in them, a batch at a time."""
+    import pyarrow as pa
+
+    dataset = store._table("cells", version).to_pyarrow_dataset()
+    schema = dataset.schema
+    for column in changes:
+        for field in _fields(column):
+            if field.name not in schema.names:
+                schema = schema.append(field)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in dataset.to_batches():
+            table = pa.table(batch)
+            for column, values in changes.items():
+                table = _remapped(table, column, values)
+            if "development_stage" in changes and "age_years_rule" in table.column_names:
+                table = _aged(table)
+            yield from table.select(schema.names).cast(schema).combine_chunks().to_batches()
+
+    return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def _fields(column: str) -> list[pa.Field]:
+    import pyarrow as pa
+
+    kinds = {"_score": pa.float64()}
+    ends = [end for end in FIELDS if end != "_id" or column in ontology_columns()]
+    return [pa.field(f"{column}{end}", kinds.get(end, pa.string())) for end in ends]
+
+
+def _remapped(table: pa.Table, column: str, changes: Mapping[Key, Mapped]) -> pa.Table:
+    import pyarrow as pa
+
+    count = len(table)
+    old = {
+        f.name: table[f.name] if f.name in table.column_names else pa.nulls(count, f.type)
+        for f in _fields(column)
+    }
+    values = {name: part.to_pylist() for name, part in old.items()}
+    datasets = table["dataset"].to_pylist()
+    for row in range(count):
+        before = {"dataset": datasets[row], "cells": 1, **{name: part[row] for name, part in values.items()}}
+        raw = _group(column, before)["raw"]
+        mapped = changes.get((datasets[row], raw))
+        if mapped is None:
+            continue
+        new = {"": mapped.label, "_id": mapped.id, "_raw": raw, "_rule": mapped.rule, "_score": mapped.score}
+        for end, value in new.items():
+            if f"{column}{end}" in values:
+                values[f"{column}{end}"][row] = value
+    for field in _fields(column):
+        table = _with(table, field.name, pa.array(values[field.name], field.type))
+    return table
+
+
+def _aged(table: pa.Table) -> pa.Table:
+    """The table with the ages that come from the development stage, after it changed."""
+    import pyarrow as pa
+
+    count = len(table)
+    from_age = [rule == "age_years" for rule in table["age_years_rule"].to_pylist()]
+    nothing = pa.nulls(count, pa.string())
+    stages = [
+        table[name].cast(pa.string()).combine_chunks()
+        for name in ("development_stage", "development_stage_raw")
+    ]
+    fresh = age_columns(nothing, *stages)
+    for name in (*AGE_COLUMNS, "age_years_rule"):
+        old, new = table[name].to_pylist(), fresh[name].to_pylist()
+        mixed = [o if keep_ else n for o, n, keep_ in zip(old, new, from_age, strict=True)]
+        table = _with(table, name, pa.array(mixed, table.schema.field(name).type))
+    return table
+
+
+def _with(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
+    place = table.schema.get_field_index(name)
+    return table.set_column(place, name, values) if place >= 0 else table.append_column(name, values)
