@@ -82,10 +82,11 @@ def keep(folder: Path, decisions: Iterable[Decision]) -> None:
     import yaml
 
     kept = read_kept(folder)
+    before = repr(kept)
     for decision in decisions:
         if decision.target and decision.dataset is None:
             kept.setdefault(decision.column, {})[decision.raw] = decision.target
-    if not kept:
+    if repr(kept) == before:
         return
     content = {column: {"terms": dict(sorted(terms.items()))} for column, terms in sorted(kept.items())}
     path = kept_path(folder)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tosg_graph.abundance import AbundanceReader
 from tosg_graph.decisions import AUDIT_COLUMNS, Decision, keep, read_decisions
 from tosg_graph.errors import CellsError
-from tosg_graph.harmonise import FIELDS, UNMAPPED, Mapped, check_target, map_value
+from tosg_graph.harmonise import CURATED, FIELDS, UNMAPPED, Mapped, check_target, map_value
 from tosg_graph.obs import AGE_COLUMNS, age_columns
 from tosg_graph.terms import Vocabulary, ontology_columns, term_columns
 
@@ -125,17 +125,18 @@ def apply(
             known = vocabulary.terms(column)
             for decision in mine:
                 _check(path, decision, groups, vocabulary)
-                assert decision.target
-                mapped = map_value(column, decision.raw, known, {decision.raw: decision.target})
+                mapped = map_value(column, decision.raw, known, {decision.raw: decision.target or ""})
                 for group in _meant(decision, groups):
                     if (group["label"], group["id"]) != (mapped.label, mapped.id):
                         changes.setdefault(column, {})[group["dataset"], group["raw"]] = mapped
                         cells[column] = cells.get(column, 0) + group["cells"]
                         decided.append(decision)
+                    elif group["rule"] == CURATED:  # by an apply that may have ended before it was kept
+                        decided.append(decision)
         version = reader.version
         if changes:
             version = append.replace_cells(_rewritten(store, version.cells, changes))
-            keep(store.folder, decided)
+        keep(store.folder, decided)
     return Applied(cells, sum(map(len, changes.values())), version.cells)
 
 
@@ -213,10 +214,9 @@ def _check_column(path: Path, decision: Decision) -> None:
 
 def _check(path: Path, decision: Decision, groups: list[dict[str, Any]], vocabulary: Vocabulary) -> None:
     where = f"{path} line {decision.line}: "
-    terms = vocabulary.terms(decision.column)
-    assert decision.target
+    terms, target = vocabulary.terms(decision.column), decision.target or ""
     try:
-        check_target(decision.column, decision.raw, decision.target, terms)
+        check_target(decision.column, decision.raw, target, terms)
     except CellsError as error:
         raise CellsError(f"{where}{error}") from None
     meant = _meant(decision, groups)
@@ -226,8 +226,9 @@ def _check(path: Path, decision: Decision, groups: list[dict[str, Any]], vocabul
             f"{where}no cell{inside} has {decision.column} {decision.raw!r}. Correct the value or take the line out; "
             "tosg cells terms lists what there is."
         )
-    found = terms.term(decision.target)
-    unedited = all(g["id"] == found and found for g in meant)
+    found = terms.term(target)
+    # After an apply the label of the line is that of before, and the rule says so.
+    unedited = all(found and g["id"] == found and g["rule"] != CURATED for g in meant)
     if unedited and decision.label and decision.label != terms.name_of[str(found)]:
         raise CellsError(
             f"{where}the label says {decision.label!r}, but {found} is {terms.name_of[str(found)]!r}. Change term_id; "
