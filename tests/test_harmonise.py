@@ -97,3 +97,20 @@ def test_terms_are_read_by_label_and_synonym(hierarchy: Graph) -> None:
     terms = Vocabulary(hierarchy).terms("cell_type")
     assert terms.find("syn7") == (("CL:7",), "synonym")
     assert terms.find("shared")[0] == tuple(f"CL:{n}" for n in range(1, 8))
+
+
+def test_terms_come_from_the_graph_where_it_holds_the_kind(hierarchy: Graph) -> None:
+    hierarchy.write(
+        "UNWIND [['EFO:0010183', 'library construction'], ['EFO:1', 'our assay'], ['EFO:2', 'a disease'], "
+        "['PATO:0000461', 'normal here']] AS t "
+        "CREATE (:Entity:Attribute {id: t[0], name: t[1], xrefs: ['EFO:old' + t[0]]})"
+    )
+    hierarchy.write("MATCH (a:Entity {id: 'EFO:1'}), (b:Entity {id: 'EFO:0010183'}) CREATE (a)-[:IS_A]->(b)")
+    vocabulary = Vocabulary(hierarchy)
+    assert vocabulary.terms("assay").name_of == {"EFO:0010183": "library construction", "EFO:1": "our assay"}
+    assert vocabulary.terms("assay").find("EFO:oldEFO:1") == (("EFO:1",), "replaced id")
+    assert vocabulary.terms("disease").name_of["PATO:0000461"] == "normal here"
+    assert "MONDO:0004975" in vocabulary.terms("disease").name_of  # no Disease in this graph
+    assert vocabulary.terms("sex").find("female") == ((), "")  # PATO is in the graph, without it
+    assert "HsapDv:0000119" in vocabulary.terms("development_stage").name_of
+    assert "HsapDv:0000119" in (term_expander(hierarchy)("development_stage", "adult stage") or ())

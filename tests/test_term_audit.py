@@ -8,9 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 from test_obs import VOCABULARY
 from toy_store import add, count, make
 
+from tosg_graph import cli
 from tosg_graph.abundance import AbundanceReader
 from tosg_graph.abundance_store import AbundanceStore
 from tosg_graph.decisions import audit_yaml, read_kept
@@ -332,3 +334,21 @@ def test_nothing_can_be_applied_to_an_empty_store(tmp_path: Path) -> None:
         apply(AbundanceStore.open(tmp_path / "store"), path, VOCABULARY)
     with pytest.raises(CellsError, match=r"nowhere\.csv cannot be read"):
         apply(AbundanceStore.open(tmp_path / "store"), tmp_path / "nowhere.csv", VOCABULARY)
+
+
+# --------------------------------------------------------------------------- the command
+
+
+def test_the_command_lists_without_a_server(store: AbundanceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOSG_HOME", str(store.folder.parent))
+    done = CliRunner().invoke(cli.main, ["cells", "terms", "--unmapped", "--format", "csv"])
+    assert done.exit_code == 0, done.stderr
+    found = list(csv.DictReader(done.stdout.splitlines()))
+    assert [(row["raw"], row["cells"]) for row in found] == [
+        ("weird cell", "6"),
+        ("an odd stage", "10"),
+        ("tissue piece", "10"),
+    ]
+    done = CliRunner().invoke(cli.main, ["cells", "terms", "--apply", "x.csv", "--unmapped"])
+    assert done.exit_code == 2
+    assert "only --dataset goes with it" in done.stderr
