@@ -182,8 +182,11 @@ def test_values_without_a_term_are_counted() -> None:
         ("age_years", "odd", 3, None),
     ]
     near = with_candidates(rows, VOCABULARY)["candidates"].to_pylist()
-    assert "MONDO:0008383 rheumatoid arthritis" in near[0]
-    assert near[3] is None
+    assert near[0] == (
+        "MONDO:0005272 myelodysplastic syndrome with single lineage dysplasia; MONDO:0008383 rheumatoid arthritis"
+    )
+    assert near[1].startswith("CL:")
+    assert near[3] == "no form of an age"
 
 
 def test_no_cells_at_all() -> None:

@@ -81,22 +81,33 @@ def audit(
 
 
 def with_candidates(rows: pa.Table, vocabulary: Vocabulary, label: str | None = None) -> pa.Table:
-    """Add ``candidates`` to rows with ``column`` and ``raw``: the terms that look most like the value.
+    """Add ``candidates`` to rows with ``column``, ``raw`` and ``rule``: the terms that a value may mean.
 
-    With ``label`` only for rows of that label.
+    Those that the rule names where they are several, else those that look most like it. With ``label`` only for rows
+    of that label.
     """
     import pyarrow as pa
 
     found: list[str | None] = []
     asked = 0
     for row in rows.to_pylist():
-        terms = vocabulary.terms(row["column"]) if row["column"] in term_columns() else None
-        wanted = terms is not None and asked < _SUGGESTED and (label is None or row["label"] == label)
+        wanted = asked < _SUGGESTED and (label is None or row["label"] == label)
         asked += wanted
-        near = terms.alike.nearest(row["raw"]) if terms and wanted else []
-        found.append("; ".join(f"{m.id} {m.name}" for m in near) or None)
+        found.append(_candidates(row, vocabulary) if wanted else None)
     columns = {name: rows[name] for name in rows.column_names if name != "candidates"}
     return pa.table({**columns, "candidates": pa.array(found, pa.string())})
+
+
+def _candidates(row: Mapping[str, Any], vocabulary: Vocabulary) -> str | None:
+    if row["column"] not in term_columns():
+        return "no form of an age"
+    terms = vocabulary.terms(row["column"])
+    several = (row["rule"] or "").partition(": ")[2]
+    ids = [i for i in several.split(", ") if i in terms.name_of]
+    return (
+        "; ".join(f"{i} {terms.name_of[i]}" for i in ids or (m.id for m in terms.alike.nearest(row["raw"])))
+        or None
+    )
 
 
 def apply(
