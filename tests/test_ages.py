@@ -36,6 +36,8 @@ DAY = 1 / 365.25
         ("juvenile stage (5-14 yo)", 9.5, 5, 14, None),
         ("infant stage", None, 1 / 12, 11 / 12, "infant"),
         ("adult", None, 15, None, None),
+        ("aged stage", None, 65, None, None),
+        ("aged 70 years", 70, 70, 70, "aged"),
         ("P7D", 7 * DAY, 7 * DAY, 7 * DAY, "newborn"),
         ("P2Y6M", 2.5, 2.5, 2.5, "preschool"),
         ("34 years", 34, 34, 34, "adult"),

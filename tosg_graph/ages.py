@@ -77,7 +77,7 @@ def parse_age(text: str | None, *, unit: str | None = None) -> Age | None:
         return None
     words = re.sub(r"[‐‑‒–—−]", "-", text.lower()).replace("≥", ">=").replace("≤", "<=")
     words = re.sub(r"\bhuman\b", " ", words).replace("_", " ")
-    words = re.sub(r"^aged? ", "", " ".join(words.split()))
+    words = re.sub(r"^aged? (?=\d)", "", " ".join(words.split()))
     words = re.sub(r"(?<!carnegie) stage$", "", words).strip()
     for pattern, read in _forms():
         match = pattern.fullmatch(words)
