@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tosg_graph.errors import CellsError
 from tosg_graph.resources import schema
-from tosg_graph.terms import IDENTIFIER, LABEL, REPLACED, SYNONYM, XREF, Terms, Vocabulary, ontology_columns
+from tosg_graph.terms import IDENTIFIER, LABEL, REPLACED, SYNONYM, XREF, Terms, Vocabulary, ontology_labels
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -116,7 +116,7 @@ def harmonise(
     parts = {"": "label", "_id": "id", "_rule": "rule", "_score": "score"}
     columns = {f"{column}_raw": given}
     for end, kind in kinds.items():
-        if end != "_id" or column in ontology_columns():
+        if end != "_id" or column in ontology_labels():
             made = pa.array([getattr(m, parts[end]) for m in found], kind)
             columns[f"{column}{end}"] = pa.DictionaryArray.from_arrays(given.indices, made)
     return {name: columns[name] for end in FIELDS if (name := f"{column}{end}") in columns}

@@ -15,7 +15,7 @@ from tosg_graph.decisions import AUDIT_COLUMNS, Decision, keep, read_decisions
 from tosg_graph.errors import CellsError
 from tosg_graph.harmonise import CURATED, FIELDS, UNMAPPED, Mapped, check_target, map_value
 from tosg_graph.obs import AGE_COLUMNS, age_columns
-from tosg_graph.terms import Vocabulary, ontology_columns, term_columns
+from tosg_graph.terms import Vocabulary, ontology_labels, term_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -186,7 +186,7 @@ def _group(column: str, row: Mapping[str, Any]) -> dict[str, Any]:
         "raw": raw,
         "label": label,
         "id": row.get(f"{column}_id")
-        or (label if column not in ontology_columns() and label != UNMAPPED else None),
+        or (label if column not in ontology_labels() and label != UNMAPPED else None),
         "rule": rule,
         "score": row.get(f"{column}_score"),
         "cells": row["cells"],
@@ -296,7 +296,7 @@ def _fields(column: str) -> list[pa.Field]:
     import pyarrow as pa
 
     kinds = {"_score": pa.float64()}
-    ends = [end for end in FIELDS if end != "_id" or column in ontology_columns()]
+    ends = [end for end in FIELDS if end != "_id" or column in ontology_labels()]
     return [pa.field(f"{column}{end}", kinds.get(end, pa.string())) for end in ends]
 
 

@@ -121,9 +121,9 @@ def term_columns() -> list[str]:
     return [name for name, c in schema("cells")["columns"].items() if "ontology" in c or "values" in c]
 
 
-def ontology_columns() -> list[str]:
-    """Columns whose values are mapped to terms of an ontology, and which therefore have a ``<name>_id``."""
-    return [name for name, c in schema("cells")["columns"].items() if "ontology" in c]
+def ontology_labels() -> dict[str, str]:
+    """Ontology column -> label of the nodes that are its terms; these columns have a ``<name>_id``."""
+    return {name: c["label"] for name, c in schema("cells")["columns"].items() if "ontology" in c}
 
 
 def descendants(graph: Graph, ids: Sequence[str]) -> frozenset[str]:
