@@ -301,47 +301,57 @@ def _fields(column: str) -> list[pa.Field]:
 
 
 def _remapped(table: pa.Table, column: str, changes: Mapping[Key, Mapped]) -> pa.Table:
+    """The table with one column's fields changed where the changes name the cell's dataset and value."""
+    import numpy as np
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    count = len(table)
     old = {
-        f.name: table[f.name] if f.name in table.column_names else pa.nulls(count, f.type)
+        f.name: table[f.name] if f.name in table.column_names else pa.nulls(len(table), f.type)
         for f in _fields(column)
     }
-    values = {name: part.to_pylist() for name, part in old.items()}
-    datasets = table["dataset"].to_pylist()
-    for row in range(count):
-        before = {"dataset": datasets[row], "cells": 1, **{name: part[row] for name, part in values.items()}}
-        raw = _group(column, before)["raw"]
-        mapped = changes.get((datasets[row], raw))
-        if mapped is None:
-            continue
-        new = {"": mapped.label, "_id": mapped.id, "_raw": raw, "_rule": mapped.rule, "_score": mapped.score}
-        for end, value in new.items():
-            if f"{column}{end}" in values:
-                values[f"{column}{end}"][row] = value
+    # As in `_group`: what a version kept that did not map this column is the value as it was given.
+    unread = pc.and_(pc.is_null(old[f"{column}_raw"]), pc.is_null(old[f"{column}_rule"]))
+    raws = pc.if_else(unread, old[column], old[f"{column}_raw"])
+    wanted = list(changes)
+    datasets = pc.index_in(table["dataset"], pa.array(names := sorted({d for d, _ in wanted})))
+    values = pc.index_in(raws, pa.array(given := sorted({raw for _, raw in wanted})))
+    codes = pc.add(pc.multiply(datasets, len(given)), values).fill_null(-1).to_numpy()
+    place_of = np.full(
+        len(names) * len(given) + 1, -1
+    )  # the last, which -1 finds, is that of all other cells
+    for place, (dataset, raw) in enumerate(wanted):
+        place_of[names.index(dataset) * len(given) + given.index(raw)] = place
+    places = place_of[codes]
+    hit = pa.array(places >= 0)
+    mapped = pa.array(np.maximum(places, 0))
+    fresh = {"": "label", "_id": "id", "_rule": "rule", "_score": "score"}
     for field in _fields(column):
-        table = _with(table, field.name, pa.array(values[field.name], field.type))
+        end = field.name.removeprefix(column)
+        new = [raw if end == "_raw" else getattr(m, fresh[end]) for (_, raw), m in changes.items()]
+        taken = pa.array(new, field.type).take(mapped)
+        table = _with(table, field.name, pc.if_else(hit, taken, _plain(old[field.name], field.type)))
     return table
 
 
 def _aged(table: pa.Table) -> pa.Table:
     """The table with the ages that come from the development stage, after it changed."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    count = len(table)
-    from_age = [rule == "age_years" for rule in table["age_years_rule"].to_pylist()]
-    nothing = pa.nulls(count, pa.string())
-    stages = [
-        table[name].cast(pa.string()).combine_chunks()
-        for name in ("development_stage", "development_stage_raw")
-    ]
-    fresh = age_columns(nothing, *stages)
+    stages = [_plain(table[name], pa.string()) for name in ("development_stage", "development_stage_raw")]
+    fresh = age_columns(pa.nulls(len(table), pa.string()), *stages)
+    given = pc.fill_null(pc.equal(_plain(table["age_years_rule"], pa.string()), "age_years"), False)
     for name in (*AGE_COLUMNS, "age_years_rule"):
-        old, new = table[name].to_pylist(), fresh[name].to_pylist()
-        mixed = [o if keep_ else n for o, n, keep_ in zip(old, new, from_age, strict=True)]
-        table = _with(table, name, pa.array(mixed, table.schema.field(name).type))
+        new = fresh[name].dictionary_decode()
+        table = _with(table, name, pc.if_else(given, _plain(table[name], new.type), new))
     return table
+
+
+def _plain(column: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
+    import pyarrow as pa
+
+    return (column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column).cast(kind)
 
 
 def _with(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
