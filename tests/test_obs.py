@@ -203,6 +203,9 @@ def test_no_cells_at_all() -> None:
         ),
         ("cell_type: {terms: [a]}", "terms of cell_type is no list of"),
         ("donor: {terms: {a: CL:1}}", "'donor' takes no terms"),
+        ("cell_type: &a {terms: *a}", "line 1: it refers to itself"),
+        ("cell_type: {terms: {[a]: CL:1}}", "line 1: a name or value is expected"),
+        ("cell_type: {terms: {a: !!python/name:os.system x}}", "is no YAML"),
         ("age_bin: {column: x}", "'age_bin' is no column that can be mapped"),
     ],
 )

@@ -63,7 +63,10 @@ def read_yaml(path: Path) -> Any:
     import yaml
 
     node = _composed(path)
-    return None if node is None else yaml.SafeLoader("").construct_document(node)
+    try:
+        return None if node is None else yaml.SafeLoader("").construct_document(node)
+    except yaml.YAMLError as error:
+        raise _no_yaml(path, error) from error
 
 
 def read_kept(folder: Path) -> dict[str, dict[str, str]]:
@@ -194,24 +197,32 @@ def _composed(path: Path) -> yaml.Node | None:
     try:
         root = yaml.compose(text, yaml.SafeLoader)
     except yaml.YAMLError as error:
-        raise CellsError(f"{path} is no YAML: {' '.join(str(error).split())}. See docs/cells.md.") from error
-    _refuse_twice(path, root)
+        raise _no_yaml(path, error) from error
+    _refuse_twice(path, root, [])
     return root
 
 
-def _refuse_twice(path: Path, node: yaml.Node | None) -> None:
+def _no_yaml(path: Path, error: yaml.YAMLError) -> CellsError:
+    return CellsError(f"{path} is no YAML: {' '.join(str(error).split())}. See docs/cells.md.")
+
+
+def _refuse_twice(path: Path, node: yaml.Node | None, above: list[yaml.Node]) -> None:
     import yaml
 
+    if any(node is other for other in above):
+        raise CellsError(f"{path} line {_line(above[-1])}: it refers to itself. Write the value out.")
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise CellsError(f"{path} line {_line(key)}: a name or value is expected. See docs/terms.md.")
             if key.value in seen:
                 raise CellsError(
                     f"{path} line {_line(key)}: {key.value!r} stands there again, first in line {seen[key.value]}. "
                     "Keep one of the two."
                 )
             seen[key.value] = _line(key)
-            _refuse_twice(path, value)
+            _refuse_twice(path, value, [*above, node])
 
 
 def _line(node: yaml.Node) -> int:
