@@ -32,7 +32,8 @@ import json, sys, time
 from pathlib import Path
 from synthetic_cells import Names
 from tosg_graph.abundance_store import AbundanceStore
-from tosg_graph.cells import ObsMapping, add
+from tosg_graph.cells import add
+from tosg_graph.obs import ObsMapping
 
 file, store, genes = map(Path, sys.argv[1:])
 start = time.perf_counter()

@@ -155,8 +155,9 @@ def make_store(settings: Settings) -> None:
     from scipy.sparse import csr_matrix
 
     from tosg_graph.abundance_store import AbundanceStore
-    from tosg_graph.cells import ObsMapping, add
+    from tosg_graph.cells import add
     from tosg_graph.graph import Graph
+    from tosg_graph.obs import ObsMapping
 
     rng = np.random.default_rng(SEED)
     cells, genes = 1000, 500

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,6 +123,22 @@ def test_kinds_that_two_columns_hold_may_be_in_either(answer: dict[str, Any]) ->
         f'(TRUE) AND (("cell_type_id" {mark})) AND (("organ_id" {mark}) OR ("tissue_id" {mark}))'
     )
     assert parameters == [["CL:0000084"], ["UBERON:1"], ["UBERON:1"]]
+
+
+def test_kinds_that_share_a_label_are_told_apart_by_their_ids(
+    answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = ["PATO:0000383", "PATO:0000461", "HsapDv:1", "HANCESTRO:1"]  # the last is of no column
+    monkeypatch.setattr(sys.modules[__name__], "LABELS", dict.fromkeys(ids, "Attribute"))
+    columns = dict.fromkeys(["sex_id", "assay_id", "development_stage_id", "disease_id"], "VARCHAR")
+    answer |= {str(k): [term] for k, term in enumerate(ids)}
+    _, terms = check(CohortDefinition(query="..."), columns, FakeGraph())  # type: ignore[arg-type]
+    assert terms
+    assert terms.returned == {
+        "development_stage": ("HsapDv:1",),
+        "disease": ("PATO:0000461",),  # normal
+        "sex": ("PATO:0000383",),
+    }
 
 
 # --------------------------------------------------------------------------- with the real server

@@ -16,10 +16,11 @@ from scipy.sparse import csr_matrix
 from tosg_graph import cell_blocks, ingest
 from tosg_graph.abundance import AbundanceReader
 from tosg_graph.abundance_store import AbundanceStore, cell_id
-from tosg_graph.cells import ObsMapping, add, add_files, add_scanpy_pbmc, read_mapping
+from tosg_graph.cells import add, add_files, add_scanpy_pbmc
 from tosg_graph.errors import CellsError
 from tosg_graph.graph import Graph
 from tosg_graph.harmonise import term_expander
+from tosg_graph.obs import ObsMapping, read_mapping
 
 GENES = 6
 CELLS = 11

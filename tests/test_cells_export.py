@@ -227,7 +227,8 @@ class Genes:
 
 
 def test_what_was_exported_can_be_added_to_an_empty_store(reader: AbundanceReader, tmp_path: Path) -> None:
-    from tosg_graph.cells import ObsMapping, add
+    from tosg_graph.cells import add
+    from tosg_graph.obs import ObsMapping
 
     export_cells(reader, "true", no_terms, tmp_path / "out.h5ad")
     store = AbundanceStore.open(tmp_path / "second")

@@ -11,10 +11,11 @@ from cell_files import WRITERS, adata, coordinates
 from loaders.cells_readers import READERS, read, reader_of
 from tosg_graph import ingest
 from tosg_graph.abundance_store import AbundanceStore
-from tosg_graph.cells import ObsMapping, add
+from tosg_graph.cells import add
 from tosg_graph.errors import CellsError
 from tosg_graph.gene_axis import MAPPED_RULES, GeneNames
 from tosg_graph.graph import Graph
+from tosg_graph.obs import ObsMapping
 
 MODULES = {
     "10x": "cells_10x",

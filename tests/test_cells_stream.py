@@ -28,8 +28,9 @@ from tosg_graph import cell_blocks, counts_files
 from tosg_graph.abundance import AbundanceReader
 from tosg_graph.abundance_store import AbundanceStore, cell_id
 from tosg_graph.cell_blocks import InOrder, Spilled, Tally, block_order, block_sizes, blocks, spill
-from tosg_graph.cells import ObsMapping, add_files, add_measured
+from tosg_graph.cells import add_files, add_measured
 from tosg_graph.errors import CellsError, StoreError
+from tosg_graph.obs import ObsMapping
 from tosg_graph.types import CellsLedger, MeasuredCells
 
 GENES = 7
@@ -358,7 +359,8 @@ import anndata, deltalake, filelock, pyarrow.compute, pyarrow.ipc, pyarrow.parqu
 from toy_graph import ToyGraph
 from tosg_graph import cell_blocks, counts_files
 from tosg_graph.abundance_store import AbundanceStore
-from tosg_graph.cells import ObsMapping, add_files
+from tosg_graph.cells import add_files
+from tosg_graph.obs import ObsMapping
 
 cell_blocks.BLOCK_CELLS, counts_files.FILE_BLOCKS = 64, 4
 print("ready", flush=True)

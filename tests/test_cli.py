@@ -65,6 +65,7 @@ COMMANDS = [
     ("cells", "vacuum"),
     ("cells", "verify"),
     ("cells", "versions"),
+    ("cells", "terms"),
     ("cohort",),
     ("query",),
     ("export",),

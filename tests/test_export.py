@@ -353,7 +353,8 @@ def store_of_cells(graph: Graph, tmp_path: Path) -> AbundanceStore:
     from scipy.sparse import csr_matrix
 
     from tosg_graph.abundance_store import AbundanceStore
-    from tosg_graph.cells import ObsMapping, add
+    from tosg_graph.cells import add
+    from tosg_graph.obs import ObsMapping
 
     graph.write(
         """

@@ -6,7 +6,8 @@ import pytest
 
 from tosg_graph.errors import CellsError
 from tosg_graph.graph import Graph
-from tosg_graph.harmonise import Terms, harmonise, read_terms, term_expander
+from tosg_graph.harmonise import harmonise, term_expander
+from tosg_graph.terms import Terms, Vocabulary
 
 TERMS = Terms(
     name_of={"CL:1": "T cell", "CL:2": "B cell", "CL:3": "T lymphoblast"},
@@ -23,8 +24,9 @@ TERMS = Terms(
         ("T-lymphocyte", "T cell", "CL:1", "synonym", 0.9),
         ("CL:2", "B cell", "CL:2", "id", 1.0),
         ("B cell", "B cell", "CL:2", "label", 1.0),  # a label beats a synonym
-        ("blast", "unmapped", None, "ambiguous synonym", 0.0),
-        ("T cells", "unmapped", None, None, 0.0),
+        ("blast", "unmapped", None, "ambiguous synonym: CL:2, CL:3", 0.0),
+        ("T cells", "T cell", "CL:1", "fuzzy", 0.8308),  # a plural
+        ("NK cells", "unmapped", None, None, 0.0),
         ("my cluster 7", "T lymphoblast", "CL:3", "curated", 1.0),
         ("unknown", None, None, None, None),
         ("NA", None, None, None, None),
@@ -92,9 +94,26 @@ def test_what_is_no_term_of_the_column_is_none(hierarchy: Graph) -> None:
 
 
 def test_terms_are_read_by_label_and_synonym(hierarchy: Graph) -> None:
-    terms = read_terms(hierarchy, "CellType")
+    terms = Vocabulary(hierarchy).terms("cell_type")
     assert terms.find("syn7") == (("CL:7",), "synonym")
     assert terms.find("shared")[0] == tuple(f"CL:{n}" for n in range(1, 8))
+
+
+def test_terms_come_from_the_graph_where_it_holds_the_kind(hierarchy: Graph) -> None:
+    hierarchy.write(
+        "UNWIND [['EFO:0010183', 'library construction'], ['EFO:1', 'our assay'], ['EFO:2', 'a disease'], "
+        "['PATO:0000461', 'normal here']] AS t "
+        "CREATE (:Entity:Attribute {id: t[0], name: t[1], xrefs: ['EFO:old' + t[0]]})"
+    )
+    hierarchy.write("MATCH (a:Entity {id: 'EFO:1'}), (b:Entity {id: 'EFO:0010183'}) CREATE (a)-[:IS_A]->(b)")
+    vocabulary = Vocabulary(hierarchy)
+    assert vocabulary.terms("assay").name_of == {"EFO:0010183": "library construction", "EFO:1": "our assay"}
+    assert vocabulary.terms("assay").find("EFO:oldEFO:1") == (("EFO:1",), "replaced id")
+    assert vocabulary.terms("disease").name_of["PATO:0000461"] == "normal here"
+    assert "MONDO:0004975" in vocabulary.terms("disease").name_of  # no Disease in this graph
+    assert vocabulary.terms("sex").find("female") == ((), "")  # PATO is in the graph, without it
+    assert "HsapDv:0000119" in vocabulary.terms("development_stage").name_of
+    assert "HsapDv:0000119" in (term_expander(hierarchy)("development_stage", "adult stage") or ())
 
 
 class Diseases:

@@ -16,15 +16,18 @@ import toy_store
 from test_cells_stream import matrix, write_file
 from test_cli import tosg
 from test_compact import BLOCK, answers, compact_by, three_adds
+from test_obs import VOCABULARY
 from toy_graph import ToyGraph
 
 import tosg_graph as tg
 from tosg_graph.abundance import AbundanceReader
 from tosg_graph.abundance_store import AbundanceStore
-from tosg_graph.cells import ObsMapping, add_files
+from tosg_graph.cells import add_files
 from tosg_graph.errors import SettingsError, StoreError
+from tosg_graph.obs import ObsMapping
 from tosg_graph.settings import read_settings
 from tosg_graph.store_versions import versions
+from tosg_graph.term_audit import apply
 from tosg_graph.vacuum import vacuum
 from tosg_graph.verify import verify
 
@@ -102,6 +105,17 @@ def test_files_are_added_to_a_bucket(bucket: str, tmp_path: Path) -> None:
     (again,) = add_files([path], ToyGraph(20), store, mapping=ObsMapping())  # type: ignore[arg-type]
     assert again.already_present
     assert {p.name for p in store.folder.iterdir()} == {"write.lock"}
+
+
+def test_terms_are_decided_in_a_bucket(bucket: str, tmp_path: Path) -> None:
+    store = three_adds(tmp_path / "lock", bucket)
+    path = tmp_path / "terms.csv"
+    path.write_text("column,raw,term_id\ncell_type,raw T cell,CL:0000236\n")
+    assert apply(store, path, VOCABULARY).cells["cell_type"] > 0
+    with AbundanceReader.open(AbundanceStore.open(tmp_path / "lock", bucket)) as reader:
+        cells = reader.cells("true", lambda *_: None, ["cell_type", "cell_type_raw"])
+    pairs = set(zip(*(cells[name].to_pylist() for name in cells.column_names), strict=True))
+    assert {kind for kind, raw in pairs if raw == "raw T cell"} == {"B cell"}
 
 
 def test_a_failed_add_leaves_nothing_in_a_bucket(bucket: str, tmp_path: Path) -> None:

@@ -328,7 +328,7 @@ class AbundanceReader:
             if test.operator not in ("=", "!=", "IN"):
                 continue
             texts = [c for c in test.constants if isinstance(c, str)]
-            if test.column in ontology_columns():
+            if test.column in ontology_columns() and f"{test.column}_id" in known:
                 texts = [text for text in texts if expand_term(test.column, text) is None]
             absent = self._absent(test.column, texts, known)
             if not absent:

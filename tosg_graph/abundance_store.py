@@ -306,6 +306,36 @@ class Append:
         file = self._store.files.put("cells", part, "cells", rows)
         return self._store.log.register_cells([file], cells.schema, said)
 
+    def replace_cells(self, cells: pa.RecordBatchReader) -> StoreVersion:
+        """Commit another content of the rows of ``cells``; counts and axis stay what they are.
+
+        Raises
+        ------
+        StoreError
+            If nothing is in the store, or the number of rows is not the one before.
+        """
+        record = self._record
+        if record is None:
+            raise StoreError("The store holds no cells yet. Add some: tosg cells add FILE.h5ad")
+        part, expected = self._store.folder / f".cells{PART}", sum(row["cells"] for row in record.datasets)
+        rows = write_cells_file(part, cells)
+        if rows != expected:
+            part.unlink()
+            raise StoreError(
+                f"{rows:,} rows of cells were read, but the store has {expected:,} cells. Nothing was changed; run "
+                "`tosg cells verify`."
+            )
+        said = {
+            "counts": record.version.counts,
+            "axis": record.version.axis,
+            "axis_sha256": record.version.axis_sha256,
+            "blocks": record.blocks,
+            "datasets": record.datasets,
+            "operation": "terms",
+        }
+        file = self._store.files.put("cells", part, "cells", rows)
+        return self._store.log.register_cells([file], cells.schema, said, instead=True)
+
     def _check_types(self, cells: pa.Schema) -> None:
         import pyarrow as pa
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from tosg_graph.cohort import Cohort, parse
 from tosg_graph.errors import CohortError
-from tosg_graph.harmonise import descendants, ontology_labels
 from tosg_graph.resources import cypher, schema
+from tosg_graph.terms import SHARED_LABEL, descendants, ontology_labels
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -130,16 +130,20 @@ def _texts(column: pa.ChunkedArray) -> Iterator[str]:
 def _columns_of(graph: Graph, ids: Iterable[str], columns: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """Term id -> the ontology columns that can hold it; ids that are no terms of any are left out.
 
-    Several columns may be of one kind (organ and tissue). Where the id's prefix is that of some of them, these count.
+    Several columns may be of one kind (organ and tissue). Where the id's prefix is that of some of them, these count;
+    of kinds that share a label (stages, sexes, assays) only these.
     """
     labels, held = ontology_labels(), _held(columns)
-    prefixes = {name: schema("cells")["columns"][name]["ontology"] for name in held}
+    specs = {name: schema("cells")["columns"][name] for name in held}
     found = {}
     for row in graph.rows(cypher("terms_by_id"), ids=sorted(ids)):
-        fitting = [name for name in held if labels[name] in row["labels"]]
-        named = [name for name in fitting if prefixes[name] == row["id"].split(":")[0]]
+        prefix = row["id"].split(":")[0]
+        single = [name for name in held if row["id"] in specs[name].get("also", {}).get(prefix, ())]
+        kin = [name for name in held if labels[name] in row["labels"]]
+        named = [name for name in kin if specs[name]["ontology"] == prefix]
+        fitting = single or named or [name for name in kin if labels[name] != SHARED_LABEL]
         if fitting:
-            found[row["id"]] = tuple(named or fitting)
+            found[row["id"]] = tuple(fitting)
     return found
 
 

@@ -385,7 +385,9 @@ def _test_sql(test: Test, types: Mapping[str, str], expand: ExpandTerm, paramete
     column = identifier(test.column, types)
     if test.operator == "IS NULL":
         return f"{column} IS NULL"
-    if test.operator in ("=", "!=", "IN") and test.column in ontology_columns():
+    # A store of before the column was mapped has it as the files gave it, and no ids.
+    has_terms = test.column in ontology_columns() and f"{test.column}_id" in types
+    if test.operator in ("=", "!=", "IN") and has_terms:
         terms = _terms(test, expand)
         if terms:
             parameters += [terms, list(test.constants)]

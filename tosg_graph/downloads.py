@@ -61,6 +61,20 @@ def fetch(
     return {name: file for name, file in found.items() if file is not None}
 
 
+def installed_file(source: Source, name: str) -> Path:
+    """Path of a file of a source that comes with an installed package.
+
+    Raises
+    ------
+    DownloadError
+        If the package is missing or of another version, or the source's file ``name`` comes from elsewhere.
+    """
+    file = source.files[name]
+    if not isinstance(file, InstalledFile):
+        raise DownloadError(f"{source.key}: {name} comes with no package; run tosg load {source.key}.")
+    return _installed(source, file)
+
+
 def describe(source: Source, paths: Mapping[str, Path]) -> tuple[str, ...]:
     """Say which files of a source these are: one line each with name, bytes and sha256."""
     read = []

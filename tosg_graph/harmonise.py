@@ -1,15 +1,20 @@
-"""Ontology terms for the values of obs: exact label, synonym, CURIE, or a person's decision; never a guess."""
+"""Terms for the values of obs, each with the rule that found it and a score; below the cut-off unmapped, never a guess.
+
+The first rule that finds exactly one term decides: a decision of the user; id; label; synonym; the packaged table of
+what people write (``schema/curated_terms.yaml``); resemblance.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 from tosg_graph.errors import CellsError
-from tosg_graph.resources import cypher, schema
+from tosg_graph.resources import schema
 from tosg_graph.spellings import without_possessives
+from tosg_graph.terms import IDENTIFIER, LABEL, REPLACED, SYNONYM, XREF, Terms, Vocabulary, ontology_labels
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,97 +22,124 @@ if TYPE_CHECKING:
     from tosg_graph.graph import Graph
 
 UNMAPPED = "unmapped"
-CURATED, CURIE, LABEL, SYNONYM = "curated", "id", "label", "synonym"
-_SCORES = {CURATED: 1.0, CURIE: 1.0, LABEL: 1.0, SYNONYM: 0.9}
+UNKNOWN = "unknown"  # as a decision: the value only says that nothing is known
+CURATED, PACKAGED, FUZZY = "curated", "packaged", "fuzzy"
+FIELDS = ("", "_id", "_raw", "_rule", "_score")
+_SCORES = {IDENTIFIER: 1.0, REPLACED: 1.0, LABEL: 1.0, XREF: 0.9, SYNONYM: 0.9, PACKAGED: 0.9}
+_FUZZY_SCORE = 0.9  # of one that is alike to the letter: no resemblance counts as much as a synonym
 
 
 @dataclass(frozen=True)
-class Terms:
-    """The terms of one kind, by everything they are called; keys are in lower case."""
+class Mapped:
+    """What became of one value."""
 
-    name_of: dict[str, str]  # id -> label
-    by_label: dict[str, tuple[str, ...]]
-    by_synonym: dict[str, tuple[str, ...]]
-
-    def find(self, value: str) -> tuple[tuple[str, ...], str]:
-        """Return the ids that ``value`` may mean, and by which rule; several ids mean that it is ambiguous."""
-        if value in self.name_of:
-            return (value,), CURIE
-        low = value.strip().lower()
-        for rule, names in ((LABEL, self.by_label), (SYNONYM, self.by_synonym)):
-            if low in names:
-                return names[low], rule
-        return (), ""
+    label: str | None  # `UNMAPPED` where no term was found, None where the value says that nothing is known
+    id: str | None
+    rule: str | None
+    score: float | None
 
 
-def read_terms(graph: Graph, label: str) -> Terms:
-    """Read the terms of one node label."""
-    by_label: dict[str, set[str]] = {}
-    by_synonym: dict[str, set[str]] = {}
-    name_of = {}
-    for row in graph.rows(cypher("term_names"), label=label):
-        name_of[row["id"]] = row["name"]
-        by_label.setdefault(row["name"].lower(), set()).add(row["id"])
-        for synonym in row["synonyms"] or ():
-            by_synonym.setdefault(synonym.lower(), set()).add(row["id"])
-    return Terms(name_of, _sorted(by_label), _sorted(by_synonym))
+_NOTHING = Mapped(None, None, None, None)
 
 
-def ontology_labels() -> dict[str, str]:
-    """Ontology column -> label of the nodes that are its terms."""
-    return {name: c["label"] for name, c in schema("cells")["columns"].items() if "ontology" in c}
+def is_unknown(value: str | None, column: str = "") -> bool:
+    """Tell whether a value only says that nothing is known; some columns have words of their own for that."""
+    if value is None:
+        return True
+    low = " ".join(value.lower().split())
+    more = schema("cells")["columns"].get(column, {}).get("unknown", ())
+    return (low in schema("cells")["unknown_values"] or low in more) and value.strip() not in _packaged(
+        column
+    )
 
 
-def is_unknown(value: str | None) -> bool:
-    """Tell whether a value only says that nothing is known."""
-    return value is None or value.strip().lower() in schema("cells")["unknown_values"]
+def map_value(column: str, value: str | None, terms: Terms, decisions: Mapping[str, str]) -> Mapped:
+    """Map one value of a column; see `harmonise`."""
+    if value is not None and value in decisions:
+        return _decided(decisions[value], terms)
+    if value is None or is_unknown(value, column):
+        return _NOTHING
+    ignored = schema("cells")["columns"].get(column, {}).get("ignore", ())
+    text = " ".join(word for word in value.split() if word.lower() not in ignored)
+    ids, rule = terms.find(text)
+    if len(ids) == 1:
+        return Mapped(terms.name_of[ids[0]], ids[0], rule, _SCORES[rule])
+    packaged = _packaged(column).get(text.lower())
+    if packaged is not None and packaged in terms.name_of:
+        return Mapped(terms.name_of[packaged], packaged, PACKAGED, _SCORES[PACKAGED])
+    if ids:
+        return Mapped(UNMAPPED, None, f"ambiguous {rule}: {', '.join(ids)}", 0.0)
+    alike = terms.alike.find(text)
+    if len(alike) == 1:
+        return Mapped(alike[0].name, alike[0].id, FUZZY, round(_FUZZY_SCORE * alike[0].score / 100, 4))
+    several = f"ambiguous {FUZZY}: {', '.join(m.id for m in alike)}" if alike else None
+    return Mapped(UNMAPPED, None, several, 0.0)
 
 
 def harmonise(
-    column: str, values: Sequence[str | None], terms: Terms, curated: Mapping[str, str]
+    column: str, values: pa.Array | Sequence[str | None], terms: Terms, decisions: Mapping[str, str]
 ) -> dict[str, pa.Array]:
-    """Map the values of one ontology column.
+    """Map the values of one column.
 
     Parameters
     ----------
     column
         Name of the core column, e.g. ``cell_type``.
     values
-        As given in the file.
-    curated
-        Value -> CURIE: a person's decisions, which win.
+        Text, as given in the file.
+    decisions
+        Value -> CURIE, ``unmapped`` or ``unknown``: a person's decisions, which win.
 
     Returns
     -------
     dict
-        ``<column>`` (label, ``unmapped``, or null for an unknown value), ``_id``, ``_raw`` (as given), ``_rule``,
-        ``_score`` (1 for label, id and curated; 0.9 for a synonym).
+        Dictionary arrays, one row per value: ``<column>`` (label, ``unmapped``, or null for an unknown value),
+        ``_id`` (not of a column whose values `schema/cells.yaml` lists), ``_raw`` (as given), ``_rule``, ``_score``: 1
+        for label, id and decisions, 0.9 for a synonym, an id of elsewhere and the packaged table, less for
+        resemblance, 0 where nothing was found.
 
     Raises
     ------
     CellsError
-        If a curated CURIE is no term of this kind.
+        If a decision names what is no term of this kind.
     """
     import pyarrow as pa
 
-    for value, curie in curated.items():
-        if curie not in terms.name_of:
-            raise CellsError(
-                f"The mapping says {column} {value!r} is {curie}, which is no term in the graph. Correct the id, or "
-                "load its ontology: tosg load --list"
-            )
-    decided = {value: _decide(value, terms, curated) for value in set(values) if value is not None}
-    rows = [
-        decided.get(value, (None, None, None, None)) if value is not None else (None,) * 4 for value in values
-    ]
-    label, identifier, rule, score = zip(*rows, strict=True) if rows else ((), (), (), ())
-    return {
-        column: pa.array(label, pa.string()),
-        f"{column}_id": pa.array(identifier, pa.string()),
-        f"{column}_raw": pa.array(list(values), pa.string()),
-        f"{column}_rule": pa.array(rule, pa.string()),
-        f"{column}_score": pa.array(score, pa.float64()),
-    }
+    for value, target in decisions.items():
+        check_target(column, value, target, terms)
+    given = (
+        values
+        if isinstance(values, pa.DictionaryArray)
+        else pa.array(values, pa.string()).dictionary_encode()
+    )
+    found = [map_value(column, value, terms, decisions) for value in given.dictionary.to_pylist()]
+    kinds = {"": pa.string(), "_id": pa.string(), "_rule": pa.string(), "_score": pa.float64()}
+    parts = {"": "label", "_id": "id", "_rule": "rule", "_score": "score"}
+    columns = {f"{column}_raw": given}
+    for end, kind in kinds.items():
+        if end != "_id" or column in ontology_labels():
+            made = pa.array([getattr(m, parts[end]) for m in found], kind)
+            columns[f"{column}{end}"] = pa.DictionaryArray.from_arrays(given.indices, made)
+    return {name: columns[name] for end in FIELDS if (name := f"{column}{end}") in columns}
+
+
+def check_target(column: str, value: str, target: str, terms: Terms) -> None:
+    """Refuse a decision for what is no term of the column.
+
+    Raises
+    ------
+    CellsError
+        Names the value, the id, and where ids are to be had.
+    """
+    if target in (UNMAPPED, UNKNOWN) or terms.term(target):
+        return
+    known = schema("cells")["columns"][column]
+    of = " or ".join((known["ontology"], *known.get("also", ()))) if "ontology" in known else ""
+    expected = f"a term of {of}" if of else f"one of {', '.join(terms.name_of)}"
+    raise CellsError(
+        f"The mapping says {column} {value!r} is {target}, which is no term here: {expected} is expected, "
+        f"or {UNMAPPED!r}, or {UNKNOWN!r}. Correct the id, or load its ontology: tosg load --list"
+    )
 
 
 def term_expander(graph: Graph) -> Callable[[str, str], frozenset[str] | None]:
@@ -116,50 +148,37 @@ def term_expander(graph: Graph) -> Callable[[str, str], frozenset[str] | None]:
     ``value`` is a label, synonym or CURIE; one that is none of these is compared without possessives ("Alzheimer
     disease", "Alzheimer's disease"). A name that several terms have means all of them.
     """
-    labels = ontology_labels()
-    terms_of = cache(lambda label: read_terms(graph, label))
-    loosely_of = cache(lambda label: _without_possessives(terms_of(label)))
+    vocabulary = Vocabulary(graph)
+    loosely = cache(lambda column: _without_possessives(vocabulary.terms(column)))
 
     @cache
     def expand(column: str, value: str) -> frozenset[str] | None:
-        ids, _ = terms_of(labels[column]).find(value)
-        ids = ids or loosely_of(labels[column]).get(without_possessives(value), ())
-        return descendants(graph, ids) if ids else None
+        ids: Iterable[str] = vocabulary.terms(column).find(value)[0]
+        ids = ids or loosely(column).get(without_possessives(value), ())
+        return vocabulary.below(column, ids) if ids else None
 
     return expand
 
 
-def _without_possessives(terms: Terms) -> dict[str, tuple[str, ...]]:
+def _without_possessives(terms: Terms) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for names in (terms.by_label, terms.by_synonym):
         for name, ids in names.items():
             found.setdefault(without_possessives(name), set()).update(ids)
-    return _sorted(found)
+    return found
 
 
-def descendants(graph: Graph, ids: Sequence[str]) -> frozenset[str]:
-    """Ids of terms and of everything below them (IS_A, PART_OF)."""
-    # Level by level: a variable-length pattern would walk every path of the hierarchy, and there are very many.
-    found = set(ids)
-    edge = list(ids)
-    while edge:
-        edge = sorted(set(graph.rows(cypher("term_children"), ids=edge)[0]["ids"]) - found)
-        found.update(edge)
-    return frozenset(found)
+def _decided(target: str, terms: Terms) -> Mapped:
+    if target == UNKNOWN:
+        return Mapped(None, None, CURATED, None)
+    curie = terms.term(target)
+    if curie is None:
+        return Mapped(UNMAPPED, None, CURATED, 0.0)
+    return Mapped(terms.name_of[curie], curie, CURATED, 1.0)
 
 
-def _decide(
-    value: str, terms: Terms, curated: Mapping[str, str]
-) -> tuple[str | None, str | None, str | None, float | None]:
-    if value in curated:
-        return terms.name_of[curated[value]], curated[value], CURATED, _SCORES[CURATED]
-    if is_unknown(value):
-        return None, None, None, None
-    ids, rule = terms.find(value)
-    if len(ids) == 1:
-        return terms.name_of[ids[0]], ids[0], rule, _SCORES[rule]
-    return UNMAPPED, None, f"ambiguous {rule}" if ids else None, 0.0
-
-
-def _sorted(names: Mapping[str, set[str]]) -> dict[str, tuple[str, ...]]:
-    return {name: tuple(sorted(ids)) for name, ids in names.items()}
+@cache
+def _packaged(column: str) -> dict[str, str]:
+    """What people write -> id, of a column."""
+    entries = schema("curated_terms").get(column, ())
+    return {str(value): entry["id"] for entry in entries for value in entry["values"]}

@@ -40,6 +40,7 @@ from tosg_graph.gene_axis import (
     read_gene_names,
 )
 from tosg_graph.progress import Progress, silent
+from tosg_graph.terms import Vocabulary
 from tosg_graph.types import CHUNK_CELLS, CellsLedger, MeasuredCells
 from tosg_graph.workers import Submit, here, spawned
 
@@ -62,14 +63,15 @@ class Choices:
     Parameters
     ----------
     describe
-        ``(measured, dataset, graph)`` -> one row per cell in file order, ``n_counts`` and ``n_genes`` still null.
+        ``(measured, dataset, vocabulary)`` -> one row per cell in file order, ``n_counts`` and ``n_genes`` still null;
+        and the values of obs that have no term, see `CellsLedger`.
     recipe
         How obs is mapped, as text: another recipe makes other cells of the same file.
     layer, options, allow_unmapped
         See `tosg_graph.cells.add`.
     """
 
-    describe: Callable[[MeasuredCells, str, Graph], pa.Table]
+    describe: Callable[[MeasuredCells, str, Vocabulary], tuple[pa.Table, pa.Table]]
     recipe: str
     layer: str | None
     options: Mapping[str, str]
@@ -94,7 +96,7 @@ def ingest(
         choices = replace(choices, here=processes == 1, held=_file_hashes(store))
         tasks = [_Task(*named, folder / str(k), choices) for k, named in enumerate(files)]
         if processes == 1:
-            known = _Known(graph, read_gene_names(graph))
+            known = _Known(Vocabulary(graph), read_gene_names(graph))
             one_by_one = (_scan_file(task, known, progress) for task in tasks)
             yield from _in_order(store, one_by_one, partial(here, _encode, progress), 0)
             return
@@ -117,7 +119,7 @@ def ingest_measured(
     """Add cells that were read in another way; see `tosg_graph.cells.add_measured`."""
     with store.workspace() as folder:
         task = _Task(path, dataset, folder / "0", choices)
-        scanned = _scan(measured, task, _Known(graph, read_gene_names(graph)), "", progress)
+        scanned = _scan(measured, task, _Known(Vocabulary(graph), read_gene_names(graph)), "", progress)
         (ledger,) = _in_order(store, iter([scanned]), partial(here, _encode, progress), 0)
     return ledger
 
@@ -137,7 +139,7 @@ class _Task:
 class _Known:
     """What the graph knows."""
 
-    graph: Graph
+    vocabulary: Vocabulary
     genes: GeneNames
 
 
@@ -156,6 +158,7 @@ class _Scanned:
     sizes: list[int]  # cells of each block
     n_counts: NDArray[np.int64]  # of each cell, in block order
     n_genes: NDArray[np.int32]
+    unmapped: pa.Table
 
 
 @dataclass(frozen=True)
@@ -173,7 +176,7 @@ _worker: _Known | None = None  # of a spawned process
 def _prepare_worker(connect: Callable[[], Graph]) -> None:
     global _worker
     graph = connect()
-    _worker = _Known(graph, read_gene_names(graph))
+    _worker = _Known(Vocabulary(graph), read_gene_names(graph))
 
 
 def _scan_in_worker(task: _Task) -> _Scanned | _Held:
@@ -213,7 +216,9 @@ def _scan(
         check_species(features, task.path)
     described = _described_sha256(measured, choices.recipe)
     task.folder.mkdir()
-    order = _write_cells(choices.describe(measured, task.dataset, known.graph), task.folder)
+    cells, unmapped = choices.describe(measured, task.dataset, known.vocabulary)
+    order = _write_cells(cells, task.folder)
+    del cells  # like obs below
     measured = replace(measured, obs=measured.obs.slice(0, 0))  # it is written, and may be large
     tally = Tally(count)
     passing = tally.over(_shown(measured.chunks(), f"Reading {task.path.name}", count, progress))
@@ -239,6 +244,7 @@ def _scan(
         sizes=block_sizes(n_genes),
         n_counts=tally.n_counts[order],
         n_genes=n_genes,
+        unmapped=unmapped,
     )
 
 
@@ -423,6 +429,7 @@ def _ledger(store: AbundanceStore, scanned: _Scanned | _Held, held: dict[str, An
         counts_stored=record["counts"],
         already_present=held is not None,
         mapping=_mapping_table(features, store.axis()),
+        unmapped=None if held else cast("_Scanned", scanned).unmapped,
     )
 
 

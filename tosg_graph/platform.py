@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from tosg_graph.annotate import AnnotateReport
     from tosg_graph.bundle import Manifest
     from tosg_graph.cell_terms import CohortDefinition
-    from tosg_graph.cells import ObsMapping
     from tosg_graph.cells_export import CellsExport
     from tosg_graph.cohort import Cohort
     from tosg_graph.compact import Compaction
@@ -35,12 +34,14 @@ if TYPE_CHECKING:
     from tosg_graph.graph import Graph
     from tosg_graph.kgx_export import KgxReport
     from tosg_graph.metacells import Metacells
+    from tosg_graph.obs import ObsMapping
     from tosg_graph.pseudobulk import Pseudobulk
     from tosg_graph.restore import RestoreReport
     from tosg_graph.sampling import Sampling
     from tosg_graph.saved_cohorts import SavedCohort
     from tosg_graph.splits import SplitPlan
     from tosg_graph.summarize import Summary
+    from tosg_graph.term_audit import Applied
     from tosg_graph.types import CellsLedger, LedgerLine, Loader, Parsed, Selection, Source
     from tosg_graph.vacuum import Vacuumed
     from tosg_graph.verify import Verification
@@ -351,15 +352,19 @@ class Platform:
         dataset: str | None = None,
         options: Mapping[str, str] | None = None,
         allow_unmapped: bool = False,
+        kept_terms: bool = False,
     ) -> CellsLedger:
-        """Add one file or folder with raw counts to the store; see `tosg_graph.cells.add`."""
-        from tosg_graph.cells import ObsMapping, add
+        """Add one file or folder with raw counts to the store; see `tosg_graph.cells.add`.
+
+        With ``kept_terms`` the decisions that `apply_terms` kept count for this file too; those of ``mapping`` win.
+        """
+        from tosg_graph.cells import add
 
         return add(
             Path(path),
             self.graph,
             self.store,
-            mapping=mapping or ObsMapping(),
+            mapping=self._mapping(mapping, kept_terms),
             layer=layer,
             dataset=dataset,
             options=options,
@@ -376,19 +381,21 @@ class Platform:
         datasets: Sequence[str] | None = None,
         options: Mapping[str, str] | None = None,
         allow_unmapped: bool = False,
+        kept_terms: bool = False,
         processes: int | None = None,
     ) -> Iterator[CellsLedger]:
         """Add files one after the other, read in ``processes`` processes at a time (one per core, if None).
 
-        Yields the ledger of each file when it is in the store; see `tosg_graph.cells.add_files`.
+        Yields the ledger of each file when it is in the store; see `tosg_graph.cells.add_files`, and `add_cells` for
+        ``kept_terms``.
         """
-        from tosg_graph.cells import ObsMapping, add_files
+        from tosg_graph.cells import add_files
 
         return add_files(
             [Path(path) for path in paths],
             self.graph,
             self.store,
-            mapping=mapping or ObsMapping(),
+            mapping=self._mapping(mapping, kept_terms),
             layer=layer,
             datasets=datasets,
             options=options,
@@ -396,6 +403,30 @@ class Platform:
             processes=processes or os.cpu_count() or 1,
             progress=self.progress,
         )
+
+    def _mapping(self, mapping: ObsMapping | None, kept_terms: bool) -> ObsMapping:
+        from tosg_graph.decisions import read_kept
+        from tosg_graph.obs import ObsMapping
+
+        mapping = mapping or ObsMapping()
+        return mapping.with_decisions(read_kept(self.store.folder)) if kept_terms else mapping
+
+    def terms(
+        self, columns: Sequence[str] = (), *, dataset: str | None = None, unmapped: bool = False
+    ) -> pa.Table:
+        """List what the values of the cells were mapped to; see `tosg_graph.term_audit.audit`. Needs no server."""
+        from tosg_graph.term_audit import audit
+        from tosg_graph.terms import Vocabulary
+
+        with self.reader() as reader:
+            return audit(reader, dataset=dataset, columns=columns, unmapped=unmapped, vocabulary=Vocabulary())
+
+    def apply_terms(self, path: str | Path, *, dataset: str | None = None) -> Applied:
+        """Map cells in the store as an edited audit decides; see `tosg_graph.term_audit.apply`."""
+        from tosg_graph.term_audit import apply
+        from tosg_graph.terms import Vocabulary
+
+        return apply(self.store, Path(path), Vocabulary(self.graph), dataset=dataset)
 
     def define_cells(
         self,

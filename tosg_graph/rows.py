@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 def write(rows: pa.Table, format_: str, out: Path | None) -> None:
     """Write ``rows`` as ``table``, ``json`` (a list of objects), ``csv`` or ``parquet``; to stdout by default.
 
+    An audit of terms may also be ``yaml``, the form of a mapping file.
+
     A file is written beside its final name first, so that a failure leaves no half of it.
 
     Raises
@@ -46,6 +48,10 @@ def _encode(rows: pa.Table, format_: str) -> bytes:
         return (json.dumps(rows.to_pylist(), ensure_ascii=False, indent=1, default=str) + "\n").encode()
     if format_ == "csv":
         return _csv(rows).encode()
+    if format_ == "yaml":
+        from tosg_graph.decisions import audit_yaml
+
+        return audit_yaml(rows.to_pylist()).encode()
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     from tosg_graph.query import CannedQuery
     from tosg_graph.saved_cohorts import SavedCohort
     from tosg_graph.summarize import Summary
+    from tosg_graph.term_audit import Applied
     from tosg_graph.types import CellsLedger, LedgerLine
     from tosg_graph.vacuum import Vacuumed
     from tosg_graph.verify import Verification
 
 
 _PIPE_WIDTH = 140
+_UNMAPPED_ROWS = 15
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
@@ -126,6 +129,28 @@ def cells_ledger(ledgers: Sequence[CellsLedger]) -> None:
             for x in ledgers
         ),
     )
+
+
+def unmapped_values(ledger: CellsLedger) -> None:
+    """Print the obs values of an added file that have no term, and what to run next."""
+    rows = ledger.unmapped
+    if rows is None or not len(rows):
+        return
+    shown = rows.slice(0, _UNMAPPED_ROWS).select(["column", "raw", "cells", "candidates"])
+    arrow(shown.rename_columns(["column", "raw", "cells", "nearest"]), "Values without a term")
+    more = f"{len(rows) - len(shown):,} more of them. " if len(rows) > len(shown) else ""
+    name = shlex.quote(ledger.dataset)
+    print(f"{more}To decide them: tosg cells terms --dataset {name} --unmapped --format csv --out terms.csv")
+    print("then fill in term_id, and: tosg cells terms --apply terms.csv")
+
+
+def applied_terms(applied: Applied) -> None:
+    """Print what decisions about terms changed."""
+    if not applied.cells:
+        print("Nothing to change: the cells are mapped so already.")
+        return
+    cells = ", ".join(f"{column} {count:,}" for column, count in applied.cells.items())
+    facts({"values": f"{applied.values:,}", "cells": cells, "store": f"version {applied.store_version}"})
 
 
 def compaction(done: Compaction) -> None:

@@ -29,7 +29,7 @@ class Record:
     blocks: int  # number of blocks so far
     datasets: list[dict[str, Any]]
     timestamp: int  # milliseconds since 1970, UTC
-    operation: str  # "add" or "compact"
+    operation: str  # "add", "compact" or "terms"
     rewrites: bool  # the files of the version before are not among its own
     era: int = 0  # how many commits so far rewrote the files
 

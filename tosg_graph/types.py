@@ -236,6 +236,7 @@ class CellsLedger:
     counts_stored: int
     already_present: bool
     mapping: pa.Table  # feature, gene_id, rule, axis_column; one row per feature of the file
+    unmapped: pa.Table | None = None  # obs values without a term: column, raw, cells, rule, candidates
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from tosg_graph.cli.options import (
     server_options,
     settings,
     store_version_option,
+    write_rows,
 )
 
 
@@ -63,6 +64,7 @@ def cells() -> None:
     metavar="N",
     help="Read so many of several files at a time [default: one per core].",
 )
+@click.option("--kept-terms", is_flag=True, help="Let decisions kept by tosg cells terms --apply count too.")
 @server_options
 def cells_add(
     paths: tuple[Path, ...],
@@ -74,6 +76,7 @@ def cells_add(
     constants: tuple[str, ...],
     allow_unmapped: bool,
     processes: int | None,
+    kept_terms: bool,
     uri: str | None,
     user: str | None,
     password: str | None,
@@ -84,7 +87,7 @@ def cells_add(
     Example: tosg cells add pbmc.h5ad --column cell_type=cell_type --column donor=patient
     """
     from tosg_graph import show
-    from tosg_graph.cells import read_mapping
+    from tosg_graph.obs import read_mapping
 
     if dataset and len(paths) > 1:
         raise click.UsageError("--dataset names one file; add the files one by one.")
@@ -99,9 +102,11 @@ def cells_add(
             datasets=[dataset] if dataset else None,
             options=parse_pairs("--option", options),
             allow_unmapped=allow_unmapped,
+            kept_terms=kept_terms,
             processes=processes,
         ):
             show.cells_ledger([ledger])
+            show.unmapped_values(ledger)
 
 
 @cells.command("list")
@@ -113,6 +118,56 @@ def cells_list(debug: bool) -> None:
 
     with errors(debug):
         show.arrow(Platform(settings(None, None, None)).store.datasets().drop_columns("file_sha256"))
+
+
+@cells.command("terms")
+@click.option("--dataset", help="Of this dataset only.")
+@click.option("--column", "columns", multiple=True, help="Of this column only. Repeatable.")
+@click.option("--unmapped", is_flag=True, help="Only values without a term.")
+@click.option(
+    "--apply",
+    "decisions",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Map the cells in the store as an edited CSV or YAML decides.",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "csv", "yaml", "json"]),
+    default="table",
+    show_default=True,
+    help="How the list is written; csv and yaml can be edited and applied.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Write to this file.")
+@server_options
+def cells_terms(
+    dataset: str | None,
+    columns: tuple[str, ...],
+    unmapped: bool,
+    decisions: Path | None,
+    format_: str,
+    out: Path | None,
+    uri: str | None,
+    user: str | None,
+    password: str | None,
+    debug: bool,
+) -> None:
+    """List what the obs values were mapped to, or map them anew as an edited list says.
+
+    Example: tosg cells terms --unmapped --format csv --out terms.csv, then tosg cells terms --apply terms.csv
+    """
+    from tosg_graph import show
+
+    if decisions and (columns or unmapped or out):
+        raise click.UsageError(
+            "--apply takes its values from FILE: of the others only --dataset goes with it."
+        )
+    with platform(uri, user, password, debug) as p:
+        if decisions:
+            show.applied_terms(p.apply_terms(decisions, dataset=dataset))
+        else:
+            write_rows(p.terms(columns, dataset=dataset, unmapped=unmapped), format_, out)
 
 
 @cells.command("summarize")
