@@ -199,6 +199,7 @@ def _scan(
 ) -> _Scanned:
     """Read a file once: obs to terms, counts checked, added up and put into buckets."""
     import numpy as np
+    import pyarrow as pa
 
     choices, count = task.choices, len(measured.barcodes)
     if not count or not measured.features:
@@ -211,7 +212,8 @@ def _scan(
     described = _described_sha256(measured, choices.recipe)
     task.folder.mkdir()
     order = _write_cells(choices.describe(measured, task.dataset, known.graph), task.folder)
-    measured = replace(measured, obs=measured.obs.slice(0, 0))  # it is written, and may be large
+    measured = replace(measured, obs=measured.obs.schema.empty_table())  # it is written, and may be large
+    pa.default_memory_pool().release_unused()
     tally = Tally(count)
     passing = tally.over(_shown(measured.chunks(), f"Reading {task.path.name}", count, progress))
     counts: Buckets
