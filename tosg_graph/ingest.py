@@ -335,7 +335,10 @@ def _shown_blocks(made: Iterator[Block], sizes: list[int], progress: Progress) -
 def _commit(
     store: AbundanceStore, scanned: _Scanned, counts: Future[CountsFiles], first_block: int
 ) -> CellsLedger:
+    import pyarrow as pa
+
     written, path = counts.result(), scanned.task.path
+    pa.default_memory_pool().release_unused()  # of the blocks; the writer of cells has memory of its own
     with store.writer() as append:
         append.extend_axis(new_axis_rows(scanned.features, append.axis))
         append.register_counts(written)
