@@ -105,7 +105,7 @@ def checked_counts(
             f"{value:g}{_guess(sparse, value)}. Raw counts are whole numbers from 0 to 2^31-1.{hint}"
         )
     counts = csr_array(
-        (values.astype(np.int32), sparse.indices.astype(np.int32), sparse.indptr.astype(np.int64)),
+        (values.astype(np.int32), sparse.indices.astype(np.int32), sparse.indptr.astype(np.int32)),
         shape=sparse.shape,
     )
     counts.eliminate_zeros()
@@ -243,13 +243,15 @@ def _dense_parts(matrix: h5py.Dataset, shape: tuple[int, int]) -> Iterator[csr_a
 
 
 def _csr_parts(group: h5py.Group, shape: tuple[int, int]) -> Iterator[csr_array[Any, Any]]:
+    import numpy as np
     from scipy.sparse import csr_array
 
     indptr = _indptr(group, shape[0])
     for start, stop in _runs(indptr):
         some = slice(int(indptr[start]), int(indptr[stop]))
-        parts = (group["data"][some], group["indices"][some], indptr[start : stop + 1] - indptr[start])
-        yield csr_array(parts, shape=(stop - start, shape[1]))
+        # With 64-bit bounds scipy would make the indices 64-bit too.
+        bounds = (indptr[start : stop + 1] - indptr[start]).astype(np.int32)
+        yield csr_array((group["data"][some], group["indices"][some], bounds), shape=(stop - start, shape[1]))
 
 
 def _runs(indptr: NDArray[np.int64]) -> Iterator[tuple[int, int]]:

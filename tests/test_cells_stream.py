@@ -124,7 +124,9 @@ def test_counts_of_any_size_survive_the_spill(small_blocks: None) -> None:
     dense = np.array([[0, 255, 256], [65_535, 65_536, 2**31 - 1], [0, 0, 0]] * 5)
     order, tally = np.arange(15)[::-1].copy(), Tally(15)
     held = spill(tally.over(iter([csr_array(dense)])), order, tally, 3, None)
-    assert (vstack(list(held.read())).toarray() == dense[::-1]).all()
+    buckets = list(held.read())
+    assert (vstack(buckets).toarray() == dense[::-1]).all()
+    assert {b.indices.dtype for b in buckets} == {np.dtype(np.int32)}  # twice the memory otherwise
 
 
 def test_blocks_of_heavy_rows_have_fewer_cells(monkeypatch: pytest.MonkeyPatch) -> None:

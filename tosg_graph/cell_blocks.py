@@ -234,7 +234,8 @@ class Spilled:
             )
             indices[start:stop] = np.frombuffer(raw, gene_type, stop - start)
             data[start:stop] = np.frombuffer(raw, count_type, offset=int(stop - start) * gene_type.itemsize)
-        as_read = csr_array((data, indices, bounds), shape=(len(rows), self.features))
+        # Rows of one bucket: with 64-bit bounds scipy would make the indices 64-bit too.
+        as_read = csr_array((data, indices, bounds.astype(np.int32)), shape=(len(rows), self.features))
         back = np.empty(len(rows), np.int64)
         back[read] = np.arange(len(rows))
         return as_read[back]

@@ -205,6 +205,7 @@ def _scan(
 ) -> _Scanned:
     """Read a file once: obs to terms, counts checked, added up and put into buckets."""
     import numpy as np
+    import pyarrow as pa
 
     choices, count = task.choices, len(measured.barcodes)
     if not count or not measured.features:
@@ -218,8 +219,9 @@ def _scan(
     task.folder.mkdir()
     cells, unmapped = choices.describe(measured, task.dataset, known.vocabulary)
     order = _write_cells(cells, task.folder)
-    del cells  # like obs below
-    measured = replace(measured, obs=measured.obs.slice(0, 0))  # it is written, and may be large
+    del cells  # like obs below, before the counts are read
+    measured = replace(measured, obs=measured.obs.schema.empty_table())  # it is written, and may be large
+    pa.default_memory_pool().release_unused()
     tally = Tally(count)
     passing = tally.over(_shown(measured.chunks(), f"Reading {task.path.name}", count, progress))
     counts: Buckets
@@ -342,7 +344,10 @@ def _shown_blocks(made: Iterator[Block], sizes: list[int], progress: Progress) -
 def _commit(
     store: AbundanceStore, scanned: _Scanned, counts: Future[CountsFiles], first_block: int
 ) -> CellsLedger:
+    import pyarrow as pa
+
     written, path = counts.result(), scanned.task.path
+    pa.default_memory_pool().release_unused()  # of the blocks; the writer of cells has memory of its own
     with store.writer() as append:
         append.extend_axis(new_axis_rows(scanned.features, append.axis))
         append.register_counts(written)
