@@ -39,6 +39,7 @@ from tosg_graph.gene_axis import (
     new_axis_rows,
     read_gene_names,
 )
+from tosg_graph.memory import give_back
 from tosg_graph.progress import Progress, silent
 from tosg_graph.terms import Vocabulary
 from tosg_graph.types import CHUNK_CELLS, CellsLedger, MeasuredCells
@@ -205,7 +206,6 @@ def _scan(
 ) -> _Scanned:
     """Read a file once: obs to terms, counts checked, added up and put into buckets."""
     import numpy as np
-    import pyarrow as pa
 
     choices, count = task.choices, len(measured.barcodes)
     if not count or not measured.features:
@@ -221,7 +221,7 @@ def _scan(
     order = _write_cells(cells, task.folder)
     del cells  # like obs below, before the counts are read
     measured = replace(measured, obs=measured.obs.schema.empty_table())  # it is written, and may be large
-    pa.default_memory_pool().release_unused()
+    give_back()
     tally = Tally(count)
     passing = tally.over(_shown(measured.chunks(), f"Reading {task.path.name}", count, progress))
     counts: Buckets
@@ -256,6 +256,7 @@ def _shown(chunks: Iterator[Any], doing: str, total: int, progress: Progress) ->
         progress(doing, done, total)
         yield chunk
         done += chunk.shape[0]
+        give_back()
     progress(doing, done, total)
 
 
@@ -344,10 +345,9 @@ def _shown_blocks(made: Iterator[Block], sizes: list[int], progress: Progress) -
 def _commit(
     store: AbundanceStore, scanned: _Scanned, counts: Future[CountsFiles], first_block: int
 ) -> CellsLedger:
-    import pyarrow as pa
 
     written, path = counts.result(), scanned.task.path
-    pa.default_memory_pool().release_unused()  # of the blocks; the writer of cells has memory of its own
+    give_back()  # of the blocks; the writer of cells has memory of its own
     with store.writer() as append:
         append.extend_axis(new_axis_rows(scanned.features, append.axis))
         append.register_counts(written)

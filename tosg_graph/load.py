@@ -21,6 +21,7 @@ from tosg_graph.home_lock import TEMPORARY, only_one_load
 from tosg_graph.identity import find_identity
 from tosg_graph.ids import IdResolver, fulltext_term
 from tosg_graph.indexes import bring_online
+from tosg_graph.memory import give_back
 from tosg_graph.merge import MergedEdges, MergedNodes, merge_edges, merge_nodes
 from tosg_graph.progress import Progress, silent
 from tosg_graph.release import (
@@ -179,7 +180,7 @@ def load(
             bring_online(graph, _verbs(parsed), show)
         said = [_Said.by(source, tables) for source, tables in parsed]
         work = _merge(graph, parsed, is_empty, alone, show)
-        _give_back_memory()
+        give_back()
         node_tables = {of.properties["key"]: of.node_tables for of in said}
         files = write_statements(
             graph.settings.stated, node_tables, work.nodes, work.edges, work.edge_accounts
@@ -188,7 +189,7 @@ def load(
             recipes.forget(graph.settings.stated)
         for key, name in files.items():
             stated.announce(graph.settings.stated, key, name)
-        _give_back_memory()
+        give_back()
         if in_bulk:
             expected = _bulk(graph, work, release, show)
         else:
@@ -231,13 +232,6 @@ def _is_untouched(graph: Graph, before: dict[str, Any]) -> bool:
     return bool(before["counts"] == _as_text(stored_counts(graph)))
 
 
-def _give_back_memory() -> None:
-    """Arrow keeps what it freed; after large tables that is gigabytes that the server could use."""
-    import pyarrow as pa
-
-    pa.default_memory_pool().release_unused()
-
-
 def _states_all(parsed: Sequence[tuple[Source, Parsed]], contents: Sequence[str]) -> bool:
     """Whether every source of the graph is in this load."""
     return {line.split(" ", 1)[0] for line in contents} <= {source.key for source, _ in parsed}
@@ -275,7 +269,7 @@ def _merge(
         edges_of = {}
         for done, verb in enumerate(of_verbs, start=2):
             edges_of[verb] = merging.pop(verb).result()
-            _give_back_memory()
+            give_back()
             show("Merging tables", done, total)
     return _Work(merged, node_accounts, edges_of, edge_accounts, in_order, merges)
 
