@@ -166,12 +166,14 @@ class Names:
         self._genes = genes
 
     def rows(self, statement: str, **parameters: Any) -> list[dict[str, Any]]:
-        """Rows of the two statements that an add sends."""
+        """Rows of the statements that an add sends."""
         from tosg_graph.resources import cypher
 
         if statement == cypher("axis_genes"):
             nothing: dict[str, Any] = {"ensembl_id": None, "previous": [], "alias": []}
             return [{"id": f"HGNC:{k}", "symbol": name, **nothing} for k, name in enumerate(self._genes)]
         kinds = {"Organ": ("UBERON", ORGANS), "Disease": ("MONDO", DISEASES), "CellType": ("CL", KINDS)}
-        prefix, names = kinds[parameters["label"]]
+        if "ids" in parameters:  # nothing lies below these terms
+            return [{"ids": []}]
+        prefix, names = kinds.get(parameters["label"], ("", []))
         return [{"id": f"{prefix}:{k}", "name": name, "synonyms": []} for k, name in enumerate(names)]
