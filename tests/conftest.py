@@ -93,12 +93,17 @@ def graph(server_graph: Graph) -> Graph:
 
 
 @pytest.fixture(scope="session")
-def demo_graph(server_graph: Graph, settings: Settings) -> Graph:
+def demo_graph(server_graph: Graph, settings: Settings) -> Iterator[Graph]:
     """This run's server after `tosg demo`: its graph, its cells and their summary, some vectors, a bundle."""
+    from tosg_graph.graph import Graph
+
     with server_graph.driver.session() as session:
         session.run("MATCH (n) CALL (n) { DETACH DELETE n } IN TRANSACTIONS OF 10000 ROWS").consume()
     run("tosg demo", settings, settings.home)
-    return server_graph
+    with Graph.connect(
+        settings
+    ) as graph:  # its import restarts the server, on another port if the old one is taken
+        yield graph
 
 
 def environment(settings: Settings) -> dict[str, str]:

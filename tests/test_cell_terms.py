@@ -153,8 +153,8 @@ def terms(graph: Graph) -> Graph:
         WITH count(*) AS made
         CREATE (gene:Entity:Gene {id: 'HGNC:10', name: 'S10'})
         WITH gene MATCH (top:Entity {id: 'CL:0000542'}), (kind:CellType) WHERE kind <> top
-        CREATE (kind)-[:IS_A {source: 'test', edge_key: 1}]->(top)
-        CREATE (gene)-[:EXPRESSED_IN {source: 'test', edge_key: 2}]->(kind)
+        CREATE (kind)-[:IS_A {source: 'test', edge_key: CASE kind.name WHEN 'T cell' THEN 1 ELSE 2 END}]->(top)
+        CREATE (gene)-[:EXPRESSED_IN {source: 'test', edge_key: CASE kind.name WHEN 'T cell' THEN 1 ELSE 2 END}]->(kind)
         """
     )
     return graph
