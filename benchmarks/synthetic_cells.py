@@ -7,6 +7,7 @@ independent of each other, which real ones are not.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,12 +89,19 @@ def _marginals(genes: list[str], detected: np.ndarray, counts: list[np.ndarray],
     return Marginals(genes, detected, np.concatenate(counts).astype(np.int32), starts, origin)
 
 
-def write(path: Path, marginals: Marginals, cells: int, seed: int, level: int = 1) -> int:
-    """Write ``cells`` cells as an .h5ad of today's layout, CSR, gzip; return the number of non-zero counts."""
+def write(
+    path: Path, marginals: Marginals, cells: int, seed: int, level: int = 1, sorted_by: Sequence[str] = ()
+) -> int:
+    """Write ``cells`` cells as an .h5ad of today's layout, CSR, gzip; return the number of non-zero counts.
+
+    Level 0 leaves gzip out. The cells are in no order, or sorted by columns of ``obs``, then by name.
+    """
     import anndata
 
     rng = np.random.default_rng(seed)
     frame = obs(cells, rng)
+    if sorted_by:
+        frame = frame.sort_values(list(sorted_by), kind="stable")
     var = pd.DataFrame(index=pd.Index(marginals.genes))
     anndata.AnnData(obs=frame, var=var).write_h5ad(path)
     with h5py.File(path, "r+") as file:
@@ -101,7 +109,8 @@ def write(path: Path, marginals: Marginals, cells: int, seed: int, level: int = 
         group = file.create_group("X")
         group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0"})
         group.attrs["shape"] = np.array([cells, len(marginals.genes)])
-        kept: dict[str, Any] = {"compression": "gzip", "compression_opts": level, "maxshape": (None,)}
+        gzip = {"compression": "gzip", "compression_opts": level} if level else {}
+        kept: dict[str, Any] = {**gzip, "maxshape": (None,)}
         data = group.create_dataset("data", (0,), "f4", chunks=(2**18,), **kept)
         indices = group.create_dataset("indices", (0,), "i4", chunks=(2**18,), **kept)
         lengths = []

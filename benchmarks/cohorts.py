@@ -1,0 +1,120 @@
+"""How fast, and in how much memory, does a cohort come out of our store, and how out of the layouts that others use?
+
+Synthetic cells with the marginals of real ones (`synthetic_cells.py`), sorted as our store sorts them so that no
+layout has to jump more than another, are written as .h5ad without compression and from there into our store, a SOMA
+experiment, and Parquet with one row per cell and lists of genes and counts (`cohort_readers.py`). Each reader then
+reads the same cohorts, each time in a process of its own, from "nothing open" to "compressed rows in memory"; what
+the readers return is compared. Needs `pip install '.[bench]'`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cohort_readers
+import command_line
+import numpy as np
+import synthetic_cells
+
+SEED = 51
+CELLS = 250_000
+GENES_PER_CELL = 450  # writing the experiment takes most of the time as it is
+PATHWAY = 500
+REPEATS = 3
+FOUR = ["disease 2", "disease 5", "disease 7", "disease 8"]
+CASES: dict[
+    str, tuple[cohort_readers.Tests, bool]
+] = {  # what is asked of the cells; the pathway's genes only?
+    "pathway": ([("disease", "in", FOUR)], True),
+    "pathway_scattered": ([("percent_mito", "<", 0.4)], True),
+    "all_genes": ([("organ", "==", "brain"), ("disease", "in", FOUR)], False),
+}
+
+
+def measure(work: Path, share: float) -> dict[str, Any]:
+    work.mkdir(parents=True, exist_ok=True)
+    full = share == 1.0  # the aims are for the full size
+    real = synthetic_cells.real_marginals()
+    _write(work, real, round(CELLS * share))
+    places = np.random.default_rng(SEED).choice(len(real.genes), PATHWAY, replace=False)
+    figures: dict[str, Any] = {}
+    slowest = {}
+    for case, (tests, few) in CASES.items():
+        asked = json.dumps({"tests": tests, "genes": sorted(places.tolist()) if few else None})
+        took = {
+            reader: _read(reader, work, asked, REPEATS if full else 1) for reader in cohort_readers.READERS
+        }
+        print(f"{case}: {took}", file=sys.stderr)
+        answers = {(t["cells"], t["values"], t["digest"]) for t in took.values()}
+        if len(answers) != 1:
+            raise SystemExit(f"{case}: the readers do not return the same counts: {took}")
+        figures[f"{case}_cells"] = _figure(took["ours"]["cells"], "cells")
+        for reader, said in took.items():
+            figures[f"{case}_{reader}_seconds"] = _figure(said["seconds"], "s")
+            figures[f"{case}_{reader}_peak_gb"] = _figure(said["peak_gb"], "GB")
+        best = min(said["seconds"] for reader, said in took.items() if reader != "ours")
+        slowest[case] = took["ours"]["seconds"] / best
+        figures[f"{case}_ratio_to_best_peer"] = _figure(
+            slowest[case], "", (1.0 if few else 1.2) if full else None
+        )
+    figures["slowest_ratio_to_best_peer"] = _figure(max(slowest.values()), "", 1.2 if full else None)
+    for name in ("cells.h5ad", "cells.store", "cells.soma", "cells.parquet"):
+        figures[f"{name.replace('.', '_')}_gb"] = _figure(_size(work / name) / 1e9, "GB")
+    return {
+        "name": "cohorts",
+        "machine": command_line.machine(),
+        "marginals": real.origin,
+        "figures": figures,
+        "peers": {},
+    }
+
+
+def _write(work: Path, real: synthetic_cells.Marginals, cells: int) -> None:
+    """Write all layouts, unless ``work`` has them of as many cells."""
+    from tosg_graph.cell_blocks import SORTED_BY
+
+    held = work / "written.json"
+    if held.exists() and json.loads(held.read_text()) == cells:
+        return
+    (work / "genes.json").write_text(json.dumps(real.genes))
+    file = work / "cells.h5ad"
+    marginals = real.scaled(GENES_PER_CELL)
+    synthetic_cells.write(file, marginals, cells, SEED, level=0, sorted_by=SORTED_BY)
+    for layout in cohort_readers.LAYOUTS:
+        target = work / f"cells.{layout}"
+        if target.is_dir():
+            shutil.rmtree(target)
+        print(f"{layout}: {_process('write', layout, work)}", file=sys.stderr)
+    held.write_text(json.dumps(cells))
+
+
+def _read(reader: str, work: Path, asked: str, repeats: int) -> dict[str, Any]:
+    runs = [_process("read", reader, work, asked) for _ in range(repeats)]
+    return {**runs[0], **{key: statistics.median(r[key] for r in runs) for key in ("seconds", "peak_gb")}}
+
+
+def _process(*arguments: Any) -> dict[str, Any]:
+    command = [sys.executable, cohort_readers.__file__, *map(str, arguments)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return said
+
+
+def _figure(value: float, unit: str, aim: float | None = None) -> dict[str, Any]:
+    return {"value": round(value, 2), "unit": unit, "aim": aim}
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
+
+
+if __name__ == "__main__":
+    command_line.run(
+        __doc__, "cohorts", (0.03, "7,500 cells instead of 250,000, each read once; within a minute"), measure
+    )
