@@ -78,7 +78,7 @@ def write_lists(work: Path) -> None:
 
 
 def ours() -> Read:
-    for name in ("deltalake", "duckdb", "lark", "pyarrow.compute", "pyarrow.parquet", "scipy.sparse"):
+    for name in ("deltalake", "duckdb", "lark", "pyarrow.dataset", "scipy.sparse", "yaml"):
         import_module(name)  # our code imports them where it needs them
 
     from tosg_graph.abundance import AbundanceReader
