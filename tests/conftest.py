@@ -24,7 +24,7 @@ hypothesis_settings.load_profile("untimed")
 ROOT = Path(__file__).parent.parent
 SERVER_FIXTURES = {"settings", "server_graph", "graph", "demo_graph"}
 STARTS_SERVERS = {"test_server"}  # of their own
-RESTARTS_SERVERS = {"test_server", "test_bad_input"}  # and waits: scripts/check runs it beside the fast tests
+RESTARTS_SERVER = {"test_bad_input"}  # and waits: scripts/check runs it beside the fast tests
 ONLY_FILES = {"test_loaders", "test_curated_facts"}  # settings say where the sources' files are
 NAMED_SERVER = ("TOSG_NEO4J_URI", "TOSG_NEO4J_USER", "TOSG_NEO4J_PASSWORD", "TOSG_MIRROR", "TOSG_STORE")
 
@@ -36,7 +36,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         needed = fixtures & SERVER_FIXTURES and item.path.stem not in ONLY_FILES
         if needed or item.path.stem in STARTS_SERVERS:
             item.add_marker("server")
-        if item.path.stem in RESTARTS_SERVERS:
+        if item.path.stem in STARTS_SERVERS:
+            item.add_marker("servers")
+        if item.path.stem in RESTARTS_SERVER:
             item.add_marker("restarts")
         if "demo_graph" in fixtures:
             item.add_marker("demo")

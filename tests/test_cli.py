@@ -222,6 +222,28 @@ def test_ctrl_c_behind_an_error_of_the_connection_is_ctrl_c(capsys: pytest.Captu
         assert capsys.readouterr().err.startswith(says)
 
 
+def test_ctrl_c_that_a_library_turned_into_an_error_of_its_own_is_ctrl_c(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def swallowed() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            said = f"reading failed: {error!r}"
+        raise ValueError(said)
+
+    # A shell starts background jobs, such as these tests may be, with the signal ignored.
+    outer = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(SystemExit) as ended, options.errors(debug=False):
+            swallowed()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, outer)
+    assert ended.value.code == options.INTERRUPTED
+    assert capsys.readouterr().err.startswith("Interrupted.")
+
+
 def fail() -> None:
     raise QueryError("The statement failed.")
 

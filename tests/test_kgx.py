@@ -134,6 +134,7 @@ def test_a_graph_has_the_key_that_it_is_given(tmp_path: Path) -> None:
 
 
 def test_two_graphs_stand_side_by_side(graph: Graph, tmp_path: Path) -> None:
+    graph.write("CREATE (:Elsewhere)")  # not empty: loads are upserts, and the server stays up
     platform = Platform(graph.settings)
     platform.__dict__["graph"] = graph
     folders = [tmp_path / name for name in ("one", "two")]

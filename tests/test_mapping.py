@@ -113,6 +113,7 @@ def test_the_worked_example(tmp_path: Path) -> None:
 def test_the_worked_example_is_loaded_and_finds_what_is_there(graph: Graph, tmp_path: Path) -> None:
     from tosg_graph.platform import Platform
 
+    graph.write("CREATE (:Elsewhere)")  # not empty: loads are upserts, and the server stays up
     (tmp_path / "diseases.tsv").write_text("id\tname\nMONDO:0007254\tbreast cancer\n", encoding="utf-8")
     diseases = {"table": "d", "file": "t", "label": "Disease", "id": "{id}", "properties": {"name": "{name}"}}
     mapping(tmp_path, files={"t": "diseases.tsv"}, nodes=[diseases])

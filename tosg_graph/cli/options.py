@@ -15,6 +15,8 @@ import click
 from tosg_graph.errors import TosgError
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from tosg_graph.comparison import Arms
     from tosg_graph.correction import Plan
     from tosg_graph.platform import Platform
@@ -200,23 +202,44 @@ def every_interrupt_counts() -> Iterator[None]:
 
 
 @contextmanager
+def heard_interrupts() -> Iterator[threading.Event]:
+    """Yield what is set when Ctrl-C is pressed: libraries may hide it behind errors of their own."""
+    heard = threading.Event()
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        heard.set()
+        signal.default_int_handler(number, frame)
+
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield heard
+        return
+    signal.signal(signal.SIGINT, hear)
+    try:
+        yield heard
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
 def errors(debug: bool) -> Iterator[None]:
     """Turn known errors into one line and exit code 1, Ctrl-C into one line and 130."""
-    try:
-        with every_interrupt_counts():
-            yield
-    except (Exception, KeyboardInterrupt) as error:
-        interrupted = _was_interrupted(error)
-        if debug or not (interrupted or isinstance(error, TosgError)):
-            raise
-        if not interrupted:
-            click.echo(f"Error: {error}", err=True)
-            sys.exit(1)
-        click.echo(
-            "Interrupted. What was complete is kept, nothing half-written counts; the same command goes on.",
-            err=True,
-        )
-        sys.exit(INTERRUPTED)
+    with heard_interrupts() as heard:
+        try:
+            with every_interrupt_counts():
+                yield
+        except (Exception, KeyboardInterrupt) as error:
+            interrupted = heard.is_set() or _was_interrupted(error)
+            if debug or not (interrupted or isinstance(error, TosgError)):
+                raise
+            if not interrupted:
+                click.echo(f"Error: {error}", err=True)
+                sys.exit(1)
+            click.echo(
+                "Interrupted. What was complete is kept, nothing half-written counts; the same command goes on.",
+                err=True,
+            )
+            sys.exit(INTERRUPTED)
 
 
 def _was_interrupted(error: BaseException | None) -> bool:
