@@ -272,27 +272,6 @@ def test_a_mapping_file_and_options_come_together(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("cell_typ: {column: x}", "Did you mean 'cell_type'?"),
-        ("cell_id: {column: x}", "'cell_id' is no column that can be mapped"),
-        ("cell_type: x", "needs one entry per column"),
-        ("- cell_type", "needs one entry per column"),
-        ("cell_type: {columns: x}", "cell_type has 'columns'"),
-        ("donor: {terms: {a: CL:1}}", "'donor' takes no terms"),
-        ("a: [", "is no YAML"),
-    ],
-)
-def test_a_mapping_file_that_cannot_be_used_is_one_line(tmp_path: Path, text: str, says: str) -> None:
-    path = tmp_path / "map.yaml"
-    path.write_text(text)
-    with pytest.raises(CellsError) as refusal:
-        read_mapping(path)
-    assert says in str(refusal.value)
-    assert "\n" not in str(refusal.value)
-
-
 def test_a_missing_mapping_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CellsError, match=r"nowhere.yaml cannot be read"):
         read_mapping(tmp_path / "nowhere.yaml")

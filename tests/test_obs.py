@@ -207,9 +207,15 @@ def test_no_cells_at_all() -> None:
         ("cell_type: {terms: {[a]: CL:1}}", "line 1: a name or value is expected"),
         ("cell_type: {terms: {a: !!python/name:os.system x}}", "is no YAML"),
         ("age_bin: {column: x}", "'age_bin' is no column that can be mapped"),
+        ("cell_typ: {column: x}", "Did you mean 'cell_type'?"),
+        ("cell_id: {column: x}", "'cell_id' is no column that can be mapped"),
+        ("cell_type: x", "needs one entry per column"),
+        ("- cell_type", "needs one entry per column"),
+        ("cell_type: {columns: x}", "cell_type has 'columns'"),
+        ("a: [", "is no YAML"),
     ],
 )
-def test_a_mapping_file_that_contradicts_itself_is_refused(tmp_path: Path, text: str, says: str) -> None:
+def test_a_mapping_file_that_cannot_be_used_is_one_line(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "map.yaml"
     path.write_text(text)
     with pytest.raises(CellsError) as refusal:
