@@ -262,6 +262,21 @@ def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
             raise BundleError(f"{folder / name} was changed after the export. Export the bundle again.")
 
 
+def checked_path(folder: Path, manifest: Mapping[str, Any], name: str, *, verified: bool = True) -> Path:
+    """Path of a file that the manifest lists, compared with its sha256 unless ``verified`` is False.
+
+    Raises
+    ------
+    BundleError
+        If it is not listed, or was changed.
+    """
+    if name not in manifest["files"]:
+        raise BundleError(f"{folder / MANIFEST} does not list {name}. Export the bundle again.")
+    if verified:
+        verify(folder, {"files": {name: manifest["files"][name]}})
+    return folder / name
+
+
 def map_tensors(path: Path) -> dict[str, NDArray[Any]]:
     """Map a safetensors file into memory: read-only arrays that cost nothing until they are used.
 

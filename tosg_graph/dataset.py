@@ -18,8 +18,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tosg_graph import bundle, normalise
+from tosg_graph.bundle_counts import BundleCounts
 from tosg_graph.correction import from_tensors
+from tosg_graph.dense import dense
 from tosg_graph.errors import BundleError
+from tosg_graph.feed import BLOCK_CELLS, POOL_CELLS, Feed, Order
 
 with warnings.catch_warnings():
     # PyG scripts some functions when imported, which newer torch calls deprecated.
@@ -29,6 +32,7 @@ with warnings.catch_warnings():
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
+    from scipy.sparse import csr_array
 
     from tosg_graph.correction import Correction
 
@@ -118,18 +122,19 @@ class TosgDataset(Dataset[Any]):
             if value not in allowed:
                 raise BundleError(f"{name}={value!r} is unknown; choose {', '.join(allowed)}.")
         self.folder = Path(folder)
-        self.split, self.mode, self.layer = split, mode, layer
+        self.split, self.mode = split, mode
+        self.layer: str = layer
         self._verify = verify
         self.manifest = bundle.read_manifest(self.folder)
         self.classes: list[str] = list(self.manifest["classes"])
         self.nodes = bundle.read_table(self._path(bundle.NODES))
+        self.counts = BundleCounts(self.folder, self.manifest, split, verified=verify)
         self.cells = self._cells_of_split()
-        self._gene_rows = bundle.read_table(self._path(bundle.GENES))["node_row"].to_numpy()
+        self.gene_rows: NDArray[np.int64] = bundle.read_table(self._path(bundle.GENES))["node_row"].to_numpy()
         self._topology = bundle.map_tensors(self._path(bundle.TOPOLOGY))
         self._check_sizes()
         self._correction = self._read_correction() if layer == "corrected" else None
-        self._shards: dict[int, dict[str, NDArray[Any]]] = {}
-        self._blocks: dict[int, Tensor] = {}
+        self._blocks: dict[tuple[int, torch.device], Tensor] = {}
 
     # ----------------------------------------------------------------- the graph
 
@@ -250,8 +255,21 @@ class TosgDataset(Dataset[Any]):
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Cells:
         """Cells by row of ``cells``, in the order given, on the shared topology."""
         at = np.asarray(rows, np.int64)
-        x = torch.from_numpy(self._dense(at)).unsqueeze(-1)  # (B, N, 1)
-        return Cells(x, self._labels[at], torch.from_numpy(at.copy()))
+        x = np.empty((len(at), self.num_nodes), np.float32)
+        self.fill(self.counts.csr(at), at, x)
+        return self.cells_of(torch.from_numpy(x).unsqueeze(-1), at)
+
+    def cells_of(self, x: Tensor, rows: NDArray[np.int64]) -> Cells:
+        """Abundance ``(B, N, 1)`` with the labels of its cells, on the device of ``x``."""
+        return Cells(x, self._labels[rows].to(x.device), torch.from_numpy(rows).to(x.device))
+
+    def fill(self, matrix: csr_array[Any, Any], rows: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+        """Write the chosen layer of the raw counts of the cells ``rows`` into ``out``, float32 ``(B, N)``."""
+        layer = normalise.LOG1P if self._correction else self.layer
+        dense(matrix, self.counts.totals(rows), layer, self.gene_rows, out)
+        if self._correction:
+            correction, batches = self._correction
+            out[:, self.gene_rows] = correction.corrected(out[:, self.gene_rows], batches[rows])
 
     def batches(self, batch_size: int, shuffle: bool = False, seed: int = 0) -> Iterator[Any]:
         """Yield all cells, ``batch_size`` at a time; the last batch may be smaller.
@@ -268,7 +286,72 @@ class TosgDataset(Dataset[Any]):
         if shuffle:
             order = np.random.default_rng(seed).permutation(order)
         for start in range(0, len(order), batch_size):
-            yield self._batch(self.take(order[start : start + batch_size]))
+            yield self.batch(self.take(order[start : start + batch_size]))
+
+    def feed(
+        self,
+        batch_size: int,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        rank: int | None = None,
+        world_size: int | None = None,
+        uneven: Literal["drop", "repeat"] | None = None,
+        drop_last: bool = False,
+        device: torch.device | str | None = None,
+        pool_cells: int = POOL_CELLS,
+        block_cells: int = BLOCK_CELLS,
+        ahead: int = 2,
+        workers: int = 0,
+        reuse: bool = False,
+    ) -> Feed:
+        """Return batches for training: fast, in parts on several ranks, to be gone on with after a stop.
+
+        Parameters
+        ----------
+        batch_size
+            Cells per batch.
+        shuffle
+            Permute the cells in blocks and pools, anew in each epoch; otherwise the order of ``cells``.
+        seed
+            Decides the order, together with the epoch.
+        rank, world_size
+            Which of how many processes this one is; as ``torch.distributed`` says where it is initialised, else 0
+            of 1. Ranks read different cells, and the same number of batches.
+        uneven
+            What becomes of cells that cannot be dealt out equally: ``drop`` (when shuffled; others in each epoch) or
+            ``repeat`` (else; `Cells.rows` tells which came twice).
+        drop_last
+            Leave out a last batch that is smaller.
+        device
+            Where batches are made dense. The compressed rows travel there, from pinned memory.
+        pool_cells, block_cells
+            Cells that are shuffled with one another, and that are read together.
+        ahead
+            Batches that a thread prepares while others are in use.
+        workers
+            Processes that read pools; 0: the thread does. The batches are the same.
+        reuse
+            Use the memory of ``x`` again when the next batch is asked for: faster, and wrong for who keeps batches.
+
+        Raises
+        ------
+        FeedError
+            If an argument is out of bounds, or the device is not there.
+        """
+        here, processes = _ranks()
+        order = Order(
+            batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            rank=here if rank is None else rank,
+            world_size=processes if world_size is None else world_size,
+            uneven=uneven or ("drop" if shuffle else "repeat"),
+            drop_last=drop_last,
+            pool_cells=pool_cells,
+            block_cells=block_cells,
+        )
+        return Feed(self, order, device=device, ahead=ahead, workers=workers, reuse=reuse)
 
     def iter_cells(self) -> Iterator[tuple[Tensor, dict[str, Any]]]:
         """Yield ``(x, cell)`` one at a time: float32 ``(N, 1)`` and the cell's row of ``cells`` as a dict."""
@@ -294,7 +377,8 @@ class TosgDataset(Dataset[Any]):
 
     # ----------------------------------------------------------------- inside
 
-    def _batch(self, cells: Cells) -> Any:
+    def batch(self, cells: Cells) -> Any:
+        """Return cells as the mode has them; see `TosgDataset`."""
         if self.mode == "shared":
             return cells
         if self.mode == "block_diagonal":
@@ -305,48 +389,31 @@ class TosgDataset(Dataset[Any]):
         return Batch.from_data_list([self._data(single) for single in singles])
 
     def _data(self, cell: Cells) -> Data:
-        return Data(x=cell.x[0], edge_index=self.edge_index, y=cell.y, row=cell.rows)
+        return Data(x=cell.x[0], edge_index=self._edges_on(cell.x.device), y=cell.y, row=cell.rows)
+
+    def _edges_on(self, device: torch.device, size: int = 1) -> Tensor:
+        """Edges of ``size`` copies of the graph, made and moved once."""
+        if (size, device) not in self._blocks:
+            offsets = (torch.arange(size) * self.num_nodes).view(1, -1, 1)
+            edges = (self.edge_index.unsqueeze(1) + offsets).reshape(2, -1)  # (2, size * E)
+            self._blocks[size, device] = edges.to(device)
+        return self._blocks[size, device]
 
     def _block_diagonal(self, cells: Cells) -> Batch:
         """As ``Batch.from_data_list`` of `_data`, without collating the edges again."""
-        size, nodes = len(cells.y), self.num_nodes
-        if size not in self._blocks:
-            offsets = (torch.arange(size) * nodes).view(1, -1, 1)
-            self._blocks[size] = (self.edge_index.unsqueeze(1) + offsets).reshape(2, -1)  # (2, B * E)
+        size, nodes, device = len(cells.y), self.num_nodes, cells.x.device
         return Batch(
             x=cells.x.reshape(size * nodes, -1),
-            edge_index=self._blocks[size],
+            edge_index=self._edges_on(device, size),
             y=cells.y,
             row=cells.rows,
-            batch=torch.arange(size).repeat_interleave(nodes),
-            ptr=torch.arange(size + 1) * nodes,
+            batch=torch.arange(size, device=device).repeat_interleave(nodes),
+            ptr=torch.arange(size + 1, device=device) * nodes,
         )
 
     @cached_property
     def _labels(self) -> Tensor:
         return torch.from_numpy(self.cells["label_index"].to_numpy().astype(np.int64))
-
-    def _dense(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Abundance of all nodes in the cells ``rows``: float32 ``(B, N)`` in the chosen layer."""
-        x = np.zeros((len(rows), self.num_nodes), np.float32)
-        bounds = np.cumsum([0, *(s["cells"] for s in self._listed)])
-        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
-            raise IndexError(f"cells {rows.min()} to {rows.max()} of {len(self)}")
-        shard_of = np.searchsorted(bounds, rows, side="right") - 1
-        for number in np.unique(shard_of):
-            shard, at = self._shard(int(number)), np.flatnonzero(shard_of == number)
-            local = rows[at] - bounds[number]
-            start, length = shard["indptr"][local], np.diff(shard["indptr"])[local]
-            within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
-            place = np.repeat(start, length) + within
-            totals = np.repeat(shard["n_counts"][local], length)
-            layer = normalise.LOG1P if self._correction else self.layer
-            values = normalise.normalise(shard["data"][place], totals, layer)
-            x[np.repeat(at, length), self._gene_rows[shard["indices"][place]]] = values
-        if self._correction:
-            correction, batches = self._correction
-            x[:, self._gene_rows] = correction.corrected(x[:, self._gene_rows], batches[rows])
-        return x
 
     def _read_correction(self) -> tuple[Correction, NDArray[np.int64]]:
         """Read the correction, and each cell's row in it; -1 where the cell's batch was not fitted."""
@@ -358,46 +425,19 @@ class TosgDataset(Dataset[Any]):
             )
         path = self._path(bundle.CORRECTION)
         found = from_tensors(said, bundle.map_tensors(path))
-        bundle.check_length(path, "genes", len(found.uncorrected), len(self._gene_rows))
+        bundle.check_length(path, "genes", len(found.uncorrected), len(self.gene_rows))
         return found, found.batch_index(self.cells[said["batch"]].to_pylist(), said["unseen"])
-
-    @property
-    def _listed(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.manifest["shards"][self.split]
-        return found
-
-    def _shard(self, number: int) -> dict[str, NDArray[Any]]:
-        if number not in self._shards:
-            listed = self._listed[number]
-            path = self._path(listed["file"])
-            shard = bundle.map_tensors(path)
-            missing = {"indptr", "indices", "data", "n_counts"} - set(shard)
-            if missing:
-                raise BundleError(f"{path} lacks {min(missing)!r}. Export the bundle again.")
-            bundle.check_length(path, "cells", len(shard["indptr"]) - 1, listed["cells"])
-            bundle.check_length(path, "values", len(shard["data"]), listed["nonzeros"])
-            bundle.check_length(path, "indices", len(shard["indices"]), listed["nonzeros"])
-            bundle.check_length(path, "totals", len(shard["n_counts"]), listed["cells"])
-            self._shards[number] = shard
-        return self._shards[number]
 
     def _path(self, name: str) -> Path:
         """Path of a file of the bundle, checked against the manifest unless that is switched off."""
-        if name not in self.manifest["files"]:
-            raise BundleError(
-                f"{self.folder / bundle.MANIFEST} does not list {name}. Export the bundle again."
-            )
-        if self._verify:
-            bundle.verify(self.folder, {"files": {name: self.manifest["files"][name]}})
-        return self.folder / name
+        return bundle.checked_path(self.folder, self.manifest, name, verified=self._verify)
 
     def _cells_of_split(self) -> pa.Table:
         import pyarrow.compute as pc
 
         cells = bundle.read_table(self._path(bundle.CELLS))
         found = cells.filter(pc.equal(cells["split"], self.split)).combine_chunks()
-        expected = sum(s["cells"] for s in self._listed)
-        bundle.check_length(self.folder / bundle.CELLS, f"{self.split} cells", len(found), expected)
+        bundle.check_length(self.folder / bundle.CELLS, f"{self.split} cells", len(found), len(self.counts))
         return found
 
     def _check_sizes(self) -> None:
@@ -409,6 +449,15 @@ class TosgDataset(Dataset[Any]):
                 raise BundleError(f"{path} lacks {name!r}. Export the bundle again.")
         for name, count in self.manifest["edges"].items():
             bundle.check_length(path, f"{name} edges", self._topology[f"{name}.edge_index"].shape[1], count)
+
+
+def _ranks() -> tuple[int, int]:
+    """Rank and number of processes, as torch.distributed says."""
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
 
 
 def _edge_key(name: str) -> EdgeKey:

@@ -16,6 +16,7 @@
     ├── QueryError             Cypher is refused, wrong, or has no graph elements
     ├── ExportError            a bundle or another file cannot be written
     ├── BundleError            a bundle cannot be read
+    ├── FeedError              batches cannot be made, or not be gone on with
     ├── CorrectionError        an effect of batches cannot be told, or not be removed
     ├── GdsError               an algorithm cannot be run on the graph
     └── EmbeddingError         text cannot be embedded
@@ -78,6 +79,10 @@ class ExportError(TosgError):
 
 class BundleError(TosgError):
     """A bundle cannot be read: damaged, or of another format version."""
+
+
+class FeedError(TosgError):
+    """Batches cannot be made as asked, or a state is of another feed."""
 
 
 class CorrectionError(TosgError):

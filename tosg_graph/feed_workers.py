@@ -1,0 +1,44 @@
+"""Pools read by spawned processes, in order; what they read comes back through shared memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from tosg_graph.feed import Counts, Pool, Read, read_pool
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class _Pools(Dataset["list[Tensor]"]):
+    """Counts of each pool as tensors: ``indptr``, ``indices``, ``data``, totals."""
+
+    def __init__(self, counts: Counts, pools: Sequence[Pool]) -> None:
+        self._counts, self._pools = counts, pools
+
+    def __len__(self) -> int:
+        return len(self._pools)
+
+    def __getitem__(self, number: int) -> list[Tensor]:
+        matrix, totals = read_pool(self._counts, self._pools[number])
+        return [torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data, totals)]
+
+
+def read_pools(counts: Counts, pools: Sequence[Pool], workers: int) -> Iterator[tuple[Pool, Read]]:
+    """Yield each pool with its counts, read by ``workers`` processes; the order is that of ``pools``."""
+    from scipy.sparse import csr_array
+
+    loader = DataLoader(
+        _Pools(counts, pools),
+        batch_size=None,
+        num_workers=min(workers, len(pools)),
+        multiprocessing_context="spawn",  # neither DuckDB nor Arrow can be forked
+        prefetch_factor=1,
+    )
+    for pool, parts in zip(pools, loader, strict=True):
+        indptr, indices, data, totals = (part.numpy() for part in parts)
+        yield pool, (csr_array((data, indices, indptr), shape=(len(indptr) - 1, counts.genes)), totals)
