@@ -310,6 +310,17 @@ def _tensor(content: np.memmap[Any, Any], field: Mapping[str, Any]) -> NDArray[A
     return np.asarray(content[start:end].view(_DTYPES[field["dtype"]]).reshape(field["shape"]))
 
 
+def release(mapped: NDArray[Any]) -> None:
+    """Let go of the memory of an array of `map_tensors`; what is read again comes from the disk's cache."""
+    import mmap
+
+    held: Any = mapped
+    while held is not None and not isinstance(held, mmap.mmap):
+        held = held.base
+    if held is not None and hasattr(mmap, "MADV_DONTNEED"):
+        held.madvise(mmap.MADV_DONTNEED)
+
+
 def read_table(path: Path) -> pa.Table:
     """Read a Parquet file of the bundle.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,39 @@ class BundleCounts:
             found[at] = self._shard(k)[1][local]
         return found
 
+    def read(self, ranges: NDArray[np.int64]) -> tuple[csr_array[Any, Any], NDArray[np.int64]]:
+        """Counts and totals of the cells in ``ranges``, ``(K, 2)``, one after the other; one copy of each value."""
+        from scipy.sparse import csr_array
+
+        lengths, indices, data, totals = [], [], [], []
+        for number, start, end in self._pieces(ranges):
+            matrix, n_counts = self._shard(number)
+            bounds = matrix.indptr[start : end + 1]
+            lengths.append(np.diff(bounds))
+            indices.append(matrix.indices[bounds[0] : bounds[-1]])
+            data.append(matrix.data[bounds[0] : bounds[-1]])
+            totals.append(n_counts[start:end])
+        every = np.concatenate(lengths)
+        indptr = np.concatenate([[0], np.cumsum(every)])
+        indptr = indptr.astype(_width(int(indptr[-1])))
+        shape = (len(every), self.genes)
+        found = csr_array((np.concatenate(data), np.concatenate(indices), indptr), shape=shape)
+        return found, np.concatenate(totals)
+
+    def _pieces(self, ranges: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
+        """Shard, first row in it and end of each range, cut where a shard ends."""
+        for start, end in ranges.tolist():
+            while start < end:
+                number = int(np.searchsorted(self._bounds, start, side="right")) - 1
+                stop = min(end, int(self._bounds[number + 1]))
+                yield number, start - int(self._bounds[number]), stop - int(self._bounds[number])
+                start = stop
+
+    def release(self) -> None:
+        """Let go of what was mapped: otherwise a pass over all shards counts as memory of the process."""
+        for _, totals in self._opened.values():
+            bundle.release(totals)
+
     def _in_shards(self, rows: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
         """Shard, rows within it, and their places among ``rows``."""
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
@@ -101,8 +134,12 @@ class BundleCounts:
         bundle.check_length(path, "values", len(shard["data"]), listed["nonzeros"])
         bundle.check_length(path, "indices", len(shard["indices"]), listed["nonzeros"])
         bundle.check_length(path, "totals", len(shard["n_counts"]), listed["cells"])
-        # Both index arrays of one width, the narrower: else scipy copies the wider one of a mapped file.
-        narrow = np.int32 if listed["nonzeros"] < 2**31 else np.int64
-        indptr, indices = (shard[part].astype(narrow, copy=False) for part in ("indptr", "indices"))
+        width = _width(listed["nonzeros"])
+        indptr, indices = (shard[part].astype(width, copy=False) for part in ("indptr", "indices"))
         matrix = csr_array((shard["data"], indices, indptr), shape=(listed["cells"], self.genes))
         return matrix, shard["n_counts"]
+
+
+def _width(nonzeros: int) -> type[np.int32 | np.int64]:
+    """Type of both index arrays: where they differ, scipy copies the one of the mapped file."""
+    return np.int32 if nonzeros < 2**31 else np.int64

@@ -43,11 +43,11 @@ class Counts(Protocol):
     def blocks(self, cells: int) -> NDArray[np.int64]:
         """First row and end of runs that are read together, ``(K, 2)``; of ``cells`` cells where that is free."""
 
-    def csr(self, rows: NDArray[np.int64]) -> csr_array[Any, Any]:
-        """Raw counts, int32 ``(len(rows), genes)``."""
+    def read(self, ranges: NDArray[np.int64]) -> tuple[csr_array[Any, Any], NDArray[np.int64]]:
+        """Raw counts, int32 ``(cells, genes)``, and ``n_counts`` of the cells of ranges of rows, one after the other."""
 
-    def totals(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """``n_counts`` of each cell."""
+    def release(self) -> None:
+        """Let go of memory that can be had again."""
 
 
 class Fed(Protocol):
@@ -155,7 +155,8 @@ class Order:
             start = number * size
             ranges = _cut(blocks, self.rank * share + start, self.rank * share + min(start + size, end))
             skipped = max(0, first * self.batch_size - start)
-            yield Pool(ranges, self._within(ranges, epoch, number)[skipped:])
+            in_file_order = ranges[np.argsort(ranges[:, 0], kind="stable")]
+            yield Pool(in_file_order, self._within(ranges, epoch, number)[skipped:])
 
     def _within(self, ranges: NDArray[np.int64], epoch: int, number: int) -> NDArray[np.int64]:
         order = np.arange((ranges[:, 1] - ranges[:, 0]).sum())
@@ -347,8 +348,9 @@ Prepared = tuple["NDArray[np.float32] | CompressedRows", "NDArray[np.int64]"]
 
 def read_pool(counts: Counts, pool: Pool) -> Read:
     """Raw counts and totals of a pool's cells, in the order of its ranges."""
-    rows = pool.rows()
-    return counts.csr(rows), counts.totals(rows)
+    found = counts.read(pool.ranges)
+    counts.release()
+    return found
 
 
 def _ahead(items: Iterator[Prepared], number: int) -> Iterator[Prepared]:

@@ -1,0 +1,167 @@
+"""How many cells a second reach a model, dense and shuffled in blocks, from an export, and from other loaders?
+
+Synthetic cells with the marginals of real ones (`synthetic_cells.py`), in which the 2,000 genes detected most often are selected: at least
+400 of them are not zero in a cell. Our export of them is read by `TosgDataset.feed`; the same counts lie in an .h5ad without
+compression and in a SOMA experiment, of these 2,000 genes only, for the peers (`feed_readers.py`). Each loader is a process of its own;
+cells per second are the median of three passes after a first one, or of as much as it does in the seconds that it is given.
+Needs `pip install '.[bench]'`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import command_line
+import feed_readers
+import numpy as np
+import pyarrow as pa
+import synthetic_cells
+from scipy.sparse import csr_array
+
+SEED = 61
+CELLS = 200_000
+GENES = 2_000
+NONZERO = 470  # of the selected genes in a cell on average; hardly a cell has fewer than 400
+EDGES = 10_000
+SECONDS = 20.0
+AIMS = {"export_cells_per_second": 300_000}
+
+
+def measure(work: Path, share: float) -> dict[str, Any]:
+    work.mkdir(parents=True, exist_ok=True)
+    full = share == 1.0
+    real = synthetic_cells.real_marginals()
+    cells = round(CELLS * share)
+    fewest = _write(work, real, cells)
+    quarter = work / "quarter"
+    quarter.mkdir(exist_ok=True)
+    _write(quarter, real, cells // 4, peers=False)
+    figures: dict[str, Any] = {"fewest_genes_in_a_cell": _figure(fewest, "genes")}
+    for reader in feed_readers.READERS:
+        said = _process(reader, work, SECONDS if full else 2.0)
+        print(f"{reader}: {said}", file=sys.stderr)
+        figures[f"{reader}_cells_per_second"] = _figure(
+            round(said["cells_per_second"]),
+            "cells/s",
+            AIMS.get(f"{reader}_cells_per_second") if full else None,
+        )
+        figures[f"{reader}_peak_gb"] = _figure(said["peak_gb"], "GB")
+    figures["peak_gb"] = figures.pop("export_peak_gb")
+    figures["peak_gb_quarter"] = _figure(_process("export", quarter, SECONDS)["peak_gb"], "GB")
+    return {
+        "name": "training_feed",
+        "machine": command_line.machine(),
+        "marginals": real.origin,
+        "figures": figures,
+        "peers": {},
+    }
+
+
+def _write(work: Path, real: synthetic_cells.Marginals, cells: int, peers: bool = True) -> int:
+    """Write all layouts, unless ``work`` has them of as many cells; fewest genes that are not zero in a cell."""
+    held = work / "written.json"
+    if held.exists() and (said := json.loads(held.read_text()))["cells"] == cells:
+        return int(said["fewest"])
+    marginals = _selected(real)
+    file = work / "selected.h5ad"
+    synthetic_cells.write(file, marginals, cells, SEED, level=0)
+    import anndata
+
+    counts = anndata.read_h5ad(file, backed="r").X
+    _export(work, marginals.genes, counts, cells)
+    if peers:
+        import tiledbsoma.io
+
+        uri = str(work / "selected.soma")
+        tiledbsoma.io.from_h5ad(uri, file, measurement_name="RNA", X_layer_name="raw")
+    fewest = int(np.diff(counts._indptr).min())
+    held.write_text(json.dumps({"cells": cells, "fewest": fewest}))
+    return fewest
+
+
+def _selected(real: synthetic_cells.Marginals) -> synthetic_cells.Marginals:
+    """Marginals of the genes that are detected most often, scaled."""
+    most = np.sort(np.argsort(-real.detected, kind="stable")[:GENES])
+    counts = [real.counts[real.starts[g] : real.starts[g + 1]] for g in most]
+    starts = np.concatenate([[0], np.cumsum([len(c) for c in counts])])
+    genes = [real.genes[g] for g in most]
+    found = synthetic_cells.Marginals(genes, real.detected[most], np.concatenate(counts), starts, real.origin)
+    return found.scaled(NONZERO)
+
+
+def _export(work: Path, genes: list[str], counts: Any, cells: int) -> None:
+    """Write the bundle as an export does; the graph and the store are not part of the question."""
+    from tosg_graph.export import Measured, write_bundle
+    from tosg_graph.splits import SplitPlan
+    from tosg_graph.types import Selection, StoreVersion
+
+    held = csr_array(counts[:].astype(np.int32))
+    ids = [f"HGNC:{g:05d}" for g in range(len(genes))]
+    ends = np.random.default_rng(SEED).integers(0, len(genes), (2, EDGES))
+    nodes = pa.table(
+        {
+            "id": ids,
+            "type": ["Gene"] * len(ids),
+            "labels": pa.array([["Gene"]] * len(ids), pa.list_(pa.string())),
+            "name": genes,
+            "text_sha": [None] * len(ids),
+        }
+    )
+    edges = pa.table(
+        {
+            "source_row": ends[0],
+            "target_row": ends[1],
+            "source": ["made up"] * EDGES,
+            "edge_key": np.arange(EDGES),
+        }
+    )
+    measured = Measured(
+        cells=_cells(held, cells),
+        axis=pa.table(
+            {"column": pa.array(range(len(ids)), pa.int32()), "feature": genes, "gene_id": ids},
+        ),
+        counts=lambda cell_ids, columns: held[[int(c) for c in cell_ids]][:, list(columns)],
+        version=StoreVersion(cells=1, counts=1, axis=1, axis_sha256="0" * 64),
+        text=np.zeros((len(ids), 1), np.float32),
+        text_mask=np.zeros(len(ids), np.bool_),
+        encoder="none",
+        release="none",
+    )
+    selection = Selection(nodes, {("Gene", "SIGNALS_TO", "Gene"): edges}, "MATCH (n) RETURN n", {})
+    everything = SplitPlan(fractions=(1.0, 0.0, 0.0))
+    write_bundle(selection, measured, cohort="true", label="cell_type", out=work / "bundle", split=everything)
+
+
+def _cells(counts: csr_array, cells: int) -> pa.Table:
+    frame = synthetic_cells.obs(cells, np.random.default_rng(SEED))
+    return pa.table(
+        {
+            "cell_id": [f"{k:08d}" for k in range(cells)],
+            "dataset": ["synthetic"] * cells,
+            "barcode": frame.index.to_list(),
+            "donor": frame["donor"].astype(str).to_list(),
+            "cell_type": frame["cell_type"].astype(str).to_list(),
+            "n_counts": np.asarray(counts.sum(axis=1, dtype=np.int64)),
+        }
+    )
+
+
+def _process(*arguments: Any) -> dict[str, Any]:
+    command = [sys.executable, feed_readers.__file__, *map(str, arguments)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return said
+
+
+def _figure(value: float, unit: str, aim: float | None = None) -> dict[str, Any]:
+    return {"value": round(value, 2), "unit": unit, "aim": aim}
+
+
+if __name__ == "__main__":
+    command_line.run(
+        __doc__, "training_feed", (0.05, "10,000 cells instead of 200,000; within a minute"), measure
+    )
