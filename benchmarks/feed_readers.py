@@ -1,8 +1,8 @@
 """Batches of ``benchmarks/training_feed.py`` from each loader; one process each.
 
-``feed_readers.py READER WORK SECONDS`` prints one JSON object: cells per second, what the values of the cells add up to, and the
-peak of resident memory in GB. Every loader gives dense float32 ``(256, 2000)``, shuffled in blocks, and is told the settings that
-its documents name as fast.
+``feed_readers.py READER WORK SECONDS`` prints one JSON object: cells per second, and the peak of resident memory in GB.
+Every loader gives dense float32 ``(256, 2000)``, shuffled; where it shuffles in blocks, blocks and pools are as large
+as ours.
 """
 
 from __future__ import annotations

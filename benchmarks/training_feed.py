@@ -1,10 +1,10 @@
 """How many cells a second reach a model, dense and shuffled in blocks, from an export, and from other loaders?
 
-Synthetic cells with the marginals of real ones (`synthetic_cells.py`), in which the 2,000 genes detected most often are selected: at least
-400 of them are not zero in a cell. Our export of them is read by `TosgDataset.feed`; the same counts lie in an .h5ad without
-compression and in a SOMA experiment, of these 2,000 genes only, for the peers (`feed_readers.py`). Each loader is a process of its own;
-cells per second are the median of three passes after a first one, or of as much as it does in the seconds that it is given.
-Needs `pip install '.[bench]'`.
+Synthetic cells with the marginals of real ones (`synthetic_cells.py`), in which the 2,000 genes detected most often are
+selected: about 400 of them and more are not zero in a cell. Our export of them is read by `TosgDataset.feed`; the same
+counts lie in an .h5ad without compression and in a SOMA experiment, of these 2,000 genes only, for the peers
+(`feed_readers.py`). Each loader is a process of its own; cells per second are the median of three passes after a first
+one, or of as much as it does in the seconds that it is given. Needs `pip install '.[bench]'`.
 """
 
 from __future__ import annotations

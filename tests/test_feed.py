@@ -183,7 +183,7 @@ def test_a_state_of_another_feed_is_refused(folder: Path) -> None:
     state = data.feed(2, seed=1).state_dict()
     with pytest.raises(FeedError, match=r"seed=1, this one has 2"):
         data.feed(2, seed=2).load_state_dict(state)
-    with pytest.raises(FeedError, match="has no .batch."):
+    with pytest.raises(FeedError, match=r"has no .batch."):
         data.feed(2).load_state_dict({})
 
 

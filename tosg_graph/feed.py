@@ -44,7 +44,7 @@ class Counts(Protocol):
         """First row and end of runs that are read together, ``(K, 2)``; of ``cells`` cells where that is free."""
 
     def read(self, ranges: NDArray[np.int64]) -> tuple[csr_array[Any, Any], NDArray[np.int64]]:
-        """Raw counts, int32 ``(cells, genes)``, and ``n_counts`` of the cells of ranges of rows, one after the other."""
+        """Raw counts, int32 ``(cells, genes)``, and ``n_counts`` of the cells in ranges of rows."""
 
     def release(self) -> None:
         """Let go of memory that can be had again."""
