@@ -321,8 +321,8 @@ def release(mapped: NDArray[Any]) -> None:
         held.madvise(mmap.MADV_DONTNEED)
 
 
-def read_table(path: Path) -> pa.Table:
-    """Read a Parquet file of the bundle.
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a Parquet file of the bundle, or some columns of it.
 
     Raises
     ------
@@ -333,7 +333,7 @@ def read_table(path: Path) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(path)
+        return pq.read_table(path, columns=None if columns is None else list(columns))
     except (OSError, pa.ArrowException) as error:
         raise BundleError(f"{path} cannot be read: {error}. Export the bundle again.") from error
 

@@ -78,20 +78,21 @@ class BundleCounts:
         """Counts and totals of the cells in ``ranges``, ``(K, 2)``, one after the other; one copy of each value."""
         from scipy.sparse import csr_array
 
-        lengths, indices, data, totals = [], [], [], []
-        for number, start, end in self._pieces(ranges):
-            matrix, n_counts = self._shard(number)
-            bounds = matrix.indptr[start : end + 1]
-            lengths.append(np.diff(bounds))
-            indices.append(matrix.indices[bounds[0] : bounds[-1]])
-            data.append(matrix.data[bounds[0] : bounds[-1]])
-            totals.append(n_counts[start:end])
-        every = np.concatenate(lengths)
-        indptr = np.concatenate([[0], np.cumsum(every)])
+        pieces = list(self._pieces(ranges))
+        lengths = [np.diff(self._shard(k)[0].indptr[start : end + 1]) for k, start, end in pieces]
+        indptr = np.concatenate([[0], *lengths]).cumsum()
         indptr = indptr.astype(_width(int(indptr[-1])))
-        shape = (len(every), self.genes)
-        found = csr_array((np.concatenate(data), np.concatenate(indices), indptr), shape=shape)
-        return found, np.concatenate(totals)
+        indices, data = (np.empty(indptr[-1], kind) for kind in (indptr.dtype, np.int32))
+        totals, row = np.empty(len(indptr) - 1, np.int64), 0
+        for number, start, end in pieces:
+            matrix, n_counts = self._shard(number)
+            theirs = slice(matrix.indptr[start], matrix.indptr[end])
+            ours = slice(indptr[row], indptr[row + end - start])
+            indices[ours], data[ours] = matrix.indices[theirs], matrix.data[theirs]
+            totals[row : row + end - start] = n_counts[start:end]
+            bundle.release(n_counts)  # or a pass over all shards counts as memory of the process
+            row += end - start
+        return csr_array((data, indices, indptr), shape=(row, self.genes)), totals
 
     def _pieces(self, ranges: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
         """Shard, first row in it and end of each range, cut where a shard ends."""
@@ -101,11 +102,6 @@ class BundleCounts:
                 stop = min(end, int(self._bounds[number + 1]))
                 yield number, start - int(self._bounds[number]), stop - int(self._bounds[number])
                 start = stop
-
-    def release(self) -> None:
-        """Let go of what was mapped: otherwise a pass over all shards counts as memory of the process."""
-        for _, totals in self._opened.values():
-            bundle.release(totals)
 
     def _in_shards(self, rows: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
         """Shard, rows within it, and their places among ``rows``."""

@@ -100,8 +100,6 @@ class TosgDataset(Dataset[Any]):
     manifest : dict
     nodes : pyarrow.Table
         One row per node; row numbers are node numbers.
-    cells : pyarrow.Table
-        One row per cell of the split.
     classes : list of str
     """
 
@@ -129,10 +127,10 @@ class TosgDataset(Dataset[Any]):
         self.classes: list[str] = list(self.manifest["classes"])
         self.nodes = bundle.read_table(self._path(bundle.NODES))
         self.counts = BundleCounts(self.folder, self.manifest, split, verified=verify)
-        self.cells = self._cells_of_split()
         self.gene_rows: NDArray[np.int64] = bundle.read_table(self._path(bundle.GENES))["node_row"].to_numpy()
         self._topology = bundle.map_tensors(self._path(bundle.TOPOLOGY))
         self._check_sizes()
+        self._labels = self._read_labels()
         self._correction = self._read_correction() if layer == "corrected" else None
         self._blocks: dict[tuple[int, torch.device], Tensor] = {}
 
@@ -244,7 +242,7 @@ class TosgDataset(Dataset[Any]):
     # ----------------------------------------------------------------- the cells
 
     def __len__(self) -> int:
-        return len(self.cells)
+        return len(self.counts)
 
     def __getitem__(self, row: int) -> Data:
         """One cell as ``Data``: ``x`` ``(N, 1)``, ``edge_index``, ``y`` ``(1,)``, ``row`` ``(1,)``."""
@@ -252,21 +250,32 @@ class TosgDataset(Dataset[Any]):
             raise IndexError(f"cell {row} of {len(self)}")
         return self._data(self.take([row % len(self)]))
 
+    @cached_property
+    def cells(self) -> pa.Table:
+        """One row per cell of the split, read when first asked for: batches need the labels only."""
+        return self._cells_of_split()
+
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Cells:
         """Cells by row of ``cells``, in the order given, on the shared topology."""
         at = np.asarray(rows, np.int64)
         x = np.empty((len(at), self.num_nodes), np.float32)
-        self.fill(self.counts.csr(at), at, x)
+        self.fill(self.counts.csr(at), self.counts.totals(at), at, x)
         return self.cells_of(torch.from_numpy(x).unsqueeze(-1), at)
 
     def cells_of(self, x: Tensor, rows: NDArray[np.int64]) -> Cells:
         """Abundance ``(B, N, 1)`` with the labels of its cells, on the device of ``x``."""
         return Cells(x, self._labels[rows].to(x.device), torch.from_numpy(rows).to(x.device))
 
-    def fill(self, matrix: csr_array[Any, Any], rows: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+    def fill(
+        self,
+        matrix: csr_array[Any, Any],
+        totals: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        out: NDArray[np.float32],
+    ) -> None:
         """Write the chosen layer of the raw counts of the cells ``rows`` into ``out``, float32 ``(B, N)``."""
         layer = normalise.LOG1P if self._correction else self.layer
-        dense(matrix, self.counts.totals(rows), layer, self.gene_rows, out)
+        dense(matrix, totals, layer, self.gene_rows, out)
         if self._correction:
             correction, batches = self._correction
             out[:, self.gene_rows] = correction.corrected(out[:, self.gene_rows], batches[rows])
@@ -411,9 +420,9 @@ class TosgDataset(Dataset[Any]):
             ptr=torch.arange(size + 1, device=device) * nodes,
         )
 
-    @cached_property
-    def _labels(self) -> Tensor:
-        return torch.from_numpy(self.cells["label_index"].to_numpy().astype(np.int64))
+    def _read_labels(self) -> Tensor:
+        labels = self._cells_of_split(["label_index"])["label_index"]
+        return torch.from_numpy(labels.to_numpy().astype(np.int64))
 
     def _read_correction(self) -> tuple[Correction, NDArray[np.int64]]:
         """Read the correction, and each cell's row in it; -1 where the cell's batch was not fitted."""
@@ -426,16 +435,18 @@ class TosgDataset(Dataset[Any]):
         path = self._path(bundle.CORRECTION)
         found = from_tensors(said, bundle.map_tensors(path))
         bundle.check_length(path, "genes", len(found.uncorrected), len(self.gene_rows))
-        return found, found.batch_index(self.cells[said["batch"]].to_pylist(), said["unseen"])
+        cells = self._cells_of_split([said["batch"]])
+        return found, found.batch_index(cells[said["batch"]].to_pylist(), said["unseen"])
 
     def _path(self, name: str) -> Path:
         """Path of a file of the bundle, checked against the manifest unless that is switched off."""
         return bundle.checked_path(self.folder, self.manifest, name, verified=self._verify)
 
-    def _cells_of_split(self) -> pa.Table:
+    def _cells_of_split(self, columns: Sequence[str] | None = None) -> pa.Table:
         import pyarrow.compute as pc
 
-        cells = bundle.read_table(self._path(bundle.CELLS))
+        read = None if columns is None else ["split", *columns]
+        cells = bundle.read_table(self._path(bundle.CELLS), read)
         found = cells.filter(pc.equal(cells["split"], self.split)).combine_chunks()
         bundle.check_length(self.folder / bundle.CELLS, f"{self.split} cells", len(found), len(self.counts))
         return found

@@ -46,9 +46,6 @@ class Counts(Protocol):
     def read(self, ranges: NDArray[np.int64]) -> tuple[csr_array[Any, Any], NDArray[np.int64]]:
         """Raw counts, int32 ``(cells, genes)``, and ``n_counts`` of the cells in ranges of rows."""
 
-    def release(self) -> None:
-        """Let go of memory that can be had again."""
-
 
 class Fed(Protocol):
     """What a feed needs of a dataset; `tosg_graph.dataset.TosgDataset` says more."""
@@ -74,7 +71,13 @@ class Fed(Protocol):
     def cells_of(self, x: Tensor, rows: NDArray[np.int64]) -> Cells:
         """Abundance with the labels of its cells."""
 
-    def fill(self, matrix: csr_array[Any, Any], rows: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+    def fill(
+        self,
+        matrix: csr_array[Any, Any],
+        totals: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        out: NDArray[np.float32],
+    ) -> None:
         """Write the layer of raw counts into ``out``."""
 
     def batch(self, cells: Cells) -> Any:
@@ -308,7 +311,7 @@ class Feed:
     ) -> Prepared:
         if self.device.type == "cpu":
             x = self._buffer(len(rows))
-            self.dataset.fill(matrix, rows, x)
+            self.dataset.fill(matrix, totals, rows, x)
             return x, rows
         compressed = compress(matrix, totals)
         return compressed.pinned() if self.device.type == "cuda" else compressed, rows
@@ -348,9 +351,7 @@ Prepared = tuple["NDArray[np.float32] | CompressedRows", "NDArray[np.int64]"]
 
 def read_pool(counts: Counts, pool: Pool) -> Read:
     """Raw counts and totals of a pool's cells, in the order of its ranges."""
-    found = counts.read(pool.ranges)
-    counts.release()
-    return found
+    return counts.read(pool.ranges)
 
 
 def _ahead(items: Iterator[Prepared], number: int) -> Iterator[Prepared]:
