@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -267,3 +270,33 @@ def test_compressed_rows_made_dense_where_they_are_used_agree(seed: int, layer: 
     assert rows.data.element_size() == {200: 1, 30_000: 2, 100_000: 4}[largest] or counts.max() < largest / 2
     x = dense_on_device(rows, layer, torch.from_numpy(nodes), 11)
     np.testing.assert_allclose(x.numpy(), out, rtol=1e-6)
+
+
+RANK = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+import torch
+from tosg_graph import TosgDataset
+
+torch.distributed.init_process_group("gloo")
+feed = TosgDataset(sys.argv[1]).feed(1, block_cells=1)
+rows = [row for batch in feed for row in batch.rows.tolist()]
+mine = torch.tensor([len(rows)])
+both = [torch.zeros(1, dtype=torch.long) for _ in range(2)]
+torch.distributed.all_gather(both, mine)
+assert [int(n) for n in both] == [len(feed)] * 2
+with open(f"{sys.argv[2]}/{torch.distributed.get_rank()}.json", "w") as file:
+    json.dump(rows, file)
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_processes_of_torchrun_read_cells_of_their_own(folder: Path, tmp_path: Path) -> None:
+    script = tmp_path / "rank.py"
+    script.write_text(RANK)
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run([*run, script, folder, tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    assert len(first) == len(second) == len(TosgDataset(folder)) // 2
+    assert not set(first) & set(second)
