@@ -163,7 +163,7 @@ def test_an_obs_column_named_like_one_of_ours_is_kept_under_another_name(tmp_pat
 
 def test_shards_hold_a_bounded_number_of_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "one")
-    monkeypatch.setattr("tosg_graph.export.SHARD_CELLS", 2)
+    monkeypatch.setattr("tosg_graph.bundle_shards.SHARD_CELLS", 2)
     manifest = write(tmp_path / "many").content
     assert max(s["cells"] for split in manifest["shards"].values() for s in split) == 2
     for name in bundle.SPLITS:

@@ -83,6 +83,9 @@ class TosgDataset(Dataset[Any]):
         ``counts``: raw counts. ``cp10k``: counts per 10,000 of the cell's total. ``log1p``: natural
         logarithm of 1 + cp10k. ``corrected``: log1p after the correction that the bundle was exported with
         (``--correct``). All float32.
+    protein_layer
+        What the nodes of proteins have, where the bundle was exported with ``--proteins``: ``counts``, or ``clr``, the
+        centred log ratio per cell. The layers of genes are never made of proteins.
     verify
         Compare each file's sha256 with the manifest when it is first read.
 
@@ -108,23 +111,27 @@ class TosgDataset(Dataset[Any]):
         mode: Literal["shared", "block_diagonal", "data"] = "shared",
         layer: Literal["counts", "cp10k", "log1p", "corrected"] = "counts",
         *,
+        protein_layer: Literal["counts", "clr"] = "counts",
         verify: bool = True,
     ) -> None:
         for name, value, allowed in (
             ("split", split, bundle.SPLITS),
             ("mode", mode, MODES),
             ("layer", layer, LAYERS),
+            ("protein_layer", protein_layer, normalise.PROTEIN_LAYERS),
         ):
             if value not in allowed:
                 raise BundleError(f"{name}={value!r} is unknown; choose {', '.join(allowed)}.")
         self.folder = Path(folder)
-        self.split, self.mode, self.layer = split, mode, layer
+        self.split, self.mode, self.layer, self.protein_layer = split, mode, layer, protein_layer
         self._verify = verify
         self.manifest = bundle.read_manifest(self.folder)
         self.classes: list[str] = list(self.manifest["classes"])
         self.nodes = bundle.read_table(self._path(bundle.NODES))
         self.cells = self._cells_of_split()
         self._gene_rows = bundle.read_table(self._path(bundle.GENES))["node_row"].to_numpy()
+        proteins = bundle.read_table(self._path(bundle.PROTEINS)) if "proteins" in self.manifest else None
+        self._protein_rows = proteins["node_row"].to_numpy() if proteins else np.empty(0, np.int64)
         self._topology = bundle.map_tensors(self._path(bundle.TOPOLOGY))
         self._check_sizes()
         self._correction = self._read_correction() if layer == "corrected" else None
@@ -336,17 +343,42 @@ class TosgDataset(Dataset[Any]):
         for number in np.unique(shard_of):
             shard, at = self._shard(int(number)), np.flatnonzero(shard_of == number)
             local = rows[at] - bounds[number]
-            start, length = shard["indptr"][local], np.diff(shard["indptr"])[local]
-            within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
-            place = np.repeat(start, length) + within
+            place, length = _places(shard["indptr"], local)
             totals = np.repeat(shard["n_counts"][local], length)
             layer = normalise.LOG1P if self._correction else self.layer
             values = normalise.normalise(shard["data"][place], totals, layer)
             x[np.repeat(at, length), self._gene_rows[shard["indices"][place]]] = values
+            if len(self._protein_rows):
+                place, length = _places(shard["protein_indptr"], local)
+                counts = shard["protein_data"][place].astype(np.float64)
+                if self.protein_layer == normalise.CLR:
+                    counts = np.log1p(counts / np.repeat(shard["protein_scale"][local], length))
+                x[np.repeat(at, length), self._protein_rows[shard["protein_indices"][place]]] = counts
         if self._correction:
             correction, batches = self._correction
             x[:, self._gene_rows] = correction.corrected(x[:, self._gene_rows], batches[rows])
         return x
+
+    def measured(self, rows: Sequence[int] | NDArray[np.int64]) -> Tensor:
+        """bool ``(B, N)``: whether the node was measured in the cell; a zero of another one is unknown, not zero.
+
+        Raises
+        ------
+        BundleError
+            If the bundle does not say what was measured.
+        """
+        said = self.manifest.get("measured")
+        if said is None:
+            raise BundleError(f"{self.folder} does not say what was measured. Export the bundle again.")
+        masks, at = bundle.map_tensors(self._path(bundle.MEASURED)), np.asarray(rows, np.int64)
+        place = {name: number for number, name in enumerate(said["datasets"])}
+        of = np.array([place[name] for name in self.cells["dataset"].take(at).to_pylist()], np.int64)
+        found = np.zeros((len(at), self.num_nodes), np.bool_)
+        found[:, self._gene_rows] = masks["genes"][of]
+        if len(self._protein_rows):
+            has = self.cells["n_protein_counts"].is_valid().to_numpy(zero_copy_only=False)[at]
+            found[:, self._protein_rows] = masks["proteins"][of] & has[:, None]
+        return torch.from_numpy(found)
 
     def _read_correction(self) -> tuple[Correction, NDArray[np.int64]]:
         """Read the correction, and each cell's row in it; -1 where the cell's batch was not fitted."""
@@ -371,7 +403,10 @@ class TosgDataset(Dataset[Any]):
             listed = self._listed[number]
             path = self._path(listed["file"])
             shard = bundle.map_tensors(path)
-            missing = {"indptr", "indices", "data", "n_counts"} - set(shard)
+            wanted = {"indptr", "indices", "data", "n_counts"}
+            if len(self._protein_rows):
+                wanted |= {"protein_indptr", "protein_indices", "protein_data", "protein_scale"}
+            missing = wanted - set(shard)
             if missing:
                 raise BundleError(f"{path} lacks {min(missing)!r}. Export the bundle again.")
             bundle.check_length(path, "cells", len(shard["indptr"]) - 1, listed["cells"])
@@ -409,6 +444,15 @@ class TosgDataset(Dataset[Any]):
                 raise BundleError(f"{path} lacks {name!r}. Export the bundle again.")
         for name, count in self.manifest["edges"].items():
             bundle.check_length(path, f"{name} edges", self._topology[f"{name}.edge_index"].shape[1], count)
+
+
+def _places(
+    indptr: NDArray[np.int64], rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the values of some compressed rows stand, and how many each row has."""
+    start, length = indptr[rows], np.diff(indptr)[rows]
+    within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+    return np.repeat(start, length) + within, length
 
 
 def _edge_key(name: str) -> EdgeKey:

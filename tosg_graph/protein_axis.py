@@ -119,7 +119,8 @@ def map_proteins(
 
     In this order, and the first that finds anything decides: what a person decided, isotype controls, the table
     ``schema/antibodies.yaml``, UniProt ids, approved symbol, previous symbol and alias of the gene, names of proteins.
-    What several proteins may be is ambiguous. Of two antibodies of one protein the one that is named more plainly wins.
+    What several proteins may be is ambiguous. Of two antibodies of one protein the one that is named more plainly wins;
+    where each sees an isoform of it (CD45RA, CD45RO), none does and they are ambiguous.
     Ambiguous, second, unknown ones and controls keep an axis row of their own; nothing is summed, nothing is dropped.
 
     Parameters
@@ -139,21 +140,26 @@ def map_proteins(
         else _one(name, proteins, look_up)
         for name in antibodies
     ]
-    winners: dict[str, FeatureProtein] = {}
+    claims: dict[str, list[FeatureProtein]] = {}
     for feature in sorted((f for f in found if f.protein_id), key=_precedence):
-        winners.setdefault(feature.key, feature)
-    return [
-        FeatureProtein(f.feature, None, None, None, SECOND, (f.protein_id,))
-        if f.protein_id and winners[f.key] is not f
-        else f
-        for f in found
-    ]
+        claims.setdefault(feature.key, []).append(feature)
+    return [_settled(f, claims[f.key]) if f.protein_id else f for f in found]
+
+
+def _settled(feature: FeatureProtein, claims: Sequence[FeatureProtein]) -> FeatureProtein:
+    """What stays of a claim beside the others of its protein, the strongest first."""
+    isoforms = len(claims) > 1 and claims[0].rule == TARGET
+    if feature is claims[0] and not isoforms:
+        return feature
+    rule = AMBIGUOUS if isoforms else SECOND
+    return FeatureProtein(feature.feature, None, None, None, rule, (feature.key,))
 
 
 def folded(name: str) -> str:
-    """A name without case and punctuation, Greek letters spelled out as makers do."""
+    """A name without case and punctuation, Greek letters spelled out as makers do; CD4.1 does not become CD41."""
     greek = {"α": "a", "β": "b", "γ": "g", "δ": "d", "ε": "e"}
-    return re.sub(r"[\s_.,/-]+", "", "".join(greek.get(c, c) for c in name.lower()))
+    plain = "".join(greek.get(c, c) for c in name.lower())
+    return re.sub(r"[\s_.,/-]+", "", re.sub(r"(?<=\d)[\s_.,/-]+(?=\d)", "|", plain))
 
 
 # --------------------------------------------------------------------------- inside
