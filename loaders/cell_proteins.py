@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,7 +161,9 @@ def _names(file: h5py.Group, path: Path, matrix: Any, key: str, names_key: str) 
     if isinstance(matrix, h5py.Group) and matrix.attrs.get("encoding-type") == "dataframe":
         found = [str(name) for name in matrix.attrs["column-order"]]
     elif names_key in file.get("uns", ()):
-        found = [str(name) for name in np.asarray(anndata.io.read_elem(file["uns"][names_key])).ravel()]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # older files say less of their layout
+            found = [str(name) for name in np.asarray(anndata.io.read_elem(file["uns"][names_key])).ravel()]
     else:
         held = ", ".join(file.get("uns", ())) or "nothing"
         raise CellsError(

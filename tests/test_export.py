@@ -20,9 +20,10 @@ import toy_bundle as toy
 from safetensors.numpy import load_file
 
 from tosg_graph import bundle
+from tosg_graph.bundle_features import gene_table
 from tosg_graph.correction import Plan
 from tosg_graph.errors import CohortError, CorrectionError, ExportError, StoreError
-from tosg_graph.export import export, gene_table, write_bundle
+from tosg_graph.export import export, write_bundle
 from tosg_graph.history import recorded_exports
 from tosg_graph.resources import schema
 from tosg_graph.selection import select

@@ -15,8 +15,8 @@ from tosg_graph import history
 from tosg_graph import vacuum as vacuum_module
 from tosg_graph.abundance import AbundanceReader
 from tosg_graph.abundance_store import AbundanceStore
-from tosg_graph.store_log import TABLES
 from tosg_graph.errors import StoreError
+from tosg_graph.store_log import TABLES
 from tosg_graph.store_versions import versions
 from tosg_graph.vacuum import vacuum
 from tosg_graph.verify import verify

@@ -191,6 +191,15 @@ class AbundanceReader:
         pairs = zip(named, self.axis["column"].to_pylist(), strict=True)
         return {one: column for one, column in pairs if one in wanted}
 
+    def measured_cells(self, cohort: Cohort | str | None, expand_term: ExpandTerm) -> pa.Table:
+        """Count a cohort's cells by dataset and layer: ``dataset``, ``gene`` (all), ``protein`` (those measured)."""
+        known = self.cell_columns()
+        _, where, parameters = self._where(cohort, known, expand_term)
+        proteins = "count(n_protein_counts)" if "n_protein_counts" in known else "0"
+        # The text holds checked column names and ? marks only.
+        text = f"SELECT dataset, count(*) AS gene, {proteins} AS protein FROM cells WHERE {where} GROUP BY 1 ORDER BY 1"  # noqa: S608
+        return self._connection.sql(text, params=parameters).to_arrow_table()
+
     def measured(self, datasets: Sequence[str], axis_columns: Sequence[int]) -> MeasuredFeatures:
         """Say which columns each of some datasets measured; what it did not is unknown in its cells, not zero."""
         return measured(self._measured, datasets, axis_columns, self.layer)

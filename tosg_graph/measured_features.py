@@ -101,10 +101,51 @@ def measured(
     return MeasuredFeatures(names, wanted, mask)
 
 
-def counted(stored: pa.Table) -> dict[tuple[str, str], int]:
-    """(dataset, layer) -> number of features that it measured."""
-    found: dict[tuple[str, str], int] = {}
+def with_counts(datasets: pa.Table, stored: pa.Table) -> pa.Table:
+    """Datasets with ``genes`` and ``proteins``, how many features of each layer they measured, after ``cells``."""
+    import pyarrow as pa
+
+    sizes: dict[tuple[str, str], int] = {}
     for row in stored.to_pylist():
         key = (row["dataset"], row["layer"])
-        found[key] = found.get(key, 0) + row["last"] - row["first"] + 1
-    return found
+        sizes[key] = sizes.get(key, 0) + row["last"] - row["first"] + 1
+    names = datasets["dataset"].to_pylist()
+    for layer in reversed(MEASURED_LAYERS):
+        column = pa.array([sizes.get((name, layer), 0) for name in names], pa.int64())
+        datasets = datasets.add_column(2, f"{layer}s", column)
+    return datasets
+
+
+def of_cohort(cells: pa.Table, stored: pa.Table, axes: pa.Table) -> pa.Table:
+    """What the datasets of a cohort measured.
+
+    Parameters
+    ----------
+    cells
+        ``dataset``, and for each layer the number of the cohort's cells in which it was measured.
+    stored, axes
+        Rows of `measured_schema` and of the axes of all layers.
+
+    Returns
+    -------
+    Table
+        ``dataset``, ``layer``, ``cells``, ``features``; ``by_all``, ``by_any``: how many features of the layer all of
+        these datasets that measured any, or any of them, measured. A layer that none measured has no row.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = []
+    for layer in MEASURED_LAYERS:
+        columns = axes["column"].filter(pc.equal(axes["layer"], layer)).to_pylist()
+        found = measured(stored, cells["dataset"].to_pylist(), columns, layer)
+        counts = dict(zip(cells["dataset"].to_pylist(), cells[layer].to_pylist(), strict=True))
+        both = {"by_all": int(found.by_all.sum()), "by_any": int(found.by_any.sum())}
+        rows += [
+            {"dataset": name, "layer": layer, "cells": counts[name], "features": int(mask.sum()), **both}
+            for name, mask in zip(found.datasets, found.mask, strict=True)
+            if mask.any()
+        ]
+    texts = [pa.field(name, pa.string()) for name in ("dataset", "layer")]
+    numbers = [pa.field(name, pa.int64()) for name in ("cells", "features", "by_all", "by_any")]
+    return pa.Table.from_pylist(rows, schema=pa.schema([*texts, *numbers]))
