@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from toy_graph import ToyGraph
 
-from tosg_graph import ingest
+from tosg_graph import ingest, show
 from tosg_graph.abundance import AbundanceReader
 from tosg_graph.abundance_store import AbundanceStore, cell_id
 from tosg_graph.bundle_features import LayerSource
-from tosg_graph.cells import add, add_measured
+from tosg_graph.cells import add, add_files, add_measured
 from tosg_graph.cells_export import export_cells
 from tosg_graph.compact import compact
 from tosg_graph.errors import CellsError, CohortError, ExportError, StoreError
@@ -31,6 +32,8 @@ from tosg_graph.layers import FIRST_PROTEIN, PROTEIN
 from tosg_graph.measured_features import measured, of_cohort, runs
 from tosg_graph.normalise import clr, clr_scales
 from tosg_graph.obs import ObsMapping, read_mapping
+from tosg_graph.platform import Platform
+from tosg_graph.settings import read_settings
 from tosg_graph.types import CellsLedger, MeasuredCells
 from tosg_graph.verify import verify
 
@@ -117,6 +120,21 @@ def test_a_cell_without_proteins_is_null_and_not_read_as_zero(store: AbundanceSt
         with pytest.raises(CohortError, match="'cp10k' is made by the total of genes"):
             reader.aggregate(list(column.values()), None, "true", no_terms, layer="cp10k")
     assert not verify(store).findings
+
+
+def test_several_processes_add_the_same(store: AbundanceStore, tmp_path: Path) -> None:
+    paths = []
+    for number, rows in enumerate([WITH, [0, 2]]):
+        (tmp_path / str(number)).mkdir()
+        paths.append(files.mudata(tmp_path / str(number), CELLS, rows).rename(tmp_path / f"s{number}.h5mu"))
+    graph: Any = ToyGraph(files.GENES, 3)
+    connect: Any = partial(ToyGraph, files.GENES, 3)
+    choices: dict[str, Any] = {"mapping": ObsMapping(), "processes": 2, "connect": connect}
+    first, second = add_files(paths, graph, store, **choices)
+    assert of_layer(store, first, WITH).tolist() == files.proteins(CELLS)[WITH].tolist()
+    assert of_layer(store, second, [2, 0]).tolist() == files.proteins(CELLS)[[2, 0]].tolist()
+    assert not verify(store).findings
+    assert all(again.already_present for again in add_files(paths, graph, store, **choices))
 
 
 def test_compaction_and_older_versions_keep_both_layers(store: AbundanceStore, tmp_path: Path) -> None:
@@ -399,3 +417,37 @@ def test_proteins_go_out_to_other_programs(store: AbundanceStore, tmp_path: Path
     assert found[:, ids.index("UniProtKB:P2")].tolist() == wanted[:, 1].tolist()
     assert found.sum(axis=1).tolist() == wanted.sum(axis=1).tolist()
     assert len(barcodes) == 3
+
+
+def test_the_platform_lists_layers_and_shows_what_was_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = AbundanceStore.open(read_settings().store)
+    two_studies(store, tmp_path)
+    platform = Platform(read_settings())
+    names = ["dataset", "genes", "proteins", "protein_cells"]
+    assert [[row[n] for n in names] for row in platform.datasets().to_pylist()] == [
+        ["study", 4, 3, 3],
+        ["other", 3, 0, None],
+    ]
+    show.measured(platform.measured("true"))
+    assert "2 of 5 genes were measured by all 2 datasets" in capsys.readouterr().out
+    show.measured(platform.measured("dataset = 'study'"))
+    assert "not zero" not in capsys.readouterr().out
+    done = platform.export_cells(tmp_path / "proteins.h5ad", layer="protein")
+    assert (done.cells, done.features) == (3, 3)
+    with (
+        platform.reader(layer="protein") as reader,
+        pytest.raises(CohortError, match="no value 'other' among the cells with proteins"),
+    ):
+        reader.cells("dataset = 'other'", no_terms)
+
+
+def test_an_add_lists_the_antibodies_that_are_no_protein(
+    store: AbundanceStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show.proteins(added(store, files.in_obsm(tmp_path, CELLS)))
+    said = capsys.readouterr().out
+    assert "2 of 3 antibodies, in 7 cells" in said
+    assert "IgG1_control" in said
+    assert "isotype control" in said

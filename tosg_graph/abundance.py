@@ -382,8 +382,12 @@ class AbundanceReader:
             if raw in known and not self._absent(raw, absent[:1], known):
                 hint = f" It is a value of {raw!r}."
             raise CohortError(
-                f"The column {test.column!r} has no value {absent[0]!r}.{hint} `tosg cohort true` shows what there is."
+                f"The column {test.column!r} has no value {absent[0]!r}{self._among}.{hint} `tosg cohort true` shows what there is."
             )
+
+    @property
+    def _among(self) -> str:
+        return " among the cells with proteins" if self.layer == PROTEIN else ""
 
     def _absent(self, column: str, values: Sequence[str], known: Mapping[str, str]) -> list[str]:
         """Those of ``values`` that no cell has, as given."""
@@ -408,7 +412,7 @@ class AbundanceReader:
             if near:
                 hints.append(f"{test.column} has {', '.join(map(repr, near))}")
         hint = f" Nearest values: {'; '.join(dict.fromkeys(hints))}." if hints else ""
-        return f"No cell is selected by {cohort.expression!r}.{hint} `tosg cohort true` shows what there is."
+        return f"No cell is selected by {cohort.expression!r}{self._among}.{hint} `tosg cohort true` shows what there is."
 
     def _chunk(self, cell_ids: list[str], columns: list[int]) -> csr_array[Any, Any]:
         import pyarrow as pa

@@ -107,6 +107,11 @@ class StoreLog:
                 f"{self.files.url} was written in store format {said['format_version']}; this version reads up to "
                 f"{FORMAT_VERSION}. Update tosg-graph."
             )
+        if "measured" not in said:
+            raise StoreError(
+                f"{self.files.url} does not say what each dataset measured: an unreleased version wrote it. Set "
+                "TOSG_HOME to another folder and add the cells again."
+            )
         version = StoreVersion(
             commit["version"], said["counts"], said["axis"], said["axis_sha256"], said["measured"]
         )
