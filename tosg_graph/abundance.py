@@ -382,7 +382,8 @@ class AbundanceReader:
             if raw in known and not self._absent(raw, absent[:1], known):
                 hint = f" It is a value of {raw!r}."
             raise CohortError(
-                f"The column {test.column!r} has no value {absent[0]!r}{self._among}.{hint} `tosg cohort true` shows what there is."
+                f"The column {test.column!r} has no value {absent[0]!r}{self._among}.{hint} `tosg cohort true` shows "
+                "what there is."
             )
 
     @property
@@ -412,7 +413,8 @@ class AbundanceReader:
             if near:
                 hints.append(f"{test.column} has {', '.join(map(repr, near))}")
         hint = f" Nearest values: {'; '.join(dict.fromkeys(hints))}." if hints else ""
-        return f"No cell is selected by {cohort.expression!r}{self._among}.{hint} `tosg cohort true` shows what there is."
+        selected = f"No cell is selected by {cohort.expression!r}{self._among}."
+        return f"{selected}{hint} `tosg cohort true` shows what there is."
 
     def _chunk(self, cell_ids: list[str], columns: list[int]) -> csr_array[Any, Any]:
         import pyarrow as pa
