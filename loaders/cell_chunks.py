@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from loaders.cells_h5ad import checked_counts
+from loaders.raw_counts import checked_counts
 from tosg_graph.errors import CellsError, TosgError
 from tosg_graph.types import CHUNK_CELLS
 

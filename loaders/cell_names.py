@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-GENES = "Gene Expression"  # the feature type of 10x Genomics
+GENES = "Gene Expression"  # feature types of 10x Genomics
+ANTIBODIES = "Antibody Capture"
 ID_COLUMNS = ("gene_ids", "gene_id", "ensembl_id", "ensembl", "ensembl_gene_id", "feature_id")
 
 
@@ -51,7 +52,7 @@ def ensembl_ids(names: Iterable[str]) -> list[str | None]:
 
 @dataclass(frozen=True)
 class Features:
-    """The features of a file that are genes.
+    """The features of a file that are genes, and its antibodies.
 
     Parameters
     ----------
@@ -60,15 +61,18 @@ class Features:
     ids
         Ensembl id, where the file gives one.
     columns
-        Which of the file's features these are; None where all.
+        Which of the file's features these are, genes before antibodies; None where all are genes.
     note
         What was left out; "" where nothing.
+    proteins
+        Unique names of the antibodies.
     """
 
     names: list[str]
     ids: list[str | None]
     columns: npt.NDArray[np.int64] | None = None
     note: str = ""
+    proteins: list[str] = field(default_factory=list)
 
 
 def gene_features(
@@ -77,15 +81,19 @@ def gene_features(
     symbols: Sequence[str],
     types: Sequence[str] | None = None,
     layer: str | None = None,
+    proteins: str | None = None,
 ) -> Features:
-    """Pick the genes among the features of a 10x file.
+    """Pick the genes and the antibodies among the features of a 10x file.
 
     Parameters
     ----------
     types
         Type of each feature, where the file says so; ``Gene Expression`` otherwise.
     layer
-        The type to read. A file with several types is refused without it, so that nothing is left out unasked.
+        The type to read. A file with types beside genes and antibodies is refused without it, so that nothing is left
+        out unasked.
+    proteins
+        ``Antibody Capture`` takes them also where ``layer`` is given, ``none`` leaves them out.
 
     Raises
     ------
@@ -107,24 +115,36 @@ def gene_features(
             f"{path}: features of type {layer or next(iter(kinds))!r} are no genes. There are {listed}; only "
             f"{GENES!r} can be added."
         )
-    if len(kinds) > 1 and layer is None:
+    if proteins not in (None, ANTIBODIES, "none") or (proteins == ANTIBODIES and ANTIBODIES not in kinds):
+        raise CellsError(
+            f"{path} has no proteins {proteins!r}: --option proteins= takes {ANTIBODIES!r} or none."
+        )
+    if set(kinds) - {GENES, ANTIBODIES} and layer is None:
         raise CellsError(
             f"{path} holds features of several types: {listed}. Their names could be taken for genes; add the genes "
-            f"alone by --layer {GENES!r}."
+            f"alone by --layer {GENES!r}, with proteins by --option 'proteins={ANTIBODIES}' beside it."
         )
     if len(kinds) == 1 or types is None:
         return Features(_names(path, ids, symbols), ensembl_ids(ids))
-    at_genes = [at for at, kind in enumerate(types) if kind == GENES]
+    wanted = proteins == ANTIBODIES or (proteins is None and layer is None)
+    read = (GENES, ANTIBODIES) if wanted else (GENES,)
+    at_genes, at_antibodies = (
+        [at for at, t in enumerate(types) if t == kind and kind in read] for kind in (GENES, ANTIBODIES)
+    )
     chosen = [ids[at] for at in at_genes]
     names = _names(path, chosen, [symbols[at] for at in at_genes])
-    left = ", ".join(f"{count} features of {kind!r}" for kind, count in kinds.items() if kind != GENES)
-    return Features(names, ensembl_ids(chosen), np.array(at_genes), f"not read: {left}")
+    antibodies = _names(
+        path, [ids[at] for at in at_antibodies], [symbols[at] for at in at_antibodies], "protein"
+    )
+    left = ", ".join(f"{count} features of {kind!r}" for kind, count in kinds.items() if kind not in read)
+    note = f"not read: {left}" if left else ""
+    return Features(names, ensembl_ids(chosen), np.array(at_genes + at_antibodies), note, antibodies)
 
 
-def _names(path: Path, ids: Sequence[str], symbols: Sequence[str]) -> list[str]:
+def _names(path: Path, ids: Sequence[str], symbols: Sequence[str], what: str = "feature") -> list[str]:
     often = Counter(symbols)
     given = zip(symbols, ids, strict=True)
-    return unique(path, "feature", [s if s and often[s] == 1 else i for s, i in given])
+    return unique(path, what, [s if s and often[s] == 1 else i for s, i in given])
 
 
 def obs_of_arrow(table: pa.Table) -> tuple[pa.Table, list[str]]:

@@ -19,7 +19,7 @@ _KIND = "10x HDF5"
 _COLUMNS = {"barcodes", "data", "indices", "indptr"}
 
 
-def read(path: Path, layer: str | None = None) -> MeasuredCells:
+def read(path: Path, layer: str | None = None, *, proteins: str | None = None) -> MeasuredCells:
     """Read one ``.h5`` file of CellRanger.
 
     Parameters
@@ -27,6 +27,8 @@ def read(path: Path, layer: str | None = None) -> MeasuredCells:
     layer
         Feature type (``Gene Expression``) of a file that has several; the genome of a file of CellRanger 2 that has
         several.
+    proteins
+        See `loaders.cell_names.gene_features`.
 
     Raises
     ------
@@ -43,7 +45,7 @@ def read(path: Path, layer: str | None = None) -> MeasuredCells:
             name = _group(file, path, layer)
             group = file[name]
             barcodes = texts(group["barcodes"][:])
-            found = _features(group, path, layer if name == "matrix" else None)
+            found = _features(group, path, layer if name == "matrix" else None, proteins)
             shape = _shape(group, path, len(barcodes))
             Compressed.of(group, shape, f"{path}, {name}")
         something(path, len(barcodes), len(found.names))
@@ -53,9 +55,10 @@ def read(path: Path, layer: str | None = None) -> MeasuredCells:
     def chunks() -> Iterator[csr_array[Any, Any]]:
         with reading(path, _KIND), h5py.File(path, "r") as file:
             matrix = Compressed.of(file[name], shape, f"{path}, {name}")
-            yield from checked(matrix.rows(), barcodes, found.names, f"{path}, {name}", columns=found.columns)
+            names = found.names + found.proteins
+            yield from checked(matrix.rows(), barcodes, names, f"{path}, {name}", columns=found.columns)
 
-    return MeasuredCells(barcodes, found.names, found.ids, obs, chunks, found.note)
+    return MeasuredCells(barcodes, found.names, found.ids, obs, chunks, found.note, found.proteins)
 
 
 def feature_types(path: Path) -> dict[str, int]:
@@ -88,12 +91,12 @@ def _group(file: Any, path: Path, layer: str | None) -> str:
     return layer or genomes[0]
 
 
-def _features(group: Any, path: Path, layer: str | None) -> Features:
+def _features(group: Any, path: Path, layer: str | None, proteins: str | None) -> Features:
     if "genes" in group:  # CellRanger 2
         return gene_features(path, texts(group["genes"][:]), texts(group["gene_names"][:]))
     held = group["features"]
     types = texts(held["feature_type"][:]) if "feature_type" in held else None
-    return gene_features(path, texts(held["id"][:]), texts(held["name"][:]), types, layer)
+    return gene_features(path, texts(held["id"][:]), texts(held["name"][:]), types, layer, proteins)
 
 
 def _shape(group: Any, path: Path, cells: int) -> tuple[int, int]:

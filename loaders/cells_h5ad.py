@@ -5,28 +5,36 @@ from __future__ import annotations
 import errno
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from loaders.cell_names import ANTIBODIES, GENES
+from loaders.cell_proteins import NONE, Beside, cut, in_obsm, joined
+from loaders.raw_counts import checked_counts
 from tosg_graph.errors import CellsError
 from tosg_graph.types import CHUNK_CELLS, MeasuredCells
 
 if TYPE_CHECKING:
     import h5py
-    import numpy as np
     import pandas as pd
     import pyarrow as pa
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
 CHUNK_VALUES = 2**22  # at most so many are read at a time, but never less than one cell
-_TOO_LARGE = 2**31  # counts are stored as int32
+_OTHER_PROTEINS = (
+    "Choose another matrix by --option proteins=KEY, or leave the proteins out by proteins=none."
+)
 _ID_COLUMNS = ("gene_ids", "gene_id", "ensembl_id", "ensembl", "ensembl_gene_id", "feature_id")
 
 
-def read(path: Path, layer: str | None = None) -> MeasuredCells:
+def read(
+    path: Path, layer: str | None = None, *, proteins: str | None = None, protein_names: str | None = None
+) -> MeasuredCells:
     """Read one ``.h5ad`` file: obs and var at once, the counts (CSR, CSC or dense) when they are asked for.
 
     Counts in CSC are written once to a temporary file (12 bytes or more per count; in ``TMPDIR``), cell by cell.
@@ -37,79 +45,97 @@ def read(path: Path, layer: str | None = None) -> MeasuredCells:
         The file.
     layer
         Which matrix holds raw counts: ``X`` (default), ``raw`` or the name of a layer.
+    proteins, protein_names
+        Keys of surface proteins in obsm and of their names in uns; see `loaders.cell_proteins.in_obsm`. The features of
+        type ``Antibody Capture`` are proteins too. ``none`` leaves both out.
 
     Raises
     ------
     CellsError
         If the file cannot be read, holds no cells or genes, repeats a barcode or feature, or measures something else
-        than genes; and, when the counts are read, if they are anything but non-negative whole numbers below 2^31.
+        than genes and proteins; and, when the counts are read, if they are anything but non-negative whole numbers
+        below 2^31.
+    """
+
+    def find(file: h5py.File, barcodes: Sequence[str]) -> Beside | None:
+        return in_obsm(file, path, barcodes, proteins, protein_names)
+
+    return read_group(path, layer, find=find, with_proteins=proteins != NONE)
+
+
+def read_group(
+    path: Path,
+    layer: str | None,
+    *,
+    at: str = "/",
+    kind: str = ".h5ad",
+    find: Callable[[h5py.File, Sequence[str]], Beside | None],
+    with_proteins: bool = True,
+    more_obs: Callable[[h5py.File, pd.DataFrame], pd.DataFrame] | None = None,
+) -> MeasuredCells:
+    """Read the AnnData at a place in a file, and proteins beside it.
+
+    Parameters
+    ----------
+    find
+        ``(file, barcodes)`` -> where proteins stand in a matrix of their own.
+    with_proteins
+        Whether features of type ``Antibody Capture`` are taken.
+    more_obs
+        ``(file, obs)`` -> obs with what the rest of the file says of the cells.
     """
     name = layer or "X"
-    with _opened(path) as file:
-        others = [other for other in _matrices(file) if other != name]
+    with opened(path, kind) as whole:
+        file = whole[at]
+        others = [other for other in matrices(file) if other != name]
         place = _matrix_place(file, name, others, path)
         obs, var = _frames(file, path, "raw" if name == "raw" else "")
         if not len(obs) or not len(var):
             raise CellsError(f"{path} holds {len(obs)} cells and {len(var)} genes. There is nothing to add.")
         barcodes = _unique(path, "barcode", obs.index)
-        features = _unique(path, "feature", var.index)
-        _only_genes(path, var)
-        shape = (len(barcodes), len(features))
+        shape = (len(barcodes), len(var))
         _check_shape(file[place], shape, path, name)
+        genes, antibodies, note = _by_type(path, var, with_proteins)
+        features, within = (
+            _unique(path, "feature", var.index[genes]),
+            _unique(path, "protein", var.index[antibodies]),
+        )
+        beside = find(whole, barcodes)
+        if within and beside:
+            raise CellsError(
+                f"{path} holds proteins both among its features and in {beside.place}. Keep one of the two in the file."
+            )
+        ids = _ensembl_ids(var.iloc[genes])
+        obs = more_obs(whole, obs) if more_obs else obs
 
     def chunks() -> Iterator[csr_array[Any, Any]]:
-        with _opened(path) as opened:
+        columns = np.concatenate([genes, antibodies]) if len(genes) < shape[1] else None
+        with opened(path, kind) as whole:
             start = 0
-            for part in _parts(opened[place], shape):
-                some = barcodes[start : start + part.shape[0]]
-                yield checked_counts(part, some, features, f"{path}, {name}", others)
-                start += part.shape[0]
+            for part in _parts(whole[at][place], shape):
+                for piece in cut(part, len(beside.names)) if beside else [part]:
+                    some = barcodes[start : start + piece.shape[0]]
+                    taken = piece if columns is None else piece[:, columns]
+                    counts = checked_counts(taken, some, features + within, f"{path}, {name}", others)
+                    if beside:
+                        raw = beside.read(whole[beside.place], start, start + piece.shape[0])
+                        where = f"{path}, {beside.place}"
+                        counts = joined(
+                            counts, checked_counts(raw, some, beside.names, where, [], _OTHER_PROTEINS)
+                        )
+                    yield counts
+                    start += piece.shape[0]
 
-    return MeasuredCells(barcodes, features, _ensembl_ids(var), obs_table(obs), chunks)
-
-
-def checked_counts(
-    matrix: Any, barcodes: list[str], features: list[str], where: str, others: list[str]
-) -> csr_array[Any, Any]:
-    """Return the matrix as int32 CSR, or refuse it with the first value that is no raw count.
-
-    Raises
-    ------
-    CellsError
-        Naming cell, feature and value, and ``others``, the matrices to try with ``--layer``.
-    """
-    import numpy as np
-    from scipy.sparse import csr_array
-
-    sparse = csr_array(matrix)
-    if sparse.nnz and (sparse.indices.min() < 0 or sparse.indices.max() >= len(features)):
-        raise CellsError(f"{where} names features beyond its {len(features)}. Fetch the file again.")
-    if not sparse.has_canonical_format:
-        if sparse.dtype.kind in "iub":
-            sparse = sparse.astype(np.int64)  # sums of values that are stored twice must not overflow
-        sparse.sum_duplicates()
-    values = sparse.data
-    if values.dtype.kind not in "fiub":
-        raise CellsError(f"{where} holds {values.dtype}, not numbers. Choose another --layer.")
-    # Each comparison is false for NaN, so NaN is found too.
-    good = (values >= 0) & (values < _TOO_LARGE)  # a float32 cannot hold 2^31-1
-    if values.dtype.kind == "f":
-        good &= values == np.rint(values)
-    if not good.all():
-        place = int(np.argmin(good))
-        row = int(np.searchsorted(sparse.indptr, place, side="right")) - 1
-        value = float(values[place])
-        hint = f" Other matrices: {', '.join(others)} (--layer)." if others else " It has no other matrix."
-        raise CellsError(
-            f"{where} does not hold raw counts: cell {barcodes[row]!r}, feature {features[sparse.indices[place]]!r} is "
-            f"{value:g}{_guess(sparse, value)}. Raw counts are whole numbers from 0 to 2^31-1.{hint}"
-        )
-    counts = csr_array(
-        (values.astype(np.int32), sparse.indices.astype(np.int32), sparse.indptr.astype(np.int32)),
-        shape=sparse.shape,
+    return MeasuredCells(
+        barcodes,
+        features,
+        ids,
+        obs_table(obs),
+        chunks,
+        note,
+        proteins=beside.names if beside else within,
+        protein_cells=beside.cells if beside else None,
     )
-    counts.eliminate_zeros()
-    return counts
 
 
 def obs_table(obs: pd.DataFrame) -> pa.Table:
@@ -144,14 +170,14 @@ def obs_table(obs: pd.DataFrame) -> pa.Table:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
+def opened(path: Path, kind: str = ".h5ad") -> Iterator[h5py.File]:
     """Open the file; whatever its reading makes of a broken one is one line."""
     import h5py
 
     if not path.exists():
-        raise CellsError(f"There is no file {path}. Name an .h5ad file.")
+        raise CellsError(f"There is no file {path}. Name a file that ends in {kind}.")
     if path.is_dir():
-        raise CellsError(f"{path} is a folder. Name an .h5ad file in it.")
+        raise CellsError(f"{path} is a folder. Name a file in it that ends in {kind}.")
     try:
         with h5py.File(path, "r") as file:
             yield file
@@ -169,11 +195,11 @@ def _opened(path: Path) -> Iterator[h5py.File]:
             ) from error
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CellsError(
-            f"{path} cannot be read as .h5ad: {first}. Is the download complete? Check it with h5ls or fetch it again."
+            f"{path} cannot be read as {kind}: {first}. Is the download complete? Check it with h5ls or fetch it again."
         ) from error
 
 
-def _frames(file: h5py.File, path: Path, of: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _frames(file: h5py.Group, path: Path, of: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read obs, and the var of X and the layers or (``of`` is raw) that of raw."""
     import anndata
     import h5py
@@ -191,15 +217,15 @@ def _frames(file: h5py.File, path: Path, of: str) -> tuple[pd.DataFrame, pd.Data
             older.file.close()
 
 
-def _matrices(file: h5py.File) -> dict[str, str]:
+def matrices(file: h5py.Group) -> dict[str, str]:
     """Name of each matrix, as ``--layer`` takes it -> its place in the file."""
     places = {"X": "X", "raw": "raw/X" if "raw/X" in file else "raw.X"}
     places |= {name: f"layers/{name}" for name in file.get("layers", ())}
     return {n: at for n, at in places.items() if at in file and file[at].attrs.get("encoding-type") != "null"}
 
 
-def _matrix_place(file: h5py.File, name: str, others: list[str], path: Path) -> str:
-    held = _matrices(file)
+def _matrix_place(file: h5py.Group, name: str, others: list[str], path: Path) -> str:
+    held = matrices(file)
     if name in held:
         return held[name]
     if name == "X":
@@ -243,7 +269,6 @@ def _dense_parts(matrix: h5py.Dataset, shape: tuple[int, int]) -> Iterator[csr_a
 
 
 def _csr_parts(group: h5py.Group, shape: tuple[int, int]) -> Iterator[csr_array[Any, Any]]:
-    import numpy as np
     from scipy.sparse import csr_array
 
     indptr = _indptr(group, shape[0])
@@ -256,8 +281,6 @@ def _csr_parts(group: h5py.Group, shape: tuple[int, int]) -> Iterator[csr_array[
 
 def _runs(indptr: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     """Yield runs of rows, from and to, as long as `CHUNK_CELLS` and `CHUNK_VALUES` allow."""
-    import numpy as np
-
     start = 0
     while start < len(indptr) - 1:
         full = int(np.searchsorted(indptr, indptr[start] + CHUNK_VALUES, side="right")) - 1
@@ -268,7 +291,6 @@ def _runs(indptr: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
 
 def _csc_parts(group: h5py.Group, shape: tuple[int, int]) -> Iterator[csr_array[Any, Any]]:
     """One pass over the genes puts each value into the run of its cell, on disk; then run after run is read back."""
-    import numpy as np
     from scipy.sparse import csr_array
 
     indptr = _indptr(group, shape[1])
@@ -305,8 +327,6 @@ def _spill(
     spill: Any,
 ) -> NDArray[np.int64]:
     """Append one slab of values, sorted by run of cells, and return where each run starts in it."""
-    import numpy as np
-
     last = min(first + CHUNK_VALUES, int(indptr[-1]))
     cell = group["indices"][first:last]
     if len(cell) and (cell.min() < 0 or cell.max() >= cells):
@@ -323,8 +343,6 @@ def _spill(
 
 
 def _indptr(group: h5py.Group, length: int) -> NDArray[np.int64]:
-    import numpy as np
-
     indptr: NDArray[np.int64] = group["indptr"][:].astype(np.int64)
     held = min(len(group["data"]), len(group["indices"]))
     if len(indptr) != length + 1 or indptr[0] or (np.diff(indptr) < 0).any() or indptr[-1] > held:
@@ -346,16 +364,25 @@ def _unique(path: Path, what: str, names: pd.Index) -> list[str]:
     return found
 
 
-def _only_genes(path: Path, var: pd.DataFrame) -> None:
+def _by_type(
+    path: Path, var: pd.DataFrame, with_proteins: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int64], str]:
+    """Places of the genes and of the antibodies among the features, and a note of what was left out."""
     if "feature_types" not in var.columns:
-        return
-    other = var["feature_types"][var["feature_types"] != "Gene Expression"]
-    if len(other):
+        return np.arange(len(var)), np.empty(0, np.int64), ""
+    types = var["feature_types"].astype(str)
+    other = types[~types.isin([GENES, ANTIBODIES])]
+    genes, antibodies = (np.flatnonzero(types == kind) for kind in (GENES, ANTIBODIES))
+    if len(other) or not len(genes):
+        wrong = other if len(other) else types
         raise CellsError(
-            f"{path} holds {len(other)} features of type {str(other.iloc[0])!r} beside genes (first "
-            f"{str(other.index[0])!r}), whose names could be taken for genes. Keep Gene Expression only: "
-            "adata[:, adata.var.feature_types == 'Gene Expression']."
+            f"{path} holds {len(wrong)} features of type {str(wrong.iloc[0])!r} beside genes (first "
+            f"{str(wrong.index[0])!r}), whose names could be taken for genes. Keep Gene Expression and Antibody "
+            "Capture only: adata[:, adata.var.feature_types == 'Gene Expression']."
         )
+    if with_proteins or not len(antibodies):
+        return genes, antibodies, ""
+    return genes, antibodies[:0], f"not read: {len(antibodies)} features of {ANTIBODIES!r}"
 
 
 def _ensembl_ids(var: pd.DataFrame) -> list[str | None]:
@@ -363,25 +390,3 @@ def _ensembl_ids(var: pd.DataFrame) -> list[str | None]:
         if name in var.columns:
             return [v if v.startswith("ENS") else None for v in var[name].astype(str)]
     return [None] * len(var)
-
-
-def _guess(sparse: csr_array[Any, Any], value: float) -> str:
-    """Say what the values look like, if that can be told."""
-    import numpy as np
-
-    if not np.isfinite(value) or value < 0:
-        return ""
-    with np.errstate(over="ignore"):
-        sums: NDArray[np.float64] = np.add.reduceat(
-            np.expm1(sparse.data.astype(float)), sparse.indptr[:-1][_filled(sparse)]
-        )
-    if len(sums) and np.isfinite(sums).all() and sparse.data.max() < 20 and sums.std() < 0.01 * sums.mean():
-        return f" (the values look like log1p of counts per {sums.mean():,.0f})"
-    if len(sums) and np.isfinite(sparse.data).all() and sparse.data.max() < 20:
-        return " (the values look log-normalised)"
-    return " (the values look normalised or estimated)"
-
-
-def _filled(sparse: csr_array[Any, Any]) -> NDArray[np.bool_]:
-    filled: NDArray[np.bool_] = sparse.indptr[:-1] < sparse.indptr[1:]
-    return filled

@@ -37,7 +37,9 @@ class _Header:
     delimiter: str  # "" where there are no entries
 
 
-def read(path: Path, layer: str | None = None, *, rows: str | None = None) -> MeasuredCells:
+def read(
+    path: Path, layer: str | None = None, *, rows: str | None = None, proteins: str | None = None
+) -> MeasuredCells:
     """Read a folder with one matrix, or the matrix file of a folder with several.
 
     Genes x cells (10x) and cells x genes are told apart by the lengths of the two lists. The lists are found by the
@@ -49,6 +51,8 @@ def read(path: Path, layer: str | None = None, *, rows: str | None = None) -> Me
         Feature type (``Gene Expression``), where ``features.tsv`` has several.
     rows
         ``genes`` or ``cells``: what the rows of a square matrix are.
+    proteins
+        See `loaders.cell_names.gene_features`.
 
     Raises
     ------
@@ -59,7 +63,7 @@ def read(path: Path, layer: str | None = None, *, rows: str | None = None) -> Me
     """
     matrix, barcode_file, feature_file = _files(path)
     barcodes = unique(barcode_file, "barcode", [row[0] for row in _rows(barcode_file)])
-    found = _features(feature_file, layer)
+    found = _features(feature_file, layer, proteins)
     total = len(_rows(feature_file))
     header = _header(matrix)
     transposed = _transposed(matrix, header, (barcode_file, len(barcodes)), (feature_file, total), rows)
@@ -70,12 +74,13 @@ def read(path: Path, layer: str | None = None, *, rows: str | None = None) -> Me
             parts = rows_of_entries(
                 _entries(matrix, header, transposed), (len(barcodes), total), header.entries, str(matrix)
             )
-            yield from checked(parts, barcodes, found.names, str(matrix), columns=found.columns)
+            names = found.names + found.proteins
+            yield from checked(parts, barcodes, names, str(matrix), columns=found.columns)
 
     import pandas as pd
 
     obs = obs_table(pd.DataFrame(index=range(len(barcodes))))
-    return MeasuredCells(barcodes, found.names, found.ids, obs, chunks, found.note)
+    return MeasuredCells(barcodes, found.names, found.ids, obs, chunks, found.note, found.proteins)
 
 
 # --------------------------------------------------------------------------- the three files
@@ -119,7 +124,7 @@ def _rows(path: Path) -> list[list[str]]:
         return [line.rstrip(b"\r\n").decode().split("\t") for line in file if line.strip()]
 
 
-def _features(path: Path, layer: str | None) -> Features:
+def _features(path: Path, layer: str | None, proteins: str | None) -> Features:
     rows = _rows(path)
     widths = {len(row) for row in rows}
     if len(widths) > 1:
@@ -128,7 +133,7 @@ def _features(path: Path, layer: str | None) -> Features:
     width = max(widths, default=1)
     symbols = [row[1] for row in rows] if width > 1 else ids
     types = [row[2] for row in rows] if width > 2 else None
-    return gene_features(path, ids, symbols, types, layer)
+    return gene_features(path, ids, symbols, types, layer, proteins)
 
 
 # --------------------------------------------------------------------------- entries

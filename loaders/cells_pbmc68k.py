@@ -6,7 +6,8 @@ import warnings
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
-from loaders.cells_h5ad import checked_counts, obs_table
+from loaders.cells_h5ad import obs_table
+from loaders.raw_counts import checked_counts
 from tosg_graph.errors import CellsError
 from tosg_graph.types import MeasuredCells
 

@@ -39,7 +39,9 @@ class CellsReader:
     one_file: bool = False
 
 
-_H5AD = CellsReader("AnnData (.h5ad)", "cells_h5ad", (".h5ad",), one_file=True)
+_H5AD = CellsReader(
+    "AnnData (.h5ad)", "cells_h5ad", (".h5ad",), options=("proteins", "protein_names"), one_file=True
+)
 _CENSUS = CellsReader(
     "CELLxGENE Census (census:ORGANISM) or SOMA folder",
     "cells_census",
@@ -50,7 +52,8 @@ _CENSUS = CellsReader(
 # A folder is what the first of these finds in it.
 READERS = (
     _H5AD,
-    CellsReader("10x HDF5 (.h5)", "cells_10x", (".h5",), one_file=True),
+    CellsReader("MuData (.h5mu)", "cells_h5mu", (".h5mu",), options=("genes", "proteins"), one_file=True),
+    CellsReader("10x HDF5 (.h5)", "cells_10x", (".h5",), options=("proteins",), one_file=True),
     CellsReader("loom (.loom)", "cells_loom", (".loom",), one_file=True),
     CellsReader("AnnData in zarr (folder)", "cells_zarr", (), (".zgroup", ".zattrs", "zarr.json")),
     _CENSUS,
@@ -66,7 +69,7 @@ READERS = (
         "cells_mtx",
         (".mtx", ".mtx.gz"),
         ("*.mtx", "*.mtx.gz"),
-        ("rows",),
+        ("rows", "proteins"),
     ),
     CellsReader(
         "Parquet with lists (.parquet, or folder)",

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from tosg_graph import abundance_store, store_log
 from tosg_graph.abundance import AbundanceReader
-from tosg_graph.abundance_store import AbundanceStore, axis_sha256, cell_id
+from tosg_graph.abundance_store import AbundanceStore, cell_id
+from tosg_graph.axis_table import axis_sha256
 from tosg_graph.counts_files import counts_schema
 from tosg_graph.errors import StoreError
 from tosg_graph.verify import verify
@@ -218,8 +219,8 @@ def test_what_a_killed_add_leaves_is_invisible_and_undone(tmp_path: Path, step: 
         assert reader.csr([toy_store.cell_id(3)], [4, 1]).toarray().tolist() == [[0, 301]]
     toy_store.add(store, 10, 6, "after")
     left = parquet(store.folder) - before
-    assert {Path(p).parts[0] for p in left} == {"cells", "counts"}
-    assert len(left) == 2
+    assert {Path(p).parts[0] for p in left} == {"cells", "counts", "measured"}
+    assert len(left) == 3
     assert len(store.axis()) == 5
     with AbundanceReader.open(store) as reader:
         assert reader.csr([toy_store.cell_id(15), toy_store.cell_id(0)], [1]).toarray().tolist() == [

@@ -20,7 +20,7 @@ from tosg_graph.errors import CellsError
 from tosg_graph.types import MeasuredCells
 
 CELLS = coordinates()
-MIXED = ["Gene Expression", "Antibody Capture", "Gene Expression", "Antibody Capture"]
+MIXED = ["Gene Expression", "Peaks", "Gene Expression", "Peaks"]
 
 
 def refusal(path: Path, layer: str | None = None, **options: str) -> str:
@@ -63,16 +63,16 @@ def test_several_feature_types_are_refused_until_genes_are_asked_for(
     tmp_path: Path, write: Callable[..., Path]
 ) -> None:
     path = write(tmp_path, CELLS, types=MIXED)
-    assert "several types: 2 of 'Gene Expression', 2 of 'Antibody Capture'" in refusal(path)
+    assert "several types: 2 of 'Gene Expression', 2 of 'Peaks'" in refusal(path)
     assert "--layer 'Gene Expression'" in refusal(path)
     found = read(path, "Gene Expression")
     assert found.features == ["G00000", "G00002"]
     assert found.feature_ids == [CELLS.ids[0], CELLS.ids[2]]
     counts = vstack(list(found.chunks())).toarray()
     assert counts.tolist() == CELLS.counts[:, [0, 2]].tolist()
-    assert found.note == "not read: 2 features of 'Antibody Capture'"
-    assert "are no genes" in refusal(path, "Antibody Capture")
-    assert "no features of type 'Peaks'" in refusal(path, "Peaks")
+    assert found.note == "not read: 2 features of 'Peaks'"
+    assert "are no genes" in refusal(path, "Peaks")
+    assert "no features of type 'Guides'" in refusal(path, "Guides")
 
 
 def test_a_file_of_proteins_alone_is_refused(tmp_path: Path) -> None:

@@ -18,9 +18,11 @@ from tosg_graph.abundance import AbundanceReader
 from tosg_graph.abundance_store import AbundanceStore, cell_id
 from tosg_graph.cells import add, add_files, add_scanpy_pbmc
 from tosg_graph.errors import CellsError
+from tosg_graph.export import export
 from tosg_graph.graph import Graph
 from tosg_graph.harmonise import term_expander
 from tosg_graph.obs import ObsMapping, read_mapping
+from tosg_graph.selection import select
 
 GENES = 6
 CELLS = 11
@@ -339,6 +341,29 @@ def test_real_files_are_stored_count_by_count(
         zip(data.obs_names, np.asarray(expected.sum(axis=1)).ravel().astype(int).tolist(), strict=True)
     )
     assert dict(zip(cells["barcode"].to_pylist(), cells["n_counts"].to_pylist(), strict=True)) == sums
+
+
+def test_antibodies_of_a_real_file_are_proteins_of_the_graph(
+    demo_graph: Graph, store: AbundanceStore, shared_data: Path, tmp_path: Path
+) -> None:
+    path = shared_data / "cells" / "scvi_pbmc_5k.h5ad"
+    (found,) = (add(path, demo_graph, store, mapping=ObsMapping(constants={"cell_type": "T cell"})).proteins,)
+    assert found
+    assert (found.cells, found.mapped, found.ambiguous, found.controls) == (200, 23, 5, 0)
+    held = read_quietly(path).obsm["protein_expression"]
+    assert found.counts == held.sum()
+    protein = dict(zip(*(found.mapping[name].to_pylist() for name in ("feature", "protein_id")), strict=True))
+    assert protein["CD4_TotalSeqB"] == "UniProtKB:P01730"
+    picked = select(
+        demo_graph, "MATCH (g:Gene)-[e:ENCODES]->(p:Protein) WHERE g.symbol IN ['CD4', 'CD8A'] RETURN g, e, p"
+    )
+    made = export(
+        picked, demo_graph, store, cells="true", label="cell_type", out=tmp_path / "bundle", proteins=True
+    )
+    names = list(protein)
+    both = [names.index("CD4_TotalSeqB"), names.index("CD8a_TotalSeqB")]
+    assert made.content["proteins"]["count"] == 2
+    assert made.content["proteins"]["total_counts"] == held[:, both].sum()
 
 
 @pytest.mark.parametrize(

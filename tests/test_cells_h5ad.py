@@ -214,14 +214,14 @@ def test_an_unknown_layer_names_those_there_are(tmp_path: Path) -> None:
         (
             {
                 "var": pd.DataFrame(
-                    {"feature_types": ["Gene Expression"] * 3 + ["Antibody Capture"]},
+                    {"feature_types": ["Gene Expression"] * 3 + ["Peaks"]},
                     index=["A", "B", "C", "CD3"],
                 )
             },
-            "1 features of type 'Antibody Capture' beside genes (first 'CD3')",
+            "1 features of type 'Peaks' beside genes (first 'CD3')",
         ),
     ],
-    ids=["barcodes", "features", "proteins"],
+    ids=["barcodes", "features", "peaks"],
 )
 def test_files_that_cannot_be_told_apart_are_refused(
     tmp_path: Path, parts: dict[str, Any], says: str

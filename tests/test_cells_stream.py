@@ -273,7 +273,10 @@ def test_several_processes_make_the_same_store_as_one(tmp_path: Path) -> None:
     assert [replace(x, mapping=None) for x in ledgers] == [replace(x, mapping=None) for x in again]  # type: ignore[arg-type]
     assert [x.mapping for x in ledgers] == [x.mapping for x in again]
     assert [x.already_present for x in again] == [False, False, True, False, False]
-    assert len({p.name for p in two.folder.iterdir()} - {"axis", "cells", "counts", "write.lock"}) == 0
+    assert (
+        len({p.name for p in two.folder.iterdir()} - {"axis", "cells", "counts", "measured", "write.lock"})
+        == 0
+    )
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -259,7 +259,7 @@ def test_any_store_answers_the_same_after_compaction(
 
 # --------------------------------------------------------------------------- what goes wrong
 
-MOMENTS = ["_distribute", "_write_cells", "register_counts", "_joined_axis", "register_cells"]
+MOMENTS = ["_distribute", "_write_cells", "register_counts", "_joined", "register_cells"]
 
 
 def _die(folder: Path, moment: str) -> None:

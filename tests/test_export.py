@@ -20,9 +20,10 @@ import toy_bundle as toy
 from safetensors.numpy import load_file
 
 from tosg_graph import bundle
+from tosg_graph.bundle_features import gene_table
 from tosg_graph.correction import Plan
 from tosg_graph.errors import CohortError, CorrectionError, ExportError, StoreError
-from tosg_graph.export import export, gene_table, write_bundle
+from tosg_graph.export import export, write_bundle
 from tosg_graph.history import recorded_exports
 from tosg_graph.resources import schema
 from tosg_graph.selection import select
@@ -163,7 +164,7 @@ def test_an_obs_column_named_like_one_of_ours_is_kept_under_another_name(tmp_pat
 
 def test_shards_hold_a_bounded_number_of_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "one")
-    monkeypatch.setattr("tosg_graph.export.SHARD_CELLS", 2)
+    monkeypatch.setattr("tosg_graph.bundle_shards.SHARD_CELLS", 2)
     manifest = write(tmp_path / "many").content
     assert max(s["cells"] for split in manifest["shards"].values() for s in split) == 2
     for name in bundle.SPLITS:

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from tosg_graph.dataset import TosgDataset
-from tosg_graph.dense import compress, dense, dense_on_device
+from tosg_graph.dense import Layers, compress, dense, dense_on_device
 from tosg_graph.errors import BundleError, FeedError
 from tosg_graph.export import write_bundle
-from tosg_graph.feed import Order
+from tosg_graph.feed_order import Order
+from tosg_graph.raw_rows import RawRows
 
 LAYERS = ("counts", "cp10k", "log1p")
 
@@ -29,7 +30,7 @@ LAYERS = ("counts", "cp10k", "log1p")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("feed") / "bundle"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tosg_graph.export.SHARD_CELLS", 2)  # several shards per split
+        patch.setattr("tosg_graph.bundle_shards.SHARD_CELLS", 2)  # several shards per split
         write_bundle(toy.selection(), toy.measured(), cohort="true", label="cell_type", out=out, seed=7)
     return out
 
@@ -253,22 +254,31 @@ def test_a_gpu_that_is_not_there_is_named(folder: Path) -> None:
 # --------------------------------------------------------------------------- dense
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from(LAYERS), st.sampled_from([200, 30_000, 100_000]))
-def test_compressed_rows_made_dense_where_they_are_used_agree(seed: int, layer: str, largest: int) -> None:
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(LAYERS),
+    st.sampled_from(["counts", "clr"]),
+    st.sampled_from([200, 30_000, 100_000]),
+)
+def test_rows_made_dense_are_the_layers_on_their_nodes(
+    seed: int, layer: str, of_proteins: str, largest: int
+) -> None:
     random = np.random.default_rng(seed)
-    counts = random.integers(0, largest, (5, 7)) * (random.random((5, 7)) < 0.5)
-    matrix = csr_array(counts.astype(np.int32))
-    totals = counts.sum(axis=1) + 3
-    nodes = random.permutation(11)[:7]
-    out = np.full((5, 11), np.nan, np.float32)
-    dense(matrix, totals, layer, nodes, out)
-    expected = np.zeros((5, 11))
-    scaled = counts if layer == "counts" else counts * 10_000 / totals[:, None]
-    expected[:, nodes] = np.log1p(scaled) if layer == "log1p" else scaled
+    counts = random.integers(0, largest, (5, 9)) * (random.random((5, 9)) < 0.5)  # the last two are proteins
+    totals, scales = counts[:, :7].sum(axis=1) + 3, 1 + random.random(5)
+    nodes = random.permutation(13)[:9]
+    expected = np.zeros((5, 13))
+    scaled = counts[:, :7] if layer == "counts" else counts[:, :7] * 10_000 / totals[:, None]
+    expected[:, nodes[:7]] = np.log1p(scaled) if layer == "log1p" else scaled
+    proteins = counts[:, 7:]
+    expected[:, nodes[7:]] = np.log1p(proteins / scales[:, None]) if of_proteins == "clr" else proteins
+    rows, layers = RawRows(csr_array(counts.astype(np.int32)), totals, scales), Layers(7, layer, of_proteins)
+    out = np.full((5, 13), np.nan, np.float32)
+    dense(rows, layers, nodes, out)
     np.testing.assert_allclose(out, expected, rtol=1e-6)
-    rows = compress(matrix, totals)
-    assert rows.data.element_size() == {200: 1, 30_000: 2, 100_000: 4}[largest] or counts.max() < largest / 2
-    x = dense_on_device(rows, layer, torch.from_numpy(nodes), 11)
+    compressed = compress(rows)
+    assert compressed.data.element_size() <= {200: 1, 30_000: 2, 100_000: 4}[largest]
+    x = dense_on_device(compressed, layers, torch.from_numpy(nodes), 13)
     np.testing.assert_allclose(x.numpy(), out, rtol=1e-6)
 
 

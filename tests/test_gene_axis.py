@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from tosg_graph.abundance_store import axis_schema
+from tosg_graph.axis_table import axis_schema
 from tosg_graph.errors import CellsError
 from tosg_graph.gene_axis import (
     ALIAS,

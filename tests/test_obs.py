@@ -34,6 +34,7 @@ def core(obs: dict[str, list[Any]], **mapping: Any) -> dict[str, list[Any]]:
 
 def test_every_column_of_the_schema_comes_from_somewhere() -> None:
     made = {*core({"x": [1, 2]}), "cell_id", "dataset", "barcode", "n_counts", "n_genes"}
+    made |= {"n_protein_counts", "n_proteins"}
     named = schema("cells")["columns"]
     ends = {
         f"{c}{end}" for c in named if "ontology" in named[c] for end in ("_id", "_raw", "_rule", "_score")

@@ -16,6 +16,7 @@ from tosg_graph import vacuum as vacuum_module
 from tosg_graph.abundance import AbundanceReader
 from tosg_graph.abundance_store import AbundanceStore
 from tosg_graph.errors import StoreError
+from tosg_graph.store_log import TABLES
 from tosg_graph.store_versions import versions
 from tosg_graph.vacuum import vacuum
 from tosg_graph.verify import verify
@@ -85,7 +86,7 @@ def test_the_newest_version_is_enough_for_its_answers(store: AbundanceStore, hom
 
 
 def test_a_dry_run_says_the_same_and_removes_nothing(store: AbundanceStore, home: Path) -> None:
-    held = {table: store.files.listing(table) for table in ("axis", "counts", "cells")}
+    held = {table: store.files.listing(table) for table in TABLES}
     planned = vacuum(store, home, keep_versions=1, dry_run=True)
     assert {table: store.files.listing(table) for table in held} == held
     done = vacuum(store, home, keep_versions=1)

@@ -35,7 +35,7 @@ def test_a_sound_store_has_no_findings(tmp_path: Path, compacted: bool) -> None:
     assert done.findings == ()
     assert (done.cells, done.blocks) == (17, 5 if compacted else 6)
     assert done.counts == sum(toy_store.count(k, c) for k in range(17) for c in range(5))
-    assert done.files == (3 if compacted else 7)
+    assert done.files == (4 if compacted else 10)
     assert done.without_checksum == 0
     assert verify(store, number=0).cells == 6
 
@@ -209,7 +209,7 @@ def test_a_file_that_never_was_parquet_is_named(tmp_path: Path) -> None:
     assert version
     (tmp_path / "part").write_bytes(b"no parquet")
     file = store.files.put("counts", tmp_path / "part", "odd", 1)
-    said_before = {"axis": 0, "axis_sha256": version.axis_sha256, "blocks": 3}
+    said_before = {"axis": 0, "axis_sha256": version.axis_sha256, "measured": 0, "blocks": 3}
     store.log.register_cells(
         [],
         store.log.cells_schema(version),

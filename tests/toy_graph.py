@@ -10,14 +10,26 @@ TERMS = {"CellType": {"CL:1": "T cell", "CL:2": "B cell"}, "Disease": {"MONDO:1"
 
 
 class ToyGraph:
-    """Genes G0, G1 ... with ids HGNC:0, HGNC:1 ...; stands for `tosg_graph.graph.Graph`."""
+    """Genes G0, G1 ... with ids HGNC:0, HGNC:1 ...; the first have proteins UniProtKB:P0 ...; stands for a `Graph`."""
 
-    def __init__(self, genes: int) -> None:
-        self._genes = genes
+    def __init__(self, genes: int, proteins: int = 0) -> None:
+        self._genes, self._proteins = genes, proteins
 
     def rows(self, statement: str, **parameters: Any) -> list[dict[str, Any]]:
         if statement == cypher("axis_genes"):
             nothing = {"ensembl_id": None, "previous": [], "alias": []}
             return [{"id": f"HGNC:{g}", "symbol": f"G{g}", **nothing} for g in range(self._genes)]
+        if statement == cypher("axis_proteins"):
+            return [
+                {
+                    "id": f"UniProtKB:P{g}",
+                    "name": f"protein {g}",
+                    "symbol": f"G{g}",
+                    "entry_name": f"G{g}_HUMAN",
+                    "synonyms": [],
+                    "genes": [f"HGNC:{g}"],
+                }
+                for g in range(self._proteins)
+            ]
         assert statement == cypher("term_names")
         return [{"id": i, "name": n, "synonyms": []} for i, n in TERMS.get(parameters["label"], {}).items()]

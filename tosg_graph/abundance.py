@@ -1,4 +1,4 @@
-"""Reads of the abundance store: one store version behind one locked-down DuckDB connection.
+"""Reads of the abundance store: one layer of one store version behind one locked-down DuckDB connection.
 
 Mean abundance is in raw counts per cell, or in a layer made of them; ``pct`` is the percentage of cells with a count
 above zero. Cells without any count of a gene are part of both.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tosg_graph.axis_table import axis_of
 from tosg_graph.cohort import Cohort, ExpandTerm, identifier, kind_of, ontology_columns, parse, tests
 from tosg_graph.errors import CohortError, StoreError
+from tosg_graph.layers import GENE, MEASURED_LAYERS, PROTEIN
+from tosg_graph.measured_features import MeasuredFeatures, measured
 from tosg_graph.normalise import COUNTS, LAYERS, layer_sql
+from tosg_graph.store_connection import locked_connection
 from tosg_graph.types import METACELL_OF
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from tosg_graph.types import StoreVersion
 
 STATS = ("mean", "pct")
-MEMORY_LIMIT = "4GB"
+
 _NEAREST = 5
 _FACET_VALUES = 30
 _FEW_CELLS = 2048  # one batch of DuckDB's
@@ -37,24 +40,46 @@ _CSR_BATCH = 1_000_000  # counts per Arrow batch
 class AbundanceReader:
     """Answers over one store version. Not for several threads or forked processes: open one in each."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, axis: pa.Table, version: StoreVersion) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        axis: pa.Table,
+        version: StoreVersion,
+        measured: pa.Table,
+        layer: str = GENE,
+    ) -> None:
         self._connection = connection
+        self._measured = measured
         self.axis = axis
         self.version = version
+        self.layer = layer
 
     @classmethod
-    def open(cls, store: AbundanceStore, version: StoreVersion | None = None) -> AbundanceReader:
-        """Open the store at ``version``, by default its newest.
+    def open(
+        cls, store: AbundanceStore, version: StoreVersion | None = None, layer: str = GENE
+    ) -> AbundanceReader:
+        """Open the store at ``version``, by default its newest, for one layer of what was measured.
+
+        A reader of ``protein`` sees the cells in which proteins were measured, and no others.
 
         Raises
         ------
         StoreError
-            If nothing was ever added to the store.
+            If nothing was ever added to the store, or no proteins.
         """
         version = version or store.version()
         if version is None:
             raise StoreError("The store holds no cells yet. Add some: tosg cells add FILE.h5ad")
-        return cls(locked_connection(store, version), store.axis(version), version)
+        if layer not in MEASURED_LAYERS:
+            raise StoreError(f"{layer!r} is no layer of the store. It has {', '.join(MEASURED_LAYERS)}.")
+        rows = store.axis_rows(version)
+        axis, has_proteins = axis_of(rows, layer), len(axis_of(rows, PROTEIN)) > 0
+        if layer == PROTEIN and not has_proteins:
+            raise StoreError(
+                f"Version {version.cells} of the store has no proteins. `tosg cells add` takes those of CITE-seq files."
+            )
+        connection = locked_connection(store, version, layer if has_proteins else None)
+        return cls(connection, axis, version, store.measured(version), layer)
 
     def close(self) -> None:
         """Close the connection."""
@@ -159,11 +184,25 @@ class AbundanceReader:
 
     # ----------------------------------------------------------------- counts
 
-    def axis_columns(self, gene_ids: Sequence[str]) -> dict[str, int]:
-        """Gene id -> axis column, of those of ``gene_ids`` that were ever measured."""
-        wanted = set(gene_ids)
-        pairs = zip(self.axis["gene_id"].to_pylist(), self.axis["column"].to_pylist(), strict=True)
-        return {gene: column for gene, column in pairs if gene in wanted}
+    def axis_columns(self, ids: Sequence[str]) -> dict[str, int]:
+        """Id of a gene (in the layer of proteins, of a protein) -> axis column, of those that were ever measured."""
+        wanted = set(ids)
+        named = self.axis["protein_id" if self.layer == PROTEIN else "gene_id"].to_pylist()
+        pairs = zip(named, self.axis["column"].to_pylist(), strict=True)
+        return {one: column for one, column in pairs if one in wanted}
+
+    def measured_cells(self, cohort: Cohort | str | None, expand_term: ExpandTerm) -> pa.Table:
+        """Count a cohort's cells by dataset and layer: ``dataset``, ``gene`` (all), ``protein`` (those measured)."""
+        known = self.cell_columns()
+        _, where, parameters = self._where(cohort, known, expand_term)
+        proteins = "count(n_protein_counts)" if "n_protein_counts" in known else "0"
+        # The text holds checked column names and ? marks only.
+        text = f"SELECT dataset, count(*) AS gene, {proteins} AS protein FROM cells WHERE {where} GROUP BY 1 ORDER BY 1"  # noqa: S608
+        return self._connection.sql(text, params=parameters).to_arrow_table()
+
+    def measured(self, datasets: Sequence[str], axis_columns: Sequence[int]) -> MeasuredFeatures:
+        """Say which columns each of some datasets measured; what it did not is unknown in its cells, not zero."""
+        return measured(self._measured, datasets, axis_columns, self.layer)
 
     def csr(self, cell_ids: Sequence[str], axis_columns: Sequence[int]) -> csr_array[Any, Any]:
         """Raw counts, int32, shape ``(len(cell_ids), len(axis_columns))``; rows and columns as given.
@@ -227,6 +266,10 @@ class AbundanceReader:
             )
         if layer not in LAYERS:
             raise CohortError(f"{layer!r} is no layer. Choose from {', '.join(LAYERS)}.")
+        if layer != COUNTS and self.layer == PROTEIN:
+            raise CohortError(
+                f"{layer!r} is made by the total of genes. Proteins are summarised as {COUNTS}."
+            )
         columns = _distinct("axis column", axis_columns)
         known = self.cell_columns()
         group = identifier(by, known) if by else "NULL"
@@ -339,8 +382,13 @@ class AbundanceReader:
             if raw in known and not self._absent(raw, absent[:1], known):
                 hint = f" It is a value of {raw!r}."
             raise CohortError(
-                f"The column {test.column!r} has no value {absent[0]!r}.{hint} `tosg cohort true` shows what there is."
+                f"The column {test.column!r} has no value {absent[0]!r}{self._among}.{hint} `tosg cohort true` shows "
+                "what there is."
             )
+
+    @property
+    def _among(self) -> str:
+        return " among the cells with proteins" if self.layer == PROTEIN else ""
 
     def _absent(self, column: str, values: Sequence[str], known: Mapping[str, str]) -> list[str]:
         """Those of ``values`` that no cell has, as given."""
@@ -365,7 +413,8 @@ class AbundanceReader:
             if near:
                 hints.append(f"{test.column} has {', '.join(map(repr, near))}")
         hint = f" Nearest values: {'; '.join(dict.fromkeys(hints))}." if hints else ""
-        return f"No cell is selected by {cohort.expression!r}.{hint} `tosg cohort true` shows what there is."
+        selected = f"No cell is selected by {cohort.expression!r}{self._among}."
+        return f"{selected}{hint} `tosg cohort true` shows what there is."
 
     def _chunk(self, cell_ids: list[str], columns: list[int]) -> csr_array[Any, Any]:
         import pyarrow as pa
@@ -419,63 +468,6 @@ def _csr(
     rows = values.tocsr()
     rows.sort_indices()
     return rows
-
-
-def locked_connection(store: AbundanceStore, version: StoreVersion) -> duckdb.DuckDBPyConnection:
-    """Connect to an in-memory DuckDB with the views ``cells`` and ``counts`` of a version; it can read nothing else.
-
-    Raises
-    ------
-    StoreError
-        If a file of the version is not there.
-    """
-    _check_present(store, version)
-    return connection_to(store, store.cells_files(version), store.counts_files(version))
-
-
-def connection_to(
-    store: AbundanceStore,
-    cells: Sequence[str],
-    counts: Sequence[str] = (),
-    memory_limit: str = MEMORY_LIMIT,
-    spill: Path | None = None,
-) -> duckdb.DuckDBPyConnection:
-    """Connect to an in-memory DuckDB that can read these files of a store and nothing else.
-
-    Parameters
-    ----------
-    cells, counts
-        Files that become the views ``cells`` and, where there are any, ``counts``.
-    spill
-        Folder for what a sort cannot hold in memory.
-    """
-    import duckdb
-
-    connection = duckdb.connect(":memory:", config={"memory_limit": memory_limit})
-    if spill:
-        connection.execute("SET temp_directory = ?", [str(spill)])
-    connection.execute("SET autoinstall_known_extensions = false")
-    connection.execute("SET autoload_known_extensions = false")
-    if not store.files.is_local:
-        connection.register_filesystem(store.files.for_duckdb())
-    connection.execute("SET allowed_paths = ?", [[*cells, *counts]])
-    # Older files lack the obs columns that newer ones brought: null there.
-    connection.read_parquet(list(cells), union_by_name=True).create_view("cells")
-    if counts:
-        connection.read_parquet(list(counts)).create_view("counts")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
-    return connection
-
-
-def _check_present(store: AbundanceStore, version: StoreVersion) -> None:
-    for name in ("cells", "counts"):
-        gone = set(store.log.file_names(name, version.of(name))) - set(store.files.listing(name))
-        if gone:
-            raise StoreError(
-                f"Version {version.cells} of {store} lacks {len(gone)} of its files, first {name}/{min(gone)}. Either "
-                "`tosg cells vacuum` removed it (`tosg cells versions`), or the store is damaged (`tosg cells verify`)."
-            )
 
 
 def _in_blocks(blocks: Sequence[int]) -> tuple[str, list[int]]:

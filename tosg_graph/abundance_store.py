@@ -1,8 +1,9 @@
 """The abundance store: raw counts and cells in Delta tables of Parquet, with one commit point.
 
-``axis``    feature -> int32 column, append-only
-``counts``  (block, gene, cell, count), gene-major inside blocks of cells
-``cells``   one row per cell; its commit binds the versions of the other two, and is what makes an add visible
+``axis``      feature -> int32 column of its layer, append-only
+``measured``  which columns each dataset measured
+``counts``    (block, gene, cell, count), gene-major inside blocks of cells; `tosg_graph.layers`
+``cells``     one row per cell; its commit binds the versions of the others, and is what makes an add visible
 
 What a killed add leaves in the tables is invisible to readers and undone by the next add. Every version that a commit
 of ``cells`` bound stays readable until `tosg_graph.vacuum` removes its files.
@@ -14,20 +15,31 @@ import hashlib
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tosg_graph.axis_table import (
+    axis_of,
+    axis_sha256,
+    extended_axis,
+    stored_axis_schema,
+    to_store,
+)
 from tosg_graph.counts_files import CountsFiles, write_counts_files
 from tosg_graph.errors import StoreError
+from tosg_graph.layers import GENE, PROTEIN
+from tosg_graph.measured_features import measured_schema, runs
 from tosg_graph.store_files import StoreFiles, write_cells_file
 from tosg_graph.store_log import Record, StoreLog
 from tosg_graph.types import StoreVersion
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 PART = ".part"  # how names of unfinished files and folders end, which begin with a dot
 _LOCK_SECONDS = 10
@@ -98,19 +110,28 @@ class AbundanceStore:
         self.log.record_at(number)
         return replace(self, pinned=number)
 
-    def axis(self, version: StoreVersion | None = None) -> pa.Table:
-        """Return the gene axis sorted by column: ``column``, ``feature``, ``gene_id``, ``symbol``, ``rule``."""
-        version = version or self.version()
-        if version is None:
-            return axis_schema().empty_table()
+    def axis(self, version: StoreVersion | None = None, layer: str = GENE) -> pa.Table:
+        """Return the axis of a layer sorted by column; see `axis_schema`."""
+        return axis_of(self.axis_rows(version), layer)
+
+    def axis_rows(self, version: StoreVersion | None = None) -> pa.Table:
+        """Return the rows of all layers: ``layer``, then the columns of the axis of proteins."""
+        rows = self._rows("axis", version or self.version(), stored_axis_schema())
+        return rows.sort_by([("layer", "ascending"), ("column", "ascending")]).combine_chunks()
+
+    def measured(self, version: StoreVersion | None = None) -> pa.Table:
+        """Return which columns each dataset measured; see `tosg_graph.measured_features`."""
+        return self._rows("measured", version or self.version(), measured_schema())
+
+    def _rows(self, name: str, version: StoreVersion | None, schema: pa.Schema) -> pa.Table:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        parts = []
-        for name in self.log.file_names("axis", version.axis):
-            with self.files.open("axis", name) as file:
-                parts.append(pq.read_table(file, columns=axis_schema().names).cast(axis_schema()))
-        return pa.concat_tables(parts).sort_by("column").combine_chunks()
+        parts = [schema.empty_table()]
+        for file_name in self.log.file_names(name, version.of(name)) if version else ():
+            with self.files.open(name, file_name) as file:
+                parts.append(pq.read_table(file, columns=schema.names).cast(schema))
+        return pa.concat_tables(parts).combine_chunks()
 
     def cells_files(self, version: StoreVersion) -> list[str]:
         """Paths of the Parquet files of the cells table, sorted."""
@@ -233,7 +254,7 @@ class Append:
     def __init__(self, store: AbundanceStore, record: Record | None) -> None:
         self._store = store
         self._record = record
-        self._axis = store.axis(record.version) if record else axis_schema().empty_table()
+        self._axis = store.axis_rows(record.version) if record else stored_axis_schema().empty_table()
         self._axis_version = record.version.axis if record else -1
         self._counts_version = record.version.counts if record else -1
         self.next_block = record.blocks if record else 0
@@ -241,24 +262,31 @@ class Append:
     @property
     def axis(self) -> pa.Table:
         """The gene axis including the rows of this add."""
-        return self._axis
+        return self.axis_of(GENE)
 
-    def extend_axis(self, rows: pa.Table) -> pa.Table:
-        """Append features (``feature``, ``gene_id``, ``symbol``, ``rule``), give them columns, return the whole axis.
+    def axis_of(self, layer: str) -> pa.Table:
+        """The axis of a layer including the rows of this add."""
+        return axis_of(self._axis, layer)
+
+    def extend_axis(self, rows: pa.Table, layer: str = GENE) -> pa.Table:
+        """Append features (the columns of `axis_schema` but ``column``), give them columns, return the whole axis.
 
         Raises
         ------
         StoreError
-            If a feature is on the axis already.
+            If a feature is on the axis of the layer already.
         """
+        import pyarrow as pa
         from deltalake import write_deltalake
 
-        fresh = extended_axis(self._axis, rows).slice(len(self._axis))
+        held = self.axis_of(layer)
+        whole = extended_axis(held, rows, layer)
+        fresh = to_store(whole.slice(len(held)), layer)
         if len(fresh) or self._axis_version < 0:
             write_deltalake(self._store.files.table("axis"), fresh, mode="append")
             self._axis_version = self._store.log.newest("axis")
-            self._axis = extended_axis(self._axis, rows)
-        return self._axis
+            self._axis = pa.concat_tables([self._axis, fresh])
+        return whole
 
     def write_counts(self, name: str, blocks: Iterator[tuple[Any, Any, Any]]) -> int:
         """Write blocks of counts as Parquet files, register them, and return the sum that was read back.
@@ -285,25 +313,42 @@ class Append:
         self._counts_version = self._store.log.register_counts(files, self._counts_version)
         self.next_block += written.blocks
 
-    def commit(self, cells: pa.Table | pa.RecordBatchReader, dataset: dict[str, Any]) -> StoreVersion:
+    def commit(
+        self,
+        cells: pa.Table | pa.RecordBatchReader,
+        dataset: dict[str, Any],
+        measured: Mapping[str, Sequence[int] | NDArray[np.int32]] | None = None,
+    ) -> StoreVersion:
         """Make the add visible: append ``cells`` and record which versions belong together.
+
+        Parameters
+        ----------
+        dataset
+            A row of `datasets_schema`.
+        measured
+            Layer -> axis columns that the dataset measured; the whole gene axis where it is not said.
 
         Raises
         ------
         StoreError
             If a column has another type than in the store.
         """
+        from deltalake import write_deltalake
+
         self._check_types(cells.schema)
+        rows = runs(dataset["dataset"], measured or {GENE: self.axis["column"].to_numpy()})
+        write_deltalake(self._store.files.table("measured"), rows, mode="append")
         said = {
             "counts": self._counts_version,
             "axis": self._axis_version,
-            "axis_sha256": axis_sha256(self._axis),
+            "axis_sha256": axis_sha256(self.axis, self.axis_of(PROTEIN)),
+            "measured": self._store.log.newest("measured"),
             "blocks": self.next_block,
             "datasets": [*(self._record.datasets if self._record else []), dataset],
         }
         part = self._store.folder / f".cells{PART}"
-        rows = write_cells_file(part, cells)
-        file = self._store.files.put("cells", part, "cells", rows)
+        written = write_cells_file(part, cells)
+        file = self._store.files.put("cells", part, "cells", written)
         return self._store.log.register_cells([file], cells.schema, said)
 
     def replace_cells(self, cells: pa.RecordBatchReader) -> StoreVersion:
@@ -329,6 +374,7 @@ class Append:
             "counts": record.version.counts,
             "axis": record.version.axis,
             "axis_sha256": record.version.axis_sha256,
+            "measured": record.version.measured,
             "blocks": record.blocks,
             "datasets": record.datasets,
             "operation": "terms",
@@ -352,19 +398,15 @@ class Append:
                 )
 
 
-def axis_schema() -> pa.Schema:
-    """One row per measured feature; ``gene_id`` and ``symbol`` are null where it is no known gene."""
-    import pyarrow as pa
-
-    texts = [pa.field(name, pa.string()) for name in ("feature", "gene_id", "symbol", "rule")]
-    return pa.schema([pa.field("column", pa.int32()), *texts])
-
-
 def datasets_schema() -> pa.Schema:
-    """One row per dataset; ``sha256`` is that of its content and mapping, ``file_sha256`` that of the file and both."""
+    """One row per dataset; ``sha256`` is that of its content and mapping, ``file_sha256`` that of the file and both.
+
+    ``counts`` is the sum of its counts of genes, ``protein_counts`` that of its proteins, which were measured in
+    ``protein_cells`` of its cells; null where it has none.
+    """
     import pyarrow as pa
 
-    whole = [pa.field(name, pa.int64()) for name in ("cells", "counts")]
+    whole = [pa.field(name, pa.int64()) for name in ("cells", "counts", "protein_cells", "protein_counts")]
     return pa.schema(
         [
             pa.field("dataset", pa.string()),
@@ -372,32 +414,6 @@ def datasets_schema() -> pa.Schema:
             *(pa.field(n, pa.string()) for n in ("file", "sha256", "note", "file_sha256")),
         ]
     )
-
-
-def extended_axis(axis: pa.Table, rows: pa.Table) -> pa.Table:
-    """The axis with features appended (``feature``, ``gene_id``, ``symbol``, ``rule``), each with the next column.
-
-    Raises
-    ------
-    StoreError
-        If a feature is on the axis already.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    again = pc.is_in(rows["feature"], value_set=axis["feature"].combine_chunks())
-    if len(rows) and pc.any(again).as_py():
-        first = rows["feature"].filter(again)[0].as_py()
-        raise StoreError(f"The feature {first!r} is on the gene axis already. Please report this.")
-    columns = pa.array(range(len(axis), len(axis) + len(rows)), pa.int32())
-    fresh = pa.table([columns, *(rows[n] for n in axis_schema().names[1:])], schema=axis_schema())
-    return pa.concat_tables([axis, fresh]).combine_chunks()
-
-
-def axis_sha256(axis: pa.Table) -> str:
-    """Sha256 of the axis: column, feature and gene id of each row."""
-    lines = zip(*(axis[name].to_pylist() for name in ("column", "feature", "gene_id")), strict=True)
-    return hashlib.sha256("\n".join("\t".join(map(str, line)) for line in lines).encode()).hexdigest()
 
 
 def cell_id(dataset: str, barcode: str) -> str:

@@ -29,6 +29,8 @@ GENES = "genes.parquet"
 TOPOLOGY = "topology.safetensors"
 TEXT = "text.safetensors"
 FEATURES = "features.safetensors"  # only where features were asked for
+PROTEINS = "proteins.parquet"  # only where proteins were asked for
+MEASURED = "measured.safetensors"  # where it is known which features each dataset measured
 CORRECTION = "correction.safetensors"  # only where a correction was asked for
 CELLS = "cells.parquet"
 DIAGNOSTICS = "diagnostics.json"
@@ -54,6 +56,7 @@ class Manifest:
             "nodes": _counted(c["nodes"]),
             "edges": _counted(c["edges"]),
             "genes": f"{c['genes']:,} with abundance",
+            **_said_of_layers(c),
             "cells": _counted(c["splits"]),
             "classes": f"{len(c['classes'])} of {c['label']}",
             "split by": f"{c['split_unit']}, verdict {c['verdict']}",
@@ -66,6 +69,18 @@ class Manifest:
                 f"{made['cells_unseen']:,} cells of other batches"
             )
         return facts
+
+
+def _said_of_layers(content: Mapping[str, Any]) -> dict[str, str]:
+    found = {}
+    if proteins := content.get("proteins"):
+        found["proteins"] = f"{proteins['count']:,} with counts, measured in {proteins['cells']:,} cells"
+    if measured := content.get("measured"):
+        gaps = {name: count for name, count in measured["not_measured"].items() if count}
+        if gaps:
+            listed = ", ".join(f"{count:,} pairs of dataset and {name[:-1]}" for name, count in gaps.items())
+            found["not measured"] = f"{listed}: unknown there, not zero (measured.safetensors)"
+    return found
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,22 @@ import numpy as np
 
 from tosg_graph import bundle
 from tosg_graph.errors import BundleError
+from tosg_graph.raw_rows import RawRows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
-PARTS = ("indptr", "indices", "data", "n_counts")
+OF_GENES = ("indptr", "indices", "data", "n_counts")
+OF_PROTEINS = ("protein_indptr", "protein_indices", "protein_data", "protein_scale")
+
+
+@dataclass(frozen=True)
+class _Shard:
+    genes: csr_array[Any, Any]
+    totals: NDArray[np.int64]
+    proteins: csr_array[Any, Any] | None
+    scales: NDArray[np.float64] | None
 
 
 class BundleCounts:
@@ -37,8 +48,9 @@ class BundleCounts:
         self._folder, self._manifest, self._verified = folder, manifest, verified
         self._listed: list[dict[str, Any]] = manifest["shards"][split]
         self.genes: int = manifest["genes"]
+        self.proteins: int = manifest.get("proteins", {}).get("count", 0)
         self._bounds = np.cumsum([0, *(s["cells"] for s in self._listed)])
-        self._opened: dict[int, tuple[csr_array[Any, Any], NDArray[np.int64]]] = {}
+        self._opened: dict[int, _Shard] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker opens the files itself.
@@ -52,47 +64,30 @@ class BundleCounts:
         starts = np.arange(0, len(self), cells)
         return np.stack([starts, np.minimum(starts + cells, len(self))], axis=1)
 
-    def csr(self, rows: NDArray[np.int64]) -> csr_array[Any, Any]:
-        """Raw counts, int32 ``(len(rows), n_genes)``, rows as given, columns ascending within each."""
-        from scipy.sparse import csr_array, vstack
+    def take(self, rows: NDArray[np.int64]) -> RawRows:
+        """Counts of some cells, rows as given."""
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"cells {rows.min()} to {rows.max()} of {len(self)}")
+        order = np.argsort(rows, kind="stable")
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return self.read(np.stack([rows[order], rows[order] + 1], axis=1)).take(back)
 
-        parts: list[csr_array[Any, Any]] = [self._shard(k)[0][local] for k, local, _ in self._in_shards(rows)]
-        if len(parts) == 1:
-            return parts[0]
-        if not parts:
-            return csr_array((0, self.genes), dtype=np.int32)
-        places = np.concatenate([at for _, _, at in self._in_shards(rows)])
-        stacked: csr_array[Any, Any] = vstack(parts, format="csr")
-        back = np.empty(len(rows), np.int64)
-        back[places] = np.arange(len(rows))
-        return stacked if np.array_equal(back, np.arange(len(rows))) else stacked[back]
-
-    def totals(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """``n_counts`` of each cell: the sum over all features that were measured in it."""
-        found = np.empty(len(rows), np.int64)
-        for k, local, at in self._in_shards(rows):
-            found[at] = self._shard(k)[1][local]
-        return found
-
-    def read(self, ranges: NDArray[np.int64]) -> tuple[csr_array[Any, Any], NDArray[np.int64]]:
-        """Counts and totals of the cells in ``ranges``, ``(K, 2)``, one after the other; one copy of each value."""
-        from scipy.sparse import csr_array
+    def read(self, ranges: NDArray[np.int64]) -> RawRows:
+        """Counts of the cells in ``ranges``, ``(K, 2)``, one after the other; each value is copied once."""
+        from scipy.sparse import hstack
 
         pieces = list(self._pieces(ranges))
-        lengths = [np.diff(self._shard(k)[0].indptr[start : end + 1]) for k, start, end in pieces]
-        indptr = np.concatenate([[0], *lengths]).cumsum()
-        indptr = indptr.astype(_width(int(indptr[-1])))
-        indices, data = (np.empty(indptr[-1], kind) for kind in (indptr.dtype, np.int32))
-        totals, row = np.empty(len(indptr) - 1, np.int64), 0
-        for number, start, end in pieces:
-            matrix, n_counts = self._shard(number)
-            theirs = slice(matrix.indptr[start], matrix.indptr[end])
-            ours = slice(indptr[row], indptr[row + end - start])
-            indices[ours], data[ours] = matrix.indices[theirs], matrix.data[theirs]
-            totals[row : row + end - start] = n_counts[start:end]
-            bundle.release(n_counts)  # or a pass over all shards counts as memory of the process
-            row += end - start
-        return csr_array((data, indices, indptr), shape=(row, self.genes)), totals
+        genes = _joined([(self._shard(k).genes, a, b) for k, a, b in pieces], self.genes)
+        totals = _concatenated([self._shard(k).totals[a:b] for k, a, b in pieces], np.int64)
+        scales = None
+        if self.proteins:
+            proteins = _joined([(self._shard(k).proteins, a, b) for k, a, b in pieces], self.proteins)
+            genes = hstack([genes, proteins], format="csr")
+            scales = _concatenated([self._shard(k).scales[a:b] for k, a, b in pieces], np.float64)
+        for number in {k for k, _, _ in pieces}:  # or a pass over all shards counts as memory of the process
+            bundle.release(self._shard(number).totals)
+        return RawRows(genes, totals, scales)
 
     def _pieces(self, ranges: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
         """Shard, first row in it and end of each range, cut where a shard ends."""
@@ -103,39 +98,50 @@ class BundleCounts:
                 yield number, start - int(self._bounds[number]), stop - int(self._bounds[number])
                 start = stop
 
-    def _in_shards(self, rows: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
-        """Shard, rows within it, and their places among ``rows``."""
-        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
-            raise IndexError(f"cells {rows.min()} to {rows.max()} of {len(self)}")
-        shard_of = np.searchsorted(self._bounds, rows, side="right") - 1
-        found = []
-        for k in np.unique(shard_of).tolist():
-            at = np.flatnonzero(shard_of == k)
-            found.append((k, rows[at] - self._bounds[k], at))
-        return found
-
-    def _shard(self, number: int) -> tuple[csr_array[Any, Any], NDArray[np.int64]]:
+    def _shard(self, number: int) -> Any:
         if number not in self._opened:
             self._opened[number] = self._open(self._listed[number])
         return self._opened[number]
 
-    def _open(self, listed: Mapping[str, Any]) -> tuple[csr_array[Any, Any], NDArray[np.int64]]:
-        from scipy.sparse import csr_array
-
+    def _open(self, listed: Mapping[str, Any]) -> _Shard:
         path = bundle.checked_path(self._folder, self._manifest, listed["file"], verified=self._verified)
         shard = bundle.map_tensors(path)
-        if missing := set(PARTS) - set(shard):
+        if missing := {*OF_GENES, *(OF_PROTEINS if self.proteins else ())} - set(shard):
             raise BundleError(f"{path} lacks {min(missing)!r}. Export the bundle again.")
         bundle.check_length(path, "cells", len(shard["indptr"]) - 1, listed["cells"])
         bundle.check_length(path, "values", len(shard["data"]), listed["nonzeros"])
         bundle.check_length(path, "indices", len(shard["indices"]), listed["nonzeros"])
         bundle.check_length(path, "totals", len(shard["n_counts"]), listed["cells"])
-        width = _width(listed["nonzeros"])
-        indptr, indices = (shard[part].astype(width, copy=False) for part in ("indptr", "indices"))
-        matrix = csr_array((shard["data"], indices, indptr), shape=(listed["cells"], self.genes))
-        return matrix, shard["n_counts"]
+        genes = _csr(shard["indptr"], shard["indices"], shard["data"], self.genes)
+        if not self.proteins:
+            return _Shard(genes, shard["n_counts"], None, None)
+        indptr, indices, data = (shard[f"protein_{part}"] for part in ("indptr", "indices", "data"))
+        proteins = _csr(indptr, indices, data, self.proteins)
+        return _Shard(genes, shard["n_counts"], proteins, shard["protein_scale"])
 
 
-def _width(nonzeros: int) -> type[np.int32 | np.int64]:
-    """Type of both index arrays: where they differ, scipy copies the one of the mapped file."""
-    return np.int32 if nonzeros < 2**31 else np.int64
+def _joined(pieces: list[tuple[Any, int, int]], columns: int) -> csr_array[Any, Any]:
+    """Rows ``start`` to ``end`` of each matrix, one after the other."""
+    lengths = [np.diff(matrix.indptr[a : b + 1]) for matrix, a, b in pieces]
+    indptr = np.cumsum(np.concatenate([[0], *lengths]))
+    indices, data = (np.empty(indptr[-1], np.int32) for _ in range(2))
+    at = 0
+    for matrix, a, b in pieces:
+        theirs = slice(matrix.indptr[a], matrix.indptr[b])
+        ours = slice(at, at + theirs.stop - theirs.start)
+        indices[ours], data[ours] = matrix.indices[theirs], matrix.data[theirs]
+        at = ours.stop
+    return _csr(indptr, indices, data, columns)
+
+
+def _concatenated(parts: list[Any], kind: type) -> Any:
+    return np.concatenate([np.empty(0, kind), *parts])
+
+
+def _csr(indptr: Any, indices: Any, data: Any, columns: int) -> csr_array[Any, Any]:
+    from scipy.sparse import csr_array
+
+    # Both index arrays of one width: where they differ, scipy copies the one of a mapped file.
+    width = np.int32 if len(data) < 2**31 else np.int64
+    parts = (data, indices.astype(width, copy=False), indptr.astype(width, copy=False))
+    return csr_array(parts, shape=(len(indptr) - 1, columns))

@@ -41,31 +41,49 @@ class Buckets(Protocol):
 
 
 class Tally:
-    """What passes by, added up: counts and genes per cell in the order of the file, and the hash of all counts."""
+    """What passes by, added up: counts and features per cell in the order of the file, and the hash of all counts.
 
-    def __init__(self, cells: int) -> None:
+    Parameters
+    ----------
+    cells
+        Number of cells that are announced.
+    genes
+        Width of the genes where proteins stand on their right; None where there are none. Their sums never mix.
+    """
+
+    def __init__(self, cells: int, genes: int | None = None) -> None:
         import numpy as np
 
         self.n_counts: NDArray[np.int64] = np.zeros(cells, np.int64)
-        self.n_genes: NDArray[np.int32] = np.zeros(cells, np.int32)
+        self.n_protein_counts: NDArray[np.int64] = np.zeros(cells, np.int64)
+        self.n_proteins: NDArray[np.int32] = np.zeros(cells, np.int32)
+        self.lengths: NDArray[np.int32] = np.zeros(cells, np.int32)  # counts of both layers
         self.cells = 0  # so far
+        self._genes = genes
         self._indices, self._data = hashlib.sha256(), hashlib.sha256()
+
+    @property
+    def n_genes(self) -> NDArray[np.int32]:
+        """Genes with a count, of each cell."""
+        return self.lengths - self.n_proteins
 
     def over(self, chunks: Iterator[csr_array[Any, Any]]) -> Iterator[csr_array[Any, Any]]:
         """Pass chunks on and count them; more rows than cells are refused."""
         import numpy as np
 
         for chunk in chunks:
-            lengths = np.diff(chunk.indptr)
-            filled = np.flatnonzero(lengths)
-            if self.cells + chunk.shape[0] > len(self.n_genes):
+            if self.cells + chunk.shape[0] > len(self.lengths):
                 raise CellsError(
-                    f"There are counts of more than {len(self.n_genes)} cells, but names of no more."
+                    f"There are counts of more than {len(self.lengths)} cells, but names of no more."
                 )
-            self.n_genes[self.cells : self.cells + chunk.shape[0]] = lengths
-            if len(filled):
-                sums = np.add.reduceat(chunk.data, chunk.indptr[filled], dtype=np.int64)
-                self.n_counts[self.cells + filled] = sums
+            here = slice(self.cells, self.cells + chunk.shape[0])
+            self.lengths[here] = np.diff(chunk.indptr)
+            self.n_counts[here] = _row_sums(chunk.data, chunk.indptr)
+            if self._genes is not None:
+                protein = chunk.indices >= self._genes
+                self.n_proteins[here] = _row_sums(protein, chunk.indptr)
+                self.n_protein_counts[here] = _row_sums(np.where(protein, chunk.data, 0), chunk.indptr)
+                self.n_counts[here] -= self.n_protein_counts[here]
             # Views of the same bytes in any chunks, so the hash does not know how the file was cut.
             self._indices.update(np.ascontiguousarray(chunk.indices, np.int32).data)
             self._data.update(np.ascontiguousarray(chunk.data, np.int32).data)
@@ -75,11 +93,21 @@ class Tally:
     def digest(self) -> bytes:
         """Sha256 of the matrix that passed by."""
         parts = (
-            hashlib.sha256(self.n_genes.data).digest(),
+            hashlib.sha256(self.lengths.data).digest(),
             self._indices.digest(),
             self._data.digest(),
         )
         return hashlib.sha256(b"".join(parts)).digest()
+
+
+def _row_sums(values: NDArray[Any], indptr: NDArray[Any]) -> NDArray[np.int64]:
+    import numpy as np
+
+    sums = np.zeros(len(indptr) - 1, np.int64)
+    filled = np.flatnonzero(np.diff(indptr))
+    if len(filled):
+        sums[filled] = np.add.reduceat(values, indptr[filled], dtype=np.int64)
+    return sums
 
 
 def block_order(cells: pa.Table) -> NDArray[np.int64]:
@@ -99,22 +127,22 @@ def block_order(cells: pa.Table) -> NDArray[np.int64]:
     return found
 
 
-def block_sizes(n_genes: NDArray[np.int32]) -> list[int]:
+def block_sizes(lengths: NDArray[np.int32]) -> list[int]:
     """Cells in each block, of rows in block order: whole buckets, as many as fit.
 
     Parameters
     ----------
-    n_genes
+    lengths
         Values in each row.
     """
     import numpy as np
 
     bucket = _bucket_cells()
-    starts = np.arange(0, len(n_genes), bucket)
+    starts = np.arange(0, len(lengths), bucket)
     sizes: list[int] = []
     values = 0
-    for start, held in zip(starts, np.add.reduceat(n_genes, starts, dtype=np.int64), strict=True):
-        cells = min(bucket, len(n_genes) - int(start))
+    for start, held in zip(starts, np.add.reduceat(lengths, starts, dtype=np.int64), strict=True):
+        cells = min(bucket, len(lengths) - int(start))
         if sizes and sizes[-1] + cells <= BLOCK_CELLS and values + held <= BLOCK_VALUES:
             sizes[-1] += cells
             values += int(held)
@@ -132,7 +160,7 @@ def blocks(buckets: Buckets, sizes: Sequence[int], columns: NDArray[np.int32]) -
     sizes
         Cells in each block; see `block_sizes`.
     columns
-        Axis column of each feature of the file.
+        Column of each feature of the file, as the table ``counts`` has it.
     """
     rows = buckets.read()
     for size in sizes:
@@ -271,7 +299,7 @@ def spill(
             starts.append(start)
             pieces.append(_spill_chunk(chunk, rank[start : start + chunk.shape[0]], buckets, file))
             start += chunk.shape[0]
-    return Spilled(kept, order, tally.n_genes, np.array(starts), np.stack(pieces), features)
+    return Spilled(kept, order, tally.lengths, np.array(starts), np.stack(pieces), features)
 
 
 def _spill_chunk(

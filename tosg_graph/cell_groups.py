@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-_OWN = ("cell_id", "barcode", "block", "cell", "n_counts", "n_genes")  # of one cell, never of a group
+_OWN = (
+    "cell_id",
+    "barcode",
+    "block",
+    "cell",
+    "n_counts",
+    "n_genes",
+    "n_protein_counts",
+    "n_proteins",
+)  # of one cell, never of a group
 
 
 @dataclass(frozen=True)

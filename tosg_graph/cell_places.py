@@ -36,7 +36,8 @@ class CellPlaces:
     new
         int64, shape ``(n_cells,)``: the place in the new order of the cell that was at ``start[block] + cell``.
     n_counts
-        int64, shape ``(n_cells,)``, in the new order: sum of the cell's counts as the cells table has it, -1 unknown.
+        int64, shape ``(n_cells,)``, in the new order: sum of the cell's counts of all layers as the cells table has
+        it, -1 unknown.
     bounds
         int64, shape ``(n_new_blocks + 1,)``: number of cells before each new block.
     in_order
@@ -110,7 +111,7 @@ def cell_places(
     """
     import numpy as np
 
-    from tosg_graph.abundance import connection_to
+    from tosg_graph.store_connection import connection_to
 
     connection = connection_to(
         store, store.cells_files(record.version), memory_limit=SORT_MEMORY, spill=work / "sort"
@@ -163,6 +164,9 @@ def _sorted_places(connection: duckdb.DuckDBPyConnection, known: Sequence[str], 
     """``block``, ``cell``, ``n_counts`` and ``n_genes`` in the new order; -1 and 0 where it is not known."""
     n_counts = "coalesce(n_counts, -1)" if "n_counts" in known else "-1"
     n_genes = "coalesce(n_genes, 0)" if "n_genes" in known else "0"
+    if "n_protein_counts" in known and "n_counts" in known:  # both layers move with the cell
+        n_counts = "coalesce(n_counts + coalesce(n_protein_counts, 0), -1)"
+        n_genes += " + coalesce(n_proteins, 0)"
     # The text holds checked column names only.
     text = f"SELECT block, cell, {n_counts} AS n_counts, {n_genes} AS n_genes FROM cells ORDER BY {order}"  # noqa: S608
     return connection.sql(text).to_arrow_reader(ROW_GROUP)

@@ -151,8 +151,12 @@ def _choices(
     mapping: ObsMapping, layer: str | None, options: Mapping[str, str], allow_unmapped: bool
 ) -> Choices:
     terms = {k: dict(v) for k, v in mapping.terms.items()}
-    recipe = repr((dict(mapping.columns), dict(mapping.constants), terms))
-    return Choices(partial(_described, mapping=mapping), recipe, layer, dict(options), allow_unmapped)
+    antibodies = dict(mapping.proteins)
+    recipe = repr(
+        (dict(mapping.columns), dict(mapping.constants), terms, *([antibodies] if antibodies else []))
+    )
+    describe = partial(_described, mapping=mapping)
+    return Choices(describe, recipe, layer, dict(options), allow_unmapped, antibodies)
 
 
 def _described(
@@ -171,7 +175,9 @@ def _described(
         "n_counts": pa.nulls(count, pa.int64()),
         "n_genes": pa.nulls(count, pa.int32()),
     }
-    columns |= other_columns(measured.obs, mapping, [*columns, "block", "cell"])
+    of_proteins = {"n_protein_counts": pa.nulls(count, pa.int64()), "n_proteins": pa.nulls(count, pa.int32())}
+    columns |= of_proteins if measured.proteins else {}
+    columns |= other_columns(measured.obs, mapping, [*columns, *of_proteins, "block", "cell"])
     return pa.table(columns), with_candidates(unmapped_values(core), vocabulary)
 
 

@@ -102,5 +102,6 @@ def cohort_matrix(
             "store_version": str(reader.version.cells),
             "axis_sha256": reader.version.axis_sha256,
             "values": "raw counts",
+            "layer": reader.layer,
         },
     )

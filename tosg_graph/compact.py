@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +23,7 @@ from tosg_graph.cell_blocks import BLOCK_CELLS
 from tosg_graph.cell_places import CellPlaces, cell_places
 from tosg_graph.counts_files import FILE_BLOCKS, ROW_GROUP, counts_schema, write_counts_files
 from tosg_graph.errors import StoreError
+from tosg_graph.layers import FIRST_PROTEIN, apart, side_by_side
 from tosg_graph.progress import Progress, silent
 from tosg_graph.store_files import CELLS_ROW_GROUP, StoredFile, recorded_sha256, write_cells_file
 from tosg_graph.store_log import Record
@@ -100,7 +101,7 @@ def _compacted(
     if places.in_order and filled and all(map(recorded_sha256, old_counts)):
         return unchanged
     counts, total = _write_counts(store, old_counts, places, work, progress)
-    expected = sum(row["counts"] for row in record.datasets)
+    expected = sum(row["counts"] + (row.get("protein_counts") or 0) for row in record.datasets)
     if total != expected:
         raise StoreError(
             f"The counts of {store} sum to {total:,} but {expected:,} were added. Run `tosg cells verify`."
@@ -109,8 +110,9 @@ def _compacted(
     version = store.log.register_counts(counts, before.counts, instead=True)
     said = {
         "counts": version,
-        "axis": _joined_axis(store, before),
+        "axis": _joined(store, "axis", store.axis_rows, before),
         "axis_sha256": before.axis_sha256,
+        "measured": _joined(store, "measured", store.measured, before),
         "blocks": places.blocks,
         "datasets": record.datasets,
         "operation": "compact",
@@ -121,14 +123,16 @@ def _compacted(
     return replace(unchanged, written=written, blocks=places.blocks, files=len(new), bytes=size)
 
 
-def _joined_axis(store: AbundanceStore, version: StoreVersion) -> int:
-    """Put the rows of the axis into one file, where each add left its own, and return its new version."""
+def _joined(
+    store: AbundanceStore, name: str, rows: Callable[[StoreVersion], pa.Table], version: StoreVersion
+) -> int:
+    """Put the rows of a small table into one file, where each add left its own, and return its new version."""
     from deltalake import write_deltalake
 
-    if len(store.log.file_names("axis", version.axis)) == 1:
-        return version.axis
-    write_deltalake(store.files.table("axis"), store.axis(version), mode="overwrite")
-    return store.log.newest("axis")
+    if len(store.log.file_names(name, version.of(name))) == 1:
+        return version.of(name)
+    write_deltalake(store.files.table(name), rows(version), mode="overwrite")
+    return store.log.newest(name)
 
 
 # --------------------------------------------------------------------------- counts
@@ -244,13 +248,15 @@ def _sorted_block(places: CellPlaces, number: int, rows: int, work: Path) -> tup
     if ((expected >= 0) & (sums != expected)).any():
         raise StoreError("The counts of a cell do not sum to its n_counts. Run `tosg cells verify`.")
     # A counting sort; scipy would add up two counts of one gene in one cell.
+    genes_end = int(gene[gene < FIRST_PROTEIN].max(initial=-1)) + 1
+    gene = side_by_side(gene, genes_end)
     shape = (int(gene.max(initial=-1)) + 1, len(expected))
     matrix = coo_array((count, (gene, cell)), shape=shape).tocsr()
     matrix.sort_indices()
     if matrix.nnz != rows:
         raise StoreError("A cell has two counts of one gene. Run `tosg cells verify`.")
     genes = np.repeat(np.arange(shape[0], dtype=np.int32), np.diff(matrix.indptr))
-    return genes, matrix.indices.astype(np.int32, copy=False), matrix.data
+    return apart(genes, genes_end), matrix.indices.astype(np.int32, copy=False), matrix.data
 
 
 # --------------------------------------------------------------------------- cells

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 _MATRIX_MARKET = "%%MatrixMarket matrix coordinate integer general\n"
+_ANTIBODIES = "Antibody Capture"  # feature type of 10x Genomics
 _PACKED = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 
 
@@ -40,7 +41,8 @@ class CountMatrix:
         One row per row of the counts.
     features
         One row per column of the counts: ``name`` (unique: the symbol, or what it was measured under), ``gene_id``,
-        ``symbol`` (both null where the feature is no known gene), ``feature`` (name on the gene axis), ``axis_column``.
+        ``symbol`` (both null where the feature is no known gene), ``feature`` (name on the axis), ``axis_column``; of
+        proteins also ``protein_id``.
     chunks
         Each call reads the counts from the start: int32 or int64 CSR, some rows at a time.
     facts
@@ -64,7 +66,7 @@ def feature_table(axis: pa.Table) -> pa.Table:
     names = [f if times[n] > 1 else n for n, f in zip(names, features, strict=True)]
     # A feature may be called what is the symbol of another; on the axis, each feature stands once.
     names = names if len(set(names)) == len(names) else features
-    return pa.table(
+    table = pa.table(
         {
             "name": names,
             "gene_id": axis["gene_id"],
@@ -72,6 +74,9 @@ def feature_table(axis: pa.Table) -> pa.Table:
             "feature": axis["feature"],
             "axis_column": axis["column"],
         }
+    )
+    return (
+        table.append_column("protein_id", axis["protein_id"]) if "protein_id" in axis.column_names else table
     )
 
 
@@ -95,6 +100,8 @@ def write_h5ad(matrix: CountMatrix, out: Path) -> None:
         )
     # What 10x files call it, and what scanpy and our own reader look for.
     genes = genes.rename(columns={"gene_id": "gene_ids"})
+    if _of_proteins(matrix):  # so that nobody takes them for genes
+        genes["feature_types"] = _ANTIBODIES
     with new_file(out) as path:
         anndata.AnnData(obs=_frame(matrix.obs, matrix.names), var=genes, uns=dict(matrix.facts)).write_h5ad(
             path
@@ -123,10 +130,9 @@ def write_mtx(matrix: CountMatrix, out: Path) -> None:
     if odd:
         raise ExportError(f"The feature {odd[0]!r} has a tab or a line break. Choose --format h5ad.")
     with new_bundle(out) as folder:
-        ids = [
-            g or f for g, f in zip(*(features[c].to_pylist() for c in ("gene_id", "feature")), strict=True)
-        ]
-        kinds = ["Gene Expression"] * len(ids)
+        of = "protein_id" if _of_proteins(matrix) else "gene_id"
+        ids = [g or f for g, f in zip(*(features[c].to_pylist() for c in (of, "feature")), strict=True)]
+        kinds = [_ANTIBODIES if _of_proteins(matrix) else "Gene Expression"] * len(ids)
         _write_lines(folder / "features.tsv.gz", zip(ids, features["name"].to_pylist(), kinds, strict=True))
         _write_lines(folder / "barcodes.tsv.gz", ((name,) for name in matrix.names))
         body = folder / "body.gz"
@@ -203,6 +209,10 @@ def write_long(matrix: CountMatrix, out: Path) -> None:
 
 
 # --------------------------------------------------------------------------- inside
+
+
+def _of_proteins(matrix: CountMatrix) -> bool:
+    return "protein_id" in matrix.features.column_names
 
 
 class _Rows:

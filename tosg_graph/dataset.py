@@ -20,9 +20,10 @@ from torch.utils.data import Dataset
 from tosg_graph import bundle, normalise
 from tosg_graph.bundle_counts import BundleCounts
 from tosg_graph.correction import from_tensors
-from tosg_graph.dense import dense
+from tosg_graph.dense import Layers, dense
 from tosg_graph.errors import BundleError
-from tosg_graph.feed import BLOCK_CELLS, POOL_CELLS, Feed, Order
+from tosg_graph.feed import Feed
+from tosg_graph.feed_order import BLOCK_CELLS, POOL_CELLS, Order
 
 with warnings.catch_warnings():
     # PyG scripts some functions when imported, which newer torch calls deprecated.
@@ -32,9 +33,9 @@ with warnings.catch_warnings():
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
-    from scipy.sparse import csr_array
 
     from tosg_graph.correction import Correction
+    from tosg_graph.raw_rows import RawRows
 
 MODES = ("shared", "block_diagonal", "data")
 LAYERS = (*normalise.LAYERS, "corrected")
@@ -87,6 +88,9 @@ class TosgDataset(Dataset[Any]):
         ``counts``: raw counts. ``cp10k``: counts per 10,000 of the cell's total. ``log1p``: natural
         logarithm of 1 + cp10k. ``corrected``: log1p after the correction that the bundle was exported with
         (``--correct``). All float32.
+    protein_layer
+        What the nodes of proteins have, where the bundle was exported with ``--proteins``: ``counts``, or ``clr``, the
+        centred log ratio per cell. The layers of genes are never made of proteins.
     verify
         Compare each file's sha256 with the manifest when it is first read.
 
@@ -110,24 +114,29 @@ class TosgDataset(Dataset[Any]):
         mode: Literal["shared", "block_diagonal", "data"] = "shared",
         layer: Literal["counts", "cp10k", "log1p", "corrected"] = "counts",
         *,
+        protein_layer: Literal["counts", "clr"] = "counts",
         verify: bool = True,
     ) -> None:
         for name, value, allowed in (
             ("split", split, bundle.SPLITS),
             ("mode", mode, MODES),
             ("layer", layer, LAYERS),
+            ("protein_layer", protein_layer, normalise.PROTEIN_LAYERS),
         ):
             if value not in allowed:
                 raise BundleError(f"{name}={value!r} is unknown; choose {', '.join(allowed)}.")
         self.folder = Path(folder)
         self.split, self.mode = split, mode
         self.layer: str = layer
+        self.protein_layer: str = protein_layer
         self._verify = verify
         self.manifest = bundle.read_manifest(self.folder)
         self.classes: list[str] = list(self.manifest["classes"])
         self.nodes = bundle.read_table(self._path(bundle.NODES))
         self.counts = BundleCounts(self.folder, self.manifest, split, verified=verify)
         self.gene_rows: NDArray[np.int64] = bundle.read_table(self._path(bundle.GENES))["node_row"].to_numpy()
+        proteins = bundle.read_table(self._path(bundle.PROTEINS)) if self.counts.proteins else None
+        self._protein_rows = proteins["node_row"].to_numpy() if proteins else np.empty(0, np.int64)
         self._topology = bundle.map_tensors(self._path(bundle.TOPOLOGY))
         self._check_sizes()
         self._labels = self._read_labels()
@@ -259,26 +268,30 @@ class TosgDataset(Dataset[Any]):
         """Cells by row of ``cells``, in the order given, on the shared topology."""
         at = np.asarray(rows, np.int64)
         x = np.empty((len(at), self.num_nodes), np.float32)
-        self.fill(self.counts.csr(at), self.counts.totals(at), at, x)
+        self.fill(self.counts.take(at), at, x)
         return self.cells_of(torch.from_numpy(x).unsqueeze(-1), at)
 
     def cells_of(self, x: Tensor, rows: NDArray[np.int64]) -> Cells:
         """Abundance ``(B, N, 1)`` with the labels of its cells, on the device of ``x``."""
         return Cells(x, self._labels[rows].to(x.device), torch.from_numpy(rows).to(x.device))
 
-    def fill(
-        self,
-        matrix: csr_array[Any, Any],
-        totals: NDArray[np.int64],
-        rows: NDArray[np.int64],
-        out: NDArray[np.float32],
-    ) -> None:
-        """Write the chosen layer of the raw counts of the cells ``rows`` into ``out``, float32 ``(B, N)``."""
-        layer = normalise.LOG1P if self._correction else self.layer
-        dense(matrix, totals, layer, self.gene_rows, out)
+    def fill(self, rows: RawRows, at: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+        """Write the chosen layers of raw counts of the cells ``at`` into ``out``, float32 ``(B, N)``."""
+        dense(rows, self.layers, self.feature_rows, out)
         if self._correction:
             correction, batches = self._correction
-            out[:, self.gene_rows] = correction.corrected(out[:, self.gene_rows], batches[rows])
+            out[:, self.gene_rows] = correction.corrected(out[:, self.gene_rows], batches[at])
+
+    @property
+    def layers(self) -> Layers:
+        """What is made of counts: of the genes, which are so many, and of the proteins."""
+        layer = normalise.LOG1P if self._correction else self.layer
+        return Layers(len(self.gene_rows), layer, self.protein_layer)
+
+    @cached_property
+    def feature_rows(self) -> NDArray[np.int64]:
+        """int64: node of each gene, then of each protein that has counts."""
+        return np.concatenate([self.gene_rows, self._protein_rows])
 
     def batches(self, batch_size: int, shuffle: bool = False, seed: int = 0) -> Iterator[Any]:
         """Yield all cells, ``batch_size`` at a time; the last batch may be smaller.
@@ -423,6 +436,27 @@ class TosgDataset(Dataset[Any]):
     def _read_labels(self) -> Tensor:
         labels = self._cells_of_split(["label_index"])["label_index"]
         return torch.from_numpy(labels.to_numpy().astype(np.int64))
+
+    def measured(self, rows: Sequence[int] | NDArray[np.int64]) -> Tensor:
+        """bool ``(B, N)``: whether the node was measured in the cell; a zero of another one is unknown, not zero.
+
+        Raises
+        ------
+        BundleError
+            If the bundle does not say what was measured.
+        """
+        said = self.manifest.get("measured")
+        if said is None:
+            raise BundleError(f"{self.folder} does not say what was measured. Export the bundle again.")
+        masks, at = bundle.map_tensors(self._path(bundle.MEASURED)), np.asarray(rows, np.int64)
+        place = {name: number for number, name in enumerate(said["datasets"])}
+        of = np.array([place[name] for name in self.cells["dataset"].take(at).to_pylist()], np.int64)
+        found = np.zeros((len(at), self.num_nodes), np.bool_)
+        found[:, self.gene_rows] = masks["genes"][of]
+        if len(self._protein_rows):
+            has = self.cells["n_protein_counts"].is_valid().to_numpy(zero_copy_only=False)[at]
+            found[:, self._protein_rows] = masks["proteins"][of] & has[:, None]
+        return torch.from_numpy(found)
 
     def _read_correction(self) -> tuple[Correction, NDArray[np.int64]]:
         """Read the correction, and each cell's row in it; -1 where the cell's batch was not fitted."""

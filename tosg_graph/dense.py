@@ -1,4 +1,4 @@
-"""Abundance of every node, dense: raw counts per gene become one layer, each value on the node of its gene.
+"""Abundance of every node, dense: raw counts become layers, each value on the node of its gene or protein.
 
 The same on the processor and on a device: there the compressed rows travel, and are made dense where they are used.
 """
@@ -6,7 +6,7 @@ The same on the processor and on a device: there the compressed rows travel, and
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,9 +16,27 @@ from tosg_graph import normalise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from scipy.sparse import csr_array
+
+    from tosg_graph.raw_rows import RawRows
 
 _WIDTHS = (torch.uint8, torch.int16, torch.int32)
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What is made of raw counts.
+
+    Parameters
+    ----------
+    genes
+        Number of columns that are genes; those that follow are proteins.
+    of_genes, of_proteins
+        One of `normalise.LAYERS`, and of `normalise.PROTEIN_LAYERS`.
+    """
+
+    genes: int
+    of_genes: str = normalise.COUNTS
+    of_proteins: str = normalise.COUNTS
 
 
 @dataclass(frozen=True)
@@ -28,19 +46,22 @@ class CompressedRows:
     Parameters
     ----------
     lengths
-        int32 ``(B,)``: genes that are not zero.
+        int32 ``(B,)``: features that are not zero.
     indices
-        int16 or int32 ``(nnz,)``: columns, one per gene.
+        int16 or int32 ``(nnz,)``: columns.
     data
         uint8, int16 or int32 ``(nnz,)``: the narrowest that holds the counts.
     totals
         int64 ``(B,)``: ``n_counts``.
+    scales
+        float64 ``(B,)``, of the proteins; ones where there are none.
     """
 
     lengths: Tensor
     indices: Tensor
     data: Tensor
     totals: Tensor
+    scales: Tensor
 
     @property
     def nbytes(self) -> int:
@@ -55,12 +76,13 @@ class CompressedRows:
         """Begin to copy to ``device``, without waiting where the memory is pinned."""
         return CompressedRows(*(t.to(device, non_blocking=True) for t in self._tensors()))
 
-    def _tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return self.lengths, self.indices, self.data, self.totals
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return self.lengths, self.indices, self.data, self.totals, self.scales
 
 
-def compress(matrix: csr_array[Any, Any], totals: NDArray[np.int64]) -> CompressedRows:
-    """Return rows of raw counts in the narrowest types that hold them."""
+def compress(rows: RawRows) -> CompressedRows:
+    """Return raw counts in the narrowest types that hold them."""
+    matrix = rows.matrix
     largest = int(matrix.data.max(initial=0))
     width = next(w for w in _WIDTHS if largest <= torch.iinfo(w).max)
     column = torch.int16 if matrix.shape[1] <= torch.iinfo(torch.int16).max else torch.int32
@@ -68,54 +90,63 @@ def compress(matrix: csr_array[Any, Any], totals: NDArray[np.int64]) -> Compress
         torch.from_numpy(np.diff(matrix.indptr).astype(np.int32)),
         torch.from_numpy(matrix.indices).to(column),
         torch.from_numpy(matrix.data).to(width),
-        torch.from_numpy(totals),
+        torch.from_numpy(rows.totals),
+        torch.ones(len(rows.totals), dtype=torch.double)
+        if rows.scales is None
+        else torch.from_numpy(rows.scales),
     )
 
 
-def dense(
-    matrix: csr_array[Any, Any],
-    totals: NDArray[np.int64],
-    layer: str,
-    gene_rows: NDArray[np.int64],
-    out: NDArray[np.float32],
-) -> None:
-    """Fill ``out`` with one layer.
+def dense(rows: RawRows, layers: Layers, feature_rows: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+    """Fill ``out`` with the layers.
 
     Parameters
     ----------
-    matrix
-        Raw counts ``(B, n_genes)``.
-    totals
-        ``n_counts`` of each cell, ``(B,)``.
-    layer
-        ``counts``, ``cp10k`` or ``log1p``; see `tosg_graph.normalise`.
-    gene_rows
+    feature_rows
         Node of each column, each another one.
     out
         ``(B, N)``, contiguous; what it held is lost.
     """
     from scipy.sparse import csr_array
 
-    if layer == normalise.COUNTS:
+    matrix = rows.matrix
+    nodes = feature_rows.astype(matrix.indices.dtype, copy=False)[matrix.indices]
+    csr_array((_values(rows, layers), nodes, matrix.indptr), shape=out.shape).toarray(out=out)
+
+
+def _values(rows: RawRows, layers: Layers) -> NDArray[np.float32]:
+    """Values of the counts that are not zero."""
+    matrix, lengths = rows.matrix, np.diff(rows.matrix.indptr)
+    if layers.of_genes == normalise.COUNTS:
         values = matrix.data.astype(np.float32)
     else:
-        spread = np.repeat(totals, np.diff(matrix.indptr))
-        values = normalise.normalise(matrix.data, spread, layer).astype(np.float32)
-    nodes = gene_rows.astype(matrix.indices.dtype, copy=False)[matrix.indices]
-    csr_array((values, nodes, matrix.indptr), shape=out.shape).toarray(out=out)
+        spread = np.repeat(rows.totals, lengths)
+        values = normalise.normalise(matrix.data, spread, layers.of_genes).astype(np.float32)
+    if rows.scales is not None:
+        at = np.flatnonzero(matrix.indices >= layers.genes)
+        counts = matrix.data[at]
+        if layers.of_proteins == normalise.CLR:
+            counts = np.log1p(counts / np.repeat(rows.scales, lengths)[at])
+        values[at] = counts
+    return values
 
 
-def dense_on_device(rows: CompressedRows, layer: str, gene_rows: Tensor, nodes: int) -> Tensor:
-    """Return one layer as float32 ``(B, nodes)`` on the device of ``rows``; as `dense`, to float32 rounding."""
+def dense_on_device(rows: CompressedRows, layers: Layers, feature_rows: Tensor, nodes: int) -> Tensor:
+    """Return the layers as float32 ``(B, nodes)`` on the device of ``rows``; as `dense`, to float32 rounding."""
     device, size = rows.data.device, len(rows.lengths)
     cell = torch.repeat_interleave(
         torch.arange(size, device=device), rows.lengths, output_size=len(rows.data)
     )
-    values = rows.data.double()
-    if layer != normalise.COUNTS:
-        values *= (normalise.TARGET_SUM / rows.totals.clamp(min=1))[cell]
-    if layer == normalise.LOG1P:
+    column = rows.indices.int()
+    counts = rows.data.double()
+    values = counts
+    if layers.of_genes != normalise.COUNTS:
+        values = counts * (normalise.TARGET_SUM / rows.totals.clamp(min=1))[cell]
+    if layers.of_genes == normalise.LOG1P:
         values = values.log1p()
+    if len(feature_rows) > layers.genes:
+        of_proteins = (counts / rows.scales[cell]).log1p() if layers.of_proteins == normalise.CLR else counts
+        values = torch.where(column >= layers.genes, of_proteins, values)
     x = torch.zeros(size * nodes, device=device)
-    x[cell * nodes + gene_rows[rows.indices.int()]] = values.float()
+    x[cell * nodes + feature_rows[column]] = values.float()
     return x.view(size, nodes)

@@ -5,7 +5,7 @@ Nothing here imports torch, and nothing is written under the final name before i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +14,25 @@ from typing import TYPE_CHECKING, Any
 from tosg_graph import bundle
 from tosg_graph.bundle import SPLITS, Manifest
 from tosg_graph.bundle_cells import CellPlan, check_label_column, prepare
+from tosg_graph.bundle_features import (
+    ANY,
+    JoinedProteins,
+    LayerSource,
+    gene_table,
+    join,
+    masked_nodes,
+    measured_facts,
+)
+from tosg_graph.bundle_shards import write_shards
 from tosg_graph.cell_terms import CellTerms, CohortDefinition, check
 from tosg_graph.comparison import Arms, defining_columns, in_arms
-from tosg_graph.diagnostics import count_values, rows_of
-from tosg_graph.errors import ExportError, StoreError
+from tosg_graph.diagnostics import count_values
+from tosg_graph.errors import ExportError
 from tosg_graph.history import record_export
+from tosg_graph.layers import GENE, PROTEIN
 from tosg_graph.matching import ARM, Key, parse_keys
-from tosg_graph.normalise import PARAMETERS, normalised
+from tosg_graph.measured_features import MeasuredFeatures
+from tosg_graph.normalise import PARAMETERS
 from tosg_graph.progress import Progress, silent
 from tosg_graph.sampling import Sampling
 from tosg_graph.splits import SplitPlan
@@ -38,7 +50,6 @@ if TYPE_CHECKING:
     from tosg_graph.features import Feature
     from tosg_graph.graph import Graph
 
-SHARD_CELLS = 8192  # cells per file: bounds memory, and the number of scans of the store
 SOFTWARE = ("tosg-graph", "numpy", "pyarrow", "safetensors", "duckdb", "deltalake", "neo4j")
 
 
@@ -62,6 +73,10 @@ class Measured:
         Release of the graph.
     features
         Name -> values of the nodes, where asked for.
+    measured
+        ``measured(datasets, axis_columns)``: the genes that each dataset measured, where that is known.
+    proteins
+        The layer of proteins, where asked for; cells then have ``n_protein_counts``.
     left_out
         Cells of the cohort that are in no arm of a comparison.
     definition, terms
@@ -77,6 +92,8 @@ class Measured:
     encoder: str
     release: str
     features: Mapping[str, Feature] = field(default_factory=dict)
+    measured: Callable[[Sequence[str], Sequence[int]], MeasuredFeatures] | None = None
+    proteins: LayerSource | None = None
     left_out: Sequence[LeftOut] = ()
     definition: CohortDefinition = field(default_factory=CohortDefinition)
     terms: CellTerms | None = None
@@ -97,6 +114,8 @@ def export(
     sampling: Sampling | None = None,
     split: SplitPlan | None = None,
     correct: Plan | None = None,
+    proteins: bool = False,
+    measured_by: str = ANY,
     progress: Progress | None = None,
 ) -> Manifest:
     """Write the bundle of ``selection`` and the cohort ``cells`` to ``out``.
@@ -123,6 +142,11 @@ def export(
         How cells are split; by donor in fractions without it.
     correct
         Batch correction to fit on the training cells and write along; the counts stay as they are.
+    proteins
+        Join the counts of surface proteins to the picked proteins.
+    measured_by
+        ``any``: a gene or protein that some dataset of the cohort did not measure stays, and the bundle says where it
+        is unknown; ``all``: it is left out.
 
     Raises
     ------
@@ -140,11 +164,13 @@ def export(
     if version is None:
         raise ExportError("The store has no cells yet. Add some: tosg cells add FILE.h5ad.")
     reader = AbundanceReader.open(store, version)
+    of_proteins = None
     try:
+        of_proteins = AbundanceReader.open(store, version, PROTEIN) if proteins else None
         known = reader.cell_columns()
         check_label_column(label, {**known, ARM: "VARCHAR"} if arms else known)
         definition = cells if isinstance(cells, CohortDefinition) else CohortDefinition(cells)
-        measured = _measure(selection, graph, store, reader, version, definition, features, arms)
+        measured = _measure(selection, graph, reader, of_proteins, definition, features, arms)
         manifest = write_bundle(
             selection,
             measured,
@@ -159,10 +185,13 @@ def export(
             sampling=sampling,
             split=split,
             correct=correct,
+            measured_by=measured_by,
             progress=progress or silent,
         )
     finally:
         reader.close()
+        if of_proteins:
+            of_proteins.close()
     with suppress(OSError):  # the bundle is complete; a home that cannot be written forgets it
         record_export(graph.settings.home, out, measured.release)
     return manifest
@@ -171,9 +200,8 @@ def export(
 def _measure(
     selection: Selection,
     graph: Graph,
-    store: AbundanceStore,
     reader: AbundanceReader,
-    version: StoreVersion,
+    of_proteins: AbundanceReader | None,
     definition: CohortDefinition,
     features: Sequence[str],
     arms: Arms | None,
@@ -199,14 +227,18 @@ def _measure(
     text, mask = cache.lookup([sha or "" for sha in selection.nodes["text_sha"].to_pylist()])
     return Measured(
         cells=cells,
-        axis=store.axis(version),
+        axis=reader.axis,
         counts=reader.csr,
-        version=version,
+        version=reader.version,
         text=text,
         text_mask=mask,
         encoder=encoder,
         release=graph_release(graph),
         features=node_features(graph, selection.nodes["id"].to_pylist(), features),
+        measured=reader.measured,
+        proteins=LayerSource(of_proteins.axis, of_proteins.csr, of_proteins.measured)
+        if of_proteins
+        else None,
         left_out=left,
         definition=definition,
         terms=terms,
@@ -228,6 +260,7 @@ def write_bundle(
     sampling: Sampling | None = None,
     split: SplitPlan | None = None,
     correct: Plan | None = None,
+    measured_by: str = ANY,
     progress: Progress = silent,
 ) -> Manifest:
     """Write a bundle from tables at hand; `export` says what the arguments mean.
@@ -255,17 +288,27 @@ def write_bundle(
     every_column = measured.axis["column"].to_pylist()
     chosen = prepare(measured.cells, lambda ids: measured.counts(ids, every_column), plan)
     outside = [bundle.dropped("cells", x.reason, x.cell_ids, kept=False) for x in measured.left_out]
-    node_dropped = _masked_nodes(selection.nodes, genes, measured.text_mask)
+    source = LayerSource(measured.axis, measured.counts, measured.measured)
+    datasets = sorted(set(chosen.cells["dataset"].to_pylist()))
+    joined = join(selection.nodes, genes, source, measured.proteins, datasets, measured_by)
+    genes, proteins = joined.genes, joined.proteins
+    types = ["Gene", "Protein"] if proteins else ["Gene"]
+    node_dropped = masked_nodes(selection.nodes, types, measured.text_mask)
     fitting = correct.start(chosen.cells, len(genes)) if correct else None
     with bundle.new_bundle(out) as folder:
-        _write_graph(selection, genes, folder)
+        _write_graph(selection, genes, proteins, folder)
         text = {"embedding": measured.text.astype("float32", copy=False), "mask": measured.text_mask}
         bundle.write_tensors(text, folder / bundle.TEXT)
         _write_features(measured.features, folder)
         bundle.write_table(chosen.cells, folder / bundle.CELLS)
         bundle.write_json(chosen.diagnostics, folder / bundle.DIAGNOSTICS)
-        shards, total = _write_shards(chosen.cells, genes, measured.counts, folder, progress, fitting)
+        shards, totals = write_shards(chosen.cells, joined, measured.counts, folder, progress, fitting)
         more: dict[str, Any] = {}
+        if joined.measured:
+            more["measured"], masks = measured_facts(joined.measured, measured_by)
+            bundle.write_tensors(masks, folder / bundle.MEASURED)
+        if proteins:
+            more["proteins"] = proteins.facts(chosen.cells, totals[PROTEIN])
         if measured.features:
             more["features"] = {name: f.values.shape[1] for name, f in measured.features.items()}
         if correct and fitting:
@@ -294,9 +337,16 @@ def write_bundle(
             "splits": {name: sum(s["cells"] for s in shards[name]) for name in SPLITS},
             "split_unit": chosen.diagnostics["split_unit"],
             "verdict": chosen.diagnostics["verdict"],
-            "total_counts": total,
+            "total_counts": totals[GENE],
             "normalisation": PARAMETERS,
-            "dropped": [*selection.left_out, *outside, *chosen.dropped, *axis_dropped, *node_dropped],
+            "dropped": [
+                *selection.left_out,
+                *outside,
+                *chosen.dropped,
+                *axis_dropped,
+                *joined.dropped,
+                *node_dropped,
+            ],
             "shards": shards,
             "software": _software(),
             "files": bundle.checksums(folder),
@@ -325,97 +375,21 @@ def _picked_by(measured: Measured) -> dict[str, Any]:
     return found
 
 
-# --------------------------------------------------------------------------- genes and nodes
+# --------------------------------------------------------------------------- features and nodes
 
 
-def gene_table(nodes: pa.Table, axis: pa.Table) -> tuple[pa.Table, list[dict[str, Any]]]:
-    """Match the picked genes with the axis.
-
-    Returns
-    -------
-    genes
-        ``node_row`` (int64, ascending), ``gene_id``, ``axis_column`` (int32), ``feature``. The row number is
-        the column of the abundance shards.
-    dropped
-        Picked genes that were not measured, and measured features that were not picked.
-
-    Raises
-    ------
-    ExportError
-        If no picked node is a gene of the axis.
-    StoreError
-        If the axis gives one gene two columns.
-    """
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    known = axis.filter(pc.is_valid(axis["gene_id"]))
-    if pc.count_distinct(known["gene_id"]).as_py() != len(known):
-        raise StoreError("The gene axis gives one gene two columns. Add the cells to a new store.")
-    is_gene = pc.equal(nodes["type"], "Gene")
-    at = pc.index_in(nodes["id"], known["gene_id"].combine_chunks())
-    rows = np.flatnonzero(pc.and_(is_gene, pc.is_valid(at)).to_numpy(zero_copy_only=False))
-    picked = pc.sum(is_gene).as_py() or 0
-    if not len(rows):
-        raise ExportError(
-            f"None of the {len(nodes):,} picked nodes has abundance: {picked:,} are genes, none of them "
-            f"among the {len(known):,} genes of the store. Let the query return genes that were measured."
-        )
-    found = known.take(at.take(pa.array(rows)))
-    genes = pa.table(
-        {
-            "node_row": rows.astype(np.int64),
-            "gene_id": found["gene_id"],
-            "axis_column": found["column"].cast(pa.int32()),
-            "feature": found["feature"],
-        }
-    )
-    missing = nodes["id"].filter(pc.and_(is_gene, pc.is_null(at)))
-    reason = "Gene that is not on the gene axis: no abundance"
-    dropped = [
-        bundle.dropped("nodes", reason, missing.to_pylist(), kept=True),
-        {
-            "what": "features",
-            "reason": "on the gene axis, not picked by the query",
-            "count": len(axis) - len(genes),
-            "kept": False,
-            "examples": [],
-        },
-    ]
-    return genes, [d for d in dropped if d["count"]]
-
-
-def _masked_nodes(nodes: pa.Table, genes: pa.Table, text_mask: NDArray[np.bool_]) -> list[dict[str, Any]]:
-    """Nodes that are kept with a mask: types without abundance, nodes without a text vector."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    found = []
-    for type_, count in count_values(nodes["type"]).items():
-        if type_ != "Gene":
-            found.append(
-                {
-                    "what": "nodes",
-                    "reason": f"{type_}: abundance is per gene",
-                    "count": count,
-                    "kept": True,
-                    "examples": [],
-                }
-            )
-    bare = nodes["id"].filter(pc.invert(pa.array(text_mask))).to_pylist()
-    if bare:
-        found.append(bundle.dropped("nodes", "no text vector; run tosg embed", bare, kept=True))
-    return found
-
-
-def _write_graph(selection: Selection, genes: pa.Table, folder: Path) -> None:
+def _write_graph(
+    selection: Selection, genes: pa.Table, proteins: JoinedProteins | None, folder: Path
+) -> None:
     import numpy as np
 
     bundle.write_table(selection.nodes, folder / bundle.NODES)
     bundle.write_table(genes, folder / bundle.GENES)
     has_abundance = np.zeros(len(selection.nodes), np.bool_)
     has_abundance[genes["node_row"].to_numpy()] = True
+    if proteins:
+        bundle.write_table(proteins.table, folder / bundle.PROTEINS)
+        has_abundance[proteins.table["node_row"].to_numpy()] = True
     sizes = list(count_values(selection.nodes["type"]).values())
     tensors: dict[str, NDArray[Any]] = {
         "node_offsets": np.cumsum([0, *sizes], dtype=np.int64),
@@ -460,60 +434,6 @@ def _numeric(table: pa.Table) -> list[str]:
     names = [f.name for f in table.schema if is_number(f.type)]
     hidden = {"source_row", "target_row", "edge_key"}
     return [n for n in names if n not in hidden and table[n].null_count < len(table)]
-
-
-# --------------------------------------------------------------------------- abundance
-
-
-def _write_shards(
-    cells: pa.Table,
-    genes: pa.Table,
-    counts: Callable[[Sequence[str], Sequence[int]], csr_array[Any, Any]],
-    folder: Path,
-    progress: Progress,
-    fitting: Fitting | None = None,
-) -> tuple[dict[str, list[dict[str, Any]]], int]:
-    """One safetensors file per shard; returns what each holds, and the sum of all counts.
-
-    ``fitting`` sees the training cells as they pass.
-    """
-    import numpy as np
-
-    columns = genes["axis_column"].to_pylist()
-    shards: dict[str, list[dict[str, Any]]] = {name: [] for name in SPLITS}
-    total = 0
-    (folder / "abundance").mkdir()
-    for split, number, start, rows in _shard_rows(cells):
-        progress("Writing abundance", start, len(cells))
-        matrix = counts(rows["cell_id"].to_pylist(), columns)
-        matrix.sort_indices()
-        name = f"abundance/{split}-{number:05d}.safetensors"
-        tensors = {
-            "indptr": matrix.indptr.astype(np.int64),
-            "indices": matrix.indices.astype(np.int32),
-            "data": matrix.data.astype(np.int32),
-            "n_counts": rows["n_counts"].to_numpy().astype(np.int64),
-        }
-        bundle.write_tensors(tensors, folder / name)
-        if fitting and split == "train":
-            fitting.add(normalised(matrix, tensors["n_counts"]))
-        total += int(matrix.data.sum(dtype=np.int64))
-        shards[split].append(
-            {"file": name, "first_row": start, "cells": len(rows), "nonzeros": int(matrix.nnz)}
-        )
-    progress("Writing abundance", len(cells), len(cells))
-    return shards, total
-
-
-def _shard_rows(cells: pa.Table) -> Iterator[tuple[str, int, int, pa.Table]]:
-    """``(split, number, first row, rows)`` of each shard."""
-    start = 0
-    for split in SPLITS:
-        size = len(rows_of(cells, split))
-        for number, first in enumerate(range(0, size, SHARD_CELLS)):
-            length = min(SHARD_CELLS, size - first)
-            yield split, number, start + first, cells.slice(start + first, length)
-        start += size
 
 
 def _software() -> dict[str, str]:

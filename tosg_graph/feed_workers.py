@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from tosg_graph.feed import Counts, Pool, Read, read_pool
+from tosg_graph.feed import Counts
+from tosg_graph.feed_order import Pool
+from tosg_graph.raw_rows import RawRows
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class _Pools(Dataset["list[Tensor]"]):
-    """Counts of each pool as tensors: ``indptr``, ``indices``, ``data``, totals."""
+    """Counts of each pool as tensors: ``indptr``, ``indices``, ``data``, columns, totals, scales."""
 
     def __init__(self, counts: Counts, pools: Sequence[Pool]) -> None:
         self._counts, self._pools = counts, pools
@@ -24,11 +27,14 @@ class _Pools(Dataset["list[Tensor]"]):
         return len(self._pools)
 
     def __getitem__(self, number: int) -> list[Tensor]:
-        matrix, totals = read_pool(self._counts, self._pools[number])
-        return [torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data, totals)]
+        rows = self._counts.read(self._pools[number].ranges)
+        matrix, scales = rows.matrix, np.empty(0) if rows.scales is None else rows.scales
+        columns = np.array(matrix.shape[1])
+        parts = (matrix.indptr, matrix.indices, matrix.data, columns, rows.totals, scales)
+        return [torch.from_numpy(part) for part in parts]
 
 
-def read_pools(counts: Counts, pools: Sequence[Pool], workers: int) -> Iterator[tuple[Pool, Read]]:
+def read_pools(counts: Counts, pools: Sequence[Pool], workers: int) -> Iterator[tuple[Pool, RawRows]]:
     """Yield each pool with its counts, read by ``workers`` processes; the order is that of ``pools``."""
     from scipy.sparse import csr_array
 
@@ -40,5 +46,6 @@ def read_pools(counts: Counts, pools: Sequence[Pool], workers: int) -> Iterator[
         prefetch_factor=1,
     )
     for pool, parts in zip(pools, loader, strict=True):
-        indptr, indices, data, totals = (part.numpy() for part in parts)
-        yield pool, (csr_array((data, indices, indptr), shape=(len(indptr) - 1, counts.genes)), totals)
+        indptr, indices, data, columns, totals, scales = (part.numpy() for part in parts)
+        matrix = csr_array((data, indices, indptr), shape=(len(totals), int(columns)))
+        yield pool, RawRows(matrix, totals, scales if len(scales) else None)

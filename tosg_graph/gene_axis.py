@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tosg_graph.graph import Graph
+    from tosg_graph.protein_axis import FeatureProtein
 
 ENSEMBL, SYMBOL, PREVIOUS, ALIAS = "ensembl id", "approved symbol", "previous symbol", "alias"
 AMBIGUOUS, SECOND, UNKNOWN = "ambiguous", "second feature of its gene", "no such gene"
@@ -114,17 +115,16 @@ def check_species(features: Sequence[FeatureGene], path: object) -> None:
     )
 
 
-def new_axis_rows(features: Iterable[FeatureGene], axis: pa.Table) -> pa.Table:
-    """Rows for `AbundanceStore`'s axis, of features whose key is not on it yet, sorted by key."""
+def new_axis_rows(features: Iterable[FeatureGene | FeatureProtein], axis: pa.Table) -> pa.Table:
+    """Rows for an axis of `AbundanceStore`, of features whose key is not on it yet, sorted by key."""
     import pyarrow as pa
 
     held = set(axis["feature"].to_pylist())
     fresh = {f.key: f for f in features if f.key not in held}
-    rows = [(key, fresh[key].gene_id, fresh[key].symbol, fresh[key].rule) for key in sorted(fresh)]
-    columns = [pa.array(list(column), pa.string()) for column in zip(*rows, strict=True)] or [
-        pa.array([], pa.string())
-    ] * 4
-    return pa.table(columns, names=["feature", "gene_id", "symbol", "rule"])
+    rows = [fresh[key] for key in sorted(fresh)]
+    more = [name for name in axis.column_names if name not in ("column", "feature")]
+    columns = {name: pa.array([getattr(row, name) for row in rows], pa.string()) for name in more}
+    return pa.table({"feature": pa.array([row.key for row in rows], pa.string()), **columns})
 
 
 def _one(name: str, ensembl: str | None, genes: GeneNames) -> FeatureGene:

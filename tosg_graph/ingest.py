@@ -12,26 +12,25 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from itertools import chain, islice
+from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tosg_graph.abundance_store import extended_axis
+from tosg_graph.axis_table import extended_axis
 from tosg_graph.cell_blocks import (
     BLOCK_CELLS,
     Buckets,
     InOrder,
     Tally,
-    block_order,
     block_sizes,
     blocks,
     spill,
 )
+from tosg_graph.cells_account import axis_columns, cells_ledger, described_sha256, file_hashes, files_sha256
 from tosg_graph.counts_files import CountsFiles, write_counts_files
 from tosg_graph.errors import CellsError, TosgError
 from tosg_graph.gene_axis import (
-    AMBIGUOUS,
     FeatureGene,
     GeneNames,
     check_species,
@@ -39,10 +38,13 @@ from tosg_graph.gene_axis import (
     new_axis_rows,
     read_gene_names,
 )
+from tosg_graph.layers import GENE, MEASURED_LAYERS, PROTEIN, stored_columns
 from tosg_graph.memory import give_back
+from tosg_graph.placed_cells import placed_cells, write_cells
 from tosg_graph.progress import Progress, silent
+from tosg_graph.protein_axis import FeatureProtein, ProteinNames, map_proteins, read_protein_names
 from tosg_graph.terms import Vocabulary
-from tosg_graph.types import CHUNK_CELLS, CellsLedger, MeasuredCells
+from tosg_graph.types import CellsLedger, MeasuredCells
 from tosg_graph.workers import Submit, here, spawned
 
 if TYPE_CHECKING:
@@ -70,6 +72,8 @@ class Choices:
         How obs is mapped, as text: another recipe makes other cells of the same file.
     layer, options, allow_unmapped
         See `tosg_graph.cells.add`.
+    antibodies
+        What a person decided about names of antibodies; see `tosg_graph.protein_axis`.
     """
 
     describe: Callable[[MeasuredCells, str, Vocabulary], tuple[pa.Table, pa.Table]]
@@ -77,6 +81,7 @@ class Choices:
     layer: str | None
     options: Mapping[str, str]
     allow_unmapped: bool
+    antibodies: Mapping[str, str] = field(default_factory=dict)
     here: bool = True  # in this process: a small file need not go through the disk
     held: dict[str, dict[str, Any]] = field(default_factory=dict)  # file hash -> dataset in the store
 
@@ -94,10 +99,10 @@ def ingest(
     """Add files under their names, in the order given; see `tosg_graph.cells.add_files`."""
     processes = min(processes, len(files))
     with store.workspace() as folder:
-        choices = replace(choices, here=processes == 1, held=_file_hashes(store))
+        choices = replace(choices, here=processes == 1, held=file_hashes(store))
         tasks = [_Task(*named, folder / str(k), choices) for k, named in enumerate(files)]
         if processes == 1:
-            known = _Known(Vocabulary(graph), read_gene_names(graph))
+            known = _Known.of(graph)
             one_by_one = (_scan_file(task, known, progress) for task in tasks)
             yield from _in_order(store, one_by_one, partial(here, _encode, progress), 0)
             return
@@ -120,7 +125,7 @@ def ingest_measured(
     """Add cells that were read in another way; see `tosg_graph.cells.add_measured`."""
     with store.workspace() as folder:
         task = _Task(path, dataset, folder / "0", choices)
-        scanned = _scan(measured, task, _Known(Vocabulary(graph), read_gene_names(graph)), "", progress)
+        scanned = _scan(measured, task, _Known.of(graph), "", progress)
         (ledger,) = _in_order(store, iter([scanned]), partial(here, _encode, progress), 0)
     return ledger
 
@@ -142,6 +147,11 @@ class _Known:
 
     vocabulary: Vocabulary
     genes: GeneNames
+    proteins: Callable[[], ProteinNames]  # read where a file has any
+
+    @classmethod
+    def of(cls, graph: Graph) -> _Known:
+        return cls(Vocabulary(graph), read_gene_names(graph), cache(partial(read_protein_names, graph)))
 
 
 @dataclass(frozen=True)
@@ -150,16 +160,21 @@ class _Scanned:
 
     task: _Task
     features: list[FeatureGene]
+    proteins: list[FeatureProtein]
     file_sha256: str
     content: str
     note: str
-    total: int
+    totals: dict[str, int]  # layer -> sum of its counts
     cells: int
     counts: Buckets
     sizes: list[int]  # cells of each block
-    n_counts: NDArray[np.int64]  # of each cell, in block order
-    n_genes: NDArray[np.int32]
+    sums: dict[str, pa.Array]  # columns of the cells, in block order
     unmapped: pa.Table
+
+    @property
+    def of_layers(self) -> dict[str, Sequence[FeatureGene | FeatureProtein]]:
+        """Layer -> its features, in the order of the columns of ``counts``."""
+        return {GENE: self.features, **({PROTEIN: self.proteins} if self.proteins else {})}
 
 
 @dataclass(frozen=True)
@@ -168,6 +183,7 @@ class _Held:
 
     task: _Task
     features: list[FeatureGene]
+    proteins: list[FeatureProtein]
     dataset: dict[str, Any]
 
 
@@ -177,7 +193,7 @@ _worker: _Known | None = None  # of a spawned process
 def _prepare_worker(connect: Callable[[], Graph]) -> None:
     global _worker
     graph = connect()
-    _worker = _Known(Vocabulary(graph), read_gene_names(graph))
+    _worker = _Known.of(graph)
 
 
 def _scan_in_worker(task: _Task) -> _Scanned | _Held:
@@ -193,12 +209,21 @@ def _scan_file(task: _Task, known: _Known, progress: Progress) -> _Scanned | _He
     # Options may name files elsewhere, and a file may be read with others beside it: then the content alone tells.
     alone = reader_of(task.path).one_file or (task.path.is_dir() and not choices.options)
     opened = [read(task.path, choices.layer, choices.options)]
-    file_sha256 = _file_sha256(task.path, choices) if alone else ""
+    recipe = f"{choices.layer or 'X'} {sorted(choices.options.items()) or ''} {choices.recipe}"
+    file_sha256 = files_sha256(task.path, recipe) if alone else ""
     if file_sha256 in choices.held:
-        features = map_features(opened[0].features, opened[0].feature_ids, known.genes)
-        return _Held(task, features, choices.held[file_sha256])
+        return _Held(task, *_mapped(opened[0], choices, known), choices.held[file_sha256])
     # Nobody else holds on to obs, which may be large.
     return _scan(opened.pop(), task, known, file_sha256, progress)
+
+
+def _mapped(
+    measured: MeasuredCells, choices: Choices, known: _Known
+) -> tuple[list[FeatureGene], list[FeatureProtein]]:
+    features = map_features(measured.features, measured.feature_ids, known.genes)
+    if not measured.proteins:
+        return features, []
+    return features, map_proteins(measured.proteins, choices.antibodies, known.proteins(), known.genes)
 
 
 def _scan(
@@ -212,17 +237,17 @@ def _scan(
         raise CellsError(
             f"{task.path} holds {count} cells and {len(measured.features)} genes. There is nothing to add."
         )
-    features = map_features(measured.features, measured.feature_ids, known.genes)
+    features, proteins = _mapped(measured, choices, known)
     if not choices.allow_unmapped:
         check_species(features, task.path)
-    described = _described_sha256(measured, choices.recipe)
+    described = described_sha256(measured, choices.recipe)
     task.folder.mkdir()
     cells, unmapped = choices.describe(measured, task.dataset, known.vocabulary)
-    order = _write_cells(cells, task.folder)
+    order = write_cells(cells, task.folder)
     del cells  # like obs below, before the counts are read
     measured = replace(measured, obs=measured.obs.schema.empty_table())  # it is written, and may be large
     give_back()
-    tally = Tally(count)
+    tally = Tally(count, len(features) if proteins else None)
     passing = tally.over(_shown(measured.chunks(), f"Reading {task.path.name}", count, progress))
     counts: Buckets
     if choices.here and (order == np.arange(count)).all():
@@ -230,24 +255,40 @@ def _scan(
         counts = InOrder(measured.chunks)
     else:
         place = None if choices.here and count <= BLOCK_CELLS else task.folder / "counts.spill"
-        counts = spill(passing, order, tally, len(features), place)
+        counts = spill(passing, order, tally, len(features) + len(proteins), place)
     if tally.cells != count:
         raise CellsError(f"{task.path} names {count} cells but has counts of {tally.cells}. Fetch it again.")
-    n_genes = tally.n_genes[order]
+    totals = {GENE: int(tally.n_counts.sum()), PROTEIN: int(tally.n_protein_counts.sum())}
     return _Scanned(
         task=task,
         features=features,
+        proteins=proteins,
         file_sha256=file_sha256,
         content=hashlib.sha256(described + tally.digest()).hexdigest(),
         note=measured.note,
-        total=int(tally.n_counts.sum()),
+        totals=totals,
         cells=count,
         counts=counts,
-        sizes=block_sizes(n_genes),
-        n_counts=tally.n_counts[order],
-        n_genes=n_genes,
+        sizes=block_sizes(tally.lengths[order]),
+        sums=_sums(tally, order, measured),
         unmapped=unmapped,
     )
+
+
+def _sums(tally: Tally, order: NDArray[np.int64], measured: MeasuredCells) -> dict[str, pa.Array]:
+    """Sums of the cells in block order; null where proteins were not measured, which is not zero."""
+    import pyarrow as pa
+
+    found: dict[str, NDArray[Any]] = {"n_counts": tally.n_counts, "n_genes": tally.n_genes}
+    sums = {name: pa.array(values[order]) for name, values in found.items()}
+    if measured.proteins:
+        without = None if measured.protein_cells is None else ~measured.protein_cells[order]
+        of_proteins: dict[str, NDArray[Any]] = {
+            "n_protein_counts": tally.n_protein_counts,
+            "n_proteins": tally.n_proteins,
+        }
+        sums |= {name: pa.array(values[order], mask=without) for name, values in of_proteins.items()}
+    return sums
 
 
 def _shown(chunks: Iterator[Any], doing: str, total: int, progress: Progress) -> Iterator[Any]:
@@ -258,17 +299,6 @@ def _shown(chunks: Iterator[Any], doing: str, total: int, progress: Progress) ->
         done += chunk.shape[0]
         give_back()
     progress(doing, done, total)
-
-
-def _write_cells(cells: pa.Table, folder: Path) -> NDArray[np.int64]:
-    """Write the cells in block order, where they take no memory while counts are read; return that order."""
-    import pyarrow as pa
-
-    order = block_order(cells)
-    with pa.ipc.new_stream(folder / "cells.arrow", cells.schema) as out:
-        for start in range(0, len(order), CHUNK_CELLS):
-            out.write_table(cells.take(pa.array(order[start : start + CHUNK_CELLS])))
-    return order
 
 
 # --------------------------------------------------------------------------- files in their order
@@ -293,7 +323,7 @@ def _in_order(
     ahead: int,
 ) -> Iterator[CellsLedger]:
     """Give each file its axis columns and blocks, have its counts written, and commit it when its turn comes."""
-    axis, block = store.axis(), store.blocks()
+    axes, block = {layer: store.axis(layer=layer) for layer in MEASURED_LAYERS}, store.blocks()
     known = store.datasets().to_pylist()
     waiting: deque[Callable[[], CellsLedger]] = deque()
     refused = None
@@ -303,9 +333,13 @@ def _in_order(
             if held or isinstance(scanned, _Held):
                 waiting.append(partial(_ledger, store, scanned, held))
             else:
-                axis = extended_axis(axis, new_axis_rows(scanned.features, axis))
-                counts = encode(scanned, _axis_columns(scanned.features, axis), block)
-                waiting.append(partial(_commit, store, scanned, counts, block))
+                columns: dict[str, NDArray[np.int32]] = {}
+                for layer, features in scanned.of_layers.items():
+                    fresh = new_axis_rows(features, axes[layer])
+                    axes[layer] = extended_axis(axes[layer], fresh, layer)
+                    columns[layer] = axis_columns(features, axes[layer])
+                counts = encode(scanned, _as_stored(columns), block)
+                waiting.append(partial(_commit, store, scanned, counts, columns, block))
                 known.append(_dataset_record(scanned))
                 block += len(scanned.sizes)
             while len(waiting) > ahead:
@@ -342,53 +376,35 @@ def _shown_blocks(made: Iterator[Block], sizes: list[int], progress: Progress) -
     progress("Writing cells", done, done)
 
 
-def _commit(
-    store: AbundanceStore, scanned: _Scanned, counts: Future[CountsFiles], first_block: int
-) -> CellsLedger:
+def _as_stored(columns: Mapping[str, NDArray[np.int32]]) -> NDArray[np.int32]:
+    import numpy as np
 
+    return np.concatenate([stored_columns(layer, of_layer) for layer, of_layer in columns.items()])
+
+
+def _commit(
+    store: AbundanceStore,
+    scanned: _Scanned,
+    counts: Future[CountsFiles],
+    columns: Mapping[str, NDArray[np.int32]],
+    first_block: int,
+) -> CellsLedger:
     written, path = counts.result(), scanned.task.path
     give_back()  # of the blocks; the writer of cells has memory of its own
     with store.writer() as append:
-        append.extend_axis(new_axis_rows(scanned.features, append.axis))
+        for layer, features in scanned.of_layers.items():
+            append.extend_axis(new_axis_rows(features, append.axis_of(layer)), layer)
         append.register_counts(written)
-        if written.total != scanned.total:
+        total = sum(scanned.totals.values())
+        if written.total != total:
             raise CellsError(
-                f"{path}: the counts sum to {scanned.total:,} in the file but to {written.total:,} in the store. "
+                f"{path}: the counts sum to {total:,} in the file but to {written.total:,} in the store. "
                 "Nothing was added; please report this."
             )
-        append.commit(_placed(scanned, first_block), _dataset_record(scanned))
+        cells = placed_cells(scanned.task.folder, scanned.sizes, scanned.sums, first_block)
+        append.commit(cells, _dataset_record(scanned), columns)
     shutil.rmtree(scanned.task.folder)
     return _ledger(store, scanned, None)
-
-
-def _placed(scanned: _Scanned, first_block: int) -> pa.RecordBatchReader:
-    """Cells in block order, with ``block`` and ``cell`` (position in the block) after ``cell_id``, and their sums."""
-    import numpy as np
-    import pyarrow as pa
-
-    sizes = np.array(scanned.sizes)
-    block = (first_block + np.repeat(np.arange(len(sizes)), sizes)).astype(np.int32)
-    cell = (np.arange(scanned.cells) - np.repeat(np.cumsum(sizes) - sizes, sizes)).astype(np.int32)
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        start = 0
-        with pa.ipc.open_stream(pa.OSFile(str(scanned.task.folder / "cells.arrow"))) as cells:
-            for batch in cells:
-                some = slice(start, start + len(batch))
-                columns = {name: _plain(batch[name]) for name in batch.schema.names}
-                columns["n_counts"] = pa.array(scanned.n_counts[some])
-                columns["n_genes"] = pa.array(scanned.n_genes[some])
-                places = {"block": pa.array(block[some]), "cell": pa.array(cell[some])}
-                yield pa.RecordBatch.from_pydict({"cell_id": columns.pop("cell_id"), **places, **columns})
-                start += len(batch)
-
-    made = batches()
-    first = next(made)
-    return pa.RecordBatchReader.from_batches(first.schema, chain([first], made))
-
-
-def _plain(values: pa.Array) -> pa.Array:
-    return values.dictionary_decode() if hasattr(values, "dictionary") else values
 
 
 # --------------------------------------------------------------------------- accounts
@@ -408,81 +424,30 @@ def _already_held(known: list[dict[str, Any]], scanned: _Scanned) -> dict[str, A
 
 
 def _dataset_record(scanned: _Scanned) -> dict[str, Any]:
-    return {
+    record = {
         "dataset": scanned.task.dataset,
         "cells": scanned.cells,
-        "counts": scanned.total,
+        "counts": scanned.totals[GENE],
         "file": scanned.task.path.name,
         "sha256": scanned.content,
         "note": scanned.note,
         "file_sha256": scanned.file_sha256,
     }
+    if scanned.proteins:
+        sums = scanned.sums["n_protein_counts"]
+        record["protein_cells"] = len(sums) - sums.null_count
+        record["protein_counts"] = scanned.totals[PROTEIN]
+    return record
 
 
 def _ledger(store: AbundanceStore, scanned: _Scanned | _Held, held: dict[str, Any] | None) -> CellsLedger:
     """Account for a file that is in the store; ``held``: as this dataset, since earlier."""
-    features = scanned.features
-    record = held or _dataset_record(cast("_Scanned", scanned))
-    return CellsLedger(
-        dataset=record["dataset"],
-        path=scanned.task.path,
-        cells=record["cells"],
-        genes_mapped=sum(f.gene_id is not None for f in features),
-        own_axis_row=sum(f.gene_id is None for f in features),
-        ambiguous=sum(f.rule == AMBIGUOUS for f in features),
-        counts_file=record["counts"],
-        counts_stored=record["counts"],
-        already_present=held is not None,
-        mapping=_mapping_table(features, store.axis()),
+    return cells_ledger(
+        store,
+        scanned.task.path,
+        scanned.features,
+        scanned.proteins,
+        held or _dataset_record(cast("_Scanned", scanned)),
         unmapped=None if held else cast("_Scanned", scanned).unmapped,
-    )
-
-
-def _file_hashes(store: AbundanceStore) -> dict[str, dict[str, Any]]:
-    return {row["file_sha256"]: row for row in store.datasets().to_pylist() if row["file_sha256"]}
-
-
-def _file_sha256(path: Path, choices: Choices) -> str:
-    """Sha256 of the bytes of a file, or of all in a folder, and of how they are read: cheaper than reading counts."""
-    whole = hashlib.sha256(f"{choices.layer or 'X'} {choices.recipe}".encode())
-    for part in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
-        with part.open("rb") as file:
-            whole.update(
-                f"{part.relative_to(path)}\0".encode() + hashlib.file_digest(file, "sha256").digest()
-            )
-    return whole.hexdigest()
-
-
-def _described_sha256(measured: MeasuredCells, recipe: str) -> bytes:
-    """Sha256 of barcodes, features, obs and how it is mapped; not of the file, whose bytes vary between writers."""
-    import pyarrow as pa
-
-    digest = hashlib.sha256(repr((measured.features, measured.feature_ids, recipe)).encode())
-    obs = measured.obs
-    for start in range(0, len(measured.barcodes), CHUNK_CELLS):
-        some = slice(start, start + CHUNK_CELLS)
-        table = pa.table([measured.barcodes[some], *obs[some].columns], names=["", *obs.column_names])
-        digest.update(repr(table.to_pydict()).encode())
-    return digest.digest()
-
-
-def _axis_columns(features: Sequence[FeatureGene], axis: pa.Table) -> NDArray[np.int32]:
-    import numpy as np
-
-    column_of = dict(zip(axis["feature"].to_pylist(), axis["column"].to_pylist(), strict=True))
-    return np.array([column_of[f.key] for f in features], np.int32)
-
-
-def _mapping_table(features: Sequence[FeatureGene], axis: pa.Table) -> pa.Table:
-    import pyarrow as pa
-
-    column_of = dict(zip(axis["feature"].to_pylist(), axis["column"].to_pylist(), strict=True))
-    return pa.table(
-        {
-            "feature": pa.array([f.feature for f in features], pa.string()),
-            "gene_id": pa.array([f.gene_id for f in features], pa.string()),
-            "rule": pa.array([f.rule for f in features], pa.string()),
-            "candidates": pa.array([list(f.candidates) for f in features], pa.list_(pa.string())),
-            "axis_column": pa.array([column_of.get(f.key) for f in features], pa.int32()),
-        }
+        already_present=held is not None,
     )

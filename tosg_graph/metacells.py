@@ -16,6 +16,7 @@ from tosg_graph.abundance_store import cell_id
 from tosg_graph.cell_groups import CellGroups, agreed, donor_groups
 from tosg_graph.cohort import identifier
 from tosg_graph.errors import CellsError
+from tosg_graph.layers import GENE
 from tosg_graph.metacell_methods import assign, check_method
 from tosg_graph.progress import Progress, silent
 from tosg_graph.types import METACELL_OF
@@ -298,7 +299,10 @@ def _added(
         cells = table.add_column(1, "block", pa.array((first + place // BLOCK).astype(np.int32)))
         cells = cells.add_column(2, "cell", pa.array((place % BLOCK).astype(np.int32)))
         cells = cells.append_column("n_genes", pa.array(np.concatenate(genes).astype(np.int32)))
-        note = f"metacells of {table[METACELL_OF][0].as_py()}: {said}"
+        source = table[METACELL_OF][0].as_py()
+        columns = reader.axis["column"].to_numpy()
+        measured = columns[reader.measured([source], columns).mask[0]]
+        note = f"metacells of {source}: {said}"
         append.commit(
             cells,
             {
@@ -309,6 +313,7 @@ def _added(
                 "sha256": content,
                 "note": note,
             },
+            {GENE: measured},
         )
     return result
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from tosg_graph.terms import Vocabulary, make_terms, term_columns
 if TYPE_CHECKING:
     import pyarrow as pa
 
+PROTEINS = "proteins"  # entry of a mapping file that is about antibodies, not obs
 AGE_COLUMNS = {  # our column -> field of `Age`
     "age_years": "years",
     "age_min": "years_min",
@@ -47,17 +48,20 @@ class ObsMapping:
         Core column -> the same value for every cell.
     terms
         Column -> value -> CURIE, ``unmapped`` or ``unknown``: decisions that win over any look-up.
+    proteins
+        Name of an antibody -> what it means; see `tosg_graph.protein_axis.map_proteins`.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, str] = field(default_factory=dict)
     terms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    proteins: Mapping[str, str] = field(default_factory=dict)
 
     def with_decisions(self, kept: Mapping[str, Mapping[str, str]]) -> ObsMapping:
         """Add decisions, of which those of this mapping win."""
         names = dict.fromkeys((*kept, *self.terms))
         terms = {name: {**kept.get(name, {}), **self.terms.get(name, {})} for name in names}
-        return ObsMapping(self.columns, self.constants, terms)
+        return replace(self, terms=terms)
 
 
 def read_mapping(
@@ -68,7 +72,8 @@ def read_mapping(
     """Read a mapping from YAML and command-line options; options win.
 
     The YAML has one entry per core column: ``cell_type: {column: bulk_labels, terms: {"B": CL:0000236}}`` or
-    ``assay: {value: "10x 3' v2"}``. A value without a term is not decided.
+    ``assay: {value: "10x 3' v2"}``. A value without a term is not decided. ``proteins: {CD3: UniProtKB:P07766}`` says
+    what antibodies mean.
 
     Raises
     ------
@@ -76,6 +81,7 @@ def read_mapping(
         If the file cannot be read, or names something that is no core column.
     """
     from_file = _read_entries(map_file) if map_file else {}
+    proteins = {str(name): str(target) for name, target in from_file.pop(PROTEINS, {}).items()}
     mapping = ObsMapping(
         {**{k: v["column"] for k, v in from_file.items() if "column" in v}, **(columns or {})},
         {**{k: str(v["value"]) for k, v in from_file.items() if "value" in v}, **(constants or {})},
@@ -84,6 +90,7 @@ def read_mapping(
             for k, v in from_file.items()
             if "terms" in v
         },
+        proteins,
     )
     for name in {**mapping.columns, **mapping.constants, **mapping.terms}:
         if name not in settable_columns():
@@ -331,6 +338,8 @@ def _read_entries(path: Path) -> dict[str, Any]:
             f"{path} needs one entry per column, as in `cell_type: {{column: celltype}}`. See docs/cells.md."
         )
     for name, entry in content.items():
+        if name == PROTEINS:
+            continue
         unknown = set(entry) - {"column", "value", "terms"}
         if unknown:
             raise CellsError(

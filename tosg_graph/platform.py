@@ -93,11 +93,21 @@ class Platform:
         store = AbundanceStore.open(self.settings.store, self.settings.store_url)
         return store if self.store_version is None else store.at(self.store_version)
 
-    def reader(self, version: int | None = None) -> AbundanceReader:
-        """Open the abundance store for reading, by default its newest version; close it when done."""
+    def reader(self, version: int | None = None, layer: str = "gene") -> AbundanceReader:
+        """Open the abundance store for reading, by default its newest version; close it when done.
+
+        ``layer`` is ``gene`` or ``protein``: the surface proteins, and the cells in which they were measured.
+        """
         from tosg_graph.abundance import AbundanceReader
 
-        return AbundanceReader.open(self.store if version is None else self.store.at(version))
+        return AbundanceReader.open(self.store if version is None else self.store.at(version), layer=layer)
+
+    def datasets(self) -> pa.Table:
+        """List the datasets in the store, and how many genes and proteins each measured. Needs no server."""
+        from tosg_graph.measured_features import with_counts
+
+        store = self.store
+        return with_counts(store.datasets(), store.measured())
 
     def close(self) -> None:
         """Close the connection; the local server keeps running."""
@@ -458,6 +468,18 @@ class Platform:
         with self.reader() as reader:
             return reader.facets(self._checked(cells, reader), term_expander(self.graph), by)
 
+    def measured(self, cells: str | CohortDefinition = "true") -> pa.Table:
+        """Say what the datasets of a cohort measured; see `tosg_graph.measured_features.of_cohort`.
+
+        ``by_all`` and ``by_any`` count the features of the layer that all or any of the cohort's datasets measured.
+        """
+        from tosg_graph.measured_features import of_cohort
+
+        with self.reader() as reader:
+            groups = reader.measured_cells(self._checked(cells, reader), self._expand_term)
+            store = self.store
+            return of_cohort(groups, store.measured(reader.version), store.axis_rows(reader.version))
+
     def describe(self, cells: str | CohortDefinition = "true") -> dict[str, Any]:
         """Say of whom a cohort is made: donors, unknown ones, the largest; see `tosg_graph.diagnostics.describe`."""
         from tosg_graph.diagnostics import describe
@@ -606,14 +628,22 @@ class Platform:
         return versions(self.store, self.settings.home)
 
     def export_cells(
-        self, out: str | Path, *, cells: str | CohortDefinition = "true", format: str = "h5ad"
+        self,
+        out: str | Path,
+        *,
+        cells: str | CohortDefinition = "true",
+        format: str = "h5ad",
+        layer: str = "gene",
     ) -> CellsExport:
-        """Write the raw counts of a cohort for other programs; see `tosg_graph.cells_export.export_cells`."""
+        """Write the raw counts of a cohort for other programs; see `tosg_graph.cells_export.export_cells`.
+
+        With ``layer="protein"``: of its cells in which surface proteins were measured.
+        """
         from tosg_graph.bundle import refuse_existing
         from tosg_graph.cells_export import export_cells
 
         path = refuse_existing(Path(out))
-        with self.reader() as reader:
+        with self.reader(layer=layer) as reader:
             return export_cells(
                 reader,
                 self._checked(cells, reader),
@@ -796,6 +826,8 @@ class Picked:
         sampling: Sampling | None = None,
         split: SplitPlan | None = None,
         correct: Plan | None = None,
+        proteins: bool = False,
+        measured_by: str = "any",
     ) -> Manifest:
         """Write the bundle and return its manifest; see `tosg_graph.export.export`."""
         from tosg_graph.export import export
@@ -815,6 +847,8 @@ class Picked:
             sampling=sampling,
             split=split,
             correct=correct,
+            proteins=proteins,
+            measured_by=measured_by,
             progress=p.progress,
         )
 

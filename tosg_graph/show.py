@@ -131,6 +131,39 @@ def cells_ledger(ledgers: Sequence[CellsLedger]) -> None:
     )
 
 
+def proteins(ledger: CellsLedger) -> None:
+    """Print what became of the antibodies of an added file, those that are no protein by name."""
+    found = ledger.proteins
+    if found is None:
+        return
+    facts(
+        {
+            "proteins": f"{found.mapped:,} of {len(found.mapping):,} antibodies, in {found.cells:,} cells, "
+            f"{found.counts:,} counts; {found.ambiguous:,} ambiguous, {found.controls:,} isotype controls"
+        }
+    )
+    rows = [row for row in found.mapping.to_pylist() if row["protein_id"] is None]
+    names = ("antibody", "rule", "candidates")
+    if rows:
+        table(names, ((row["feature"], row["rule"], row["candidates"]) for row in rows), "Without a protein")
+        print(
+            "They keep their counts under their own names. To decide: proteins: {NAME: ID} in a --map FILE.yaml"
+        )
+
+
+def measured(found: pa.Table) -> None:
+    """Print what the datasets of a cohort measured, and what some of them did not."""
+    arrow(found.select(["dataset", "layer", "cells", "features"]), "Measured")
+    for layer in dict.fromkeys(found["layer"].to_pylist()):
+        rows = [row for row in found.to_pylist() if row["layer"] == layer]
+        both, some = rows[0]["by_all"], rows[0]["by_any"]
+        if both < some:
+            print(
+                f"{both:,} of {some:,} {layer}s were measured by all {len(rows):,} datasets; what a dataset did not "
+                "measure is unknown in its cells, not zero."
+            )
+
+
 def unmapped_values(ledger: CellsLedger) -> None:
     """Print the obs values of an added file that have no term, and what to run next."""
     rows = ledger.unmapped

@@ -1,4 +1,4 @@
-"""What the Delta logs of a store's three tables say: versions, and the files of each; and how files get into them."""
+"""What the Delta logs of a store's four tables say: versions, and the files of each; and how files get into them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 FORMAT_VERSION = 1
-TABLES = ("axis", "counts", "cells")
+TABLES = ("axis", "measured", "counts", "cells")
 _METADATA = "tosg"  # key of our record in the metadata of a commit of ``cells``
 
 
@@ -107,7 +107,14 @@ class StoreLog:
                 f"{self.files.url} was written in store format {said['format_version']}; this version reads up to "
                 f"{FORMAT_VERSION}. Update tosg-graph."
             )
-        version = StoreVersion(commit["version"], said["counts"], said["axis"], said["axis_sha256"])
+        if "measured" not in said:
+            raise StoreError(
+                f"{self.files.url} does not say what each dataset measured: an unreleased version wrote it. Set "
+                "TOSG_HOME to another folder and add the cells again."
+            )
+        version = StoreVersion(
+            commit["version"], said["counts"], said["axis"], said["axis_sha256"], said["measured"]
+        )
         rewrites = commit.get("operationParameters", {}).get("mode") != "Append"
         operation = said.get("operation", "add")
         return Record(version, said["blocks"], said["datasets"], commit["timestamp"], operation, rewrites)
@@ -205,7 +212,8 @@ class StoreLog:
         schema
             Of the files; columns that the table has not yet are added to it.
         said
-            What becomes the `Record`: ``counts``, ``axis``, ``axis_sha256``, ``blocks``, ``datasets``, ``operation``.
+            What becomes the `Record`: ``counts``, ``axis``, ``axis_sha256``, ``measured``, ``blocks``, ``datasets``,
+            ``operation``.
         instead
             As in `register_counts`.
 

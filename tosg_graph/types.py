@@ -5,13 +5,15 @@ Arrow tables carry rows; the classes here say which columns they have. Nothing h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Union
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
 # --------------------------------------------------------------------------- knowledge sources
@@ -216,10 +218,13 @@ class StoreVersion:
     counts: int
     axis: int
     axis_sha256: str
+    measured: int = -1  # -1 where nothing was recorded
 
     def of(self, table: str) -> int:
-        """Version of one of the three tables."""
-        return {"cells": self.cells, "counts": self.counts, "axis": self.axis}[table]
+        """Version of one of the four tables."""
+        return {"cells": self.cells, "counts": self.counts, "axis": self.axis, "measured": self.measured}[
+            table
+        ]
 
 
 @dataclass(frozen=True)
@@ -237,6 +242,19 @@ class CellsLedger:
     already_present: bool
     mapping: pa.Table  # feature, gene_id, rule, axis_column; one row per feature of the file
     unmapped: pa.Table | None = None  # obs values without a term: column, raw, cells, rule, candidates
+    proteins: ProteinsLedger | None = None  # where the file has any
+
+
+@dataclass(frozen=True)
+class ProteinsLedger:
+    """What became of the surface proteins of one file."""
+
+    cells: int  # those in which proteins were measured
+    mapped: int  # antibodies resolved to a protein node
+    controls: int  # isotype controls
+    ambiguous: int
+    counts: int  # sum, equal in file and store
+    mapping: pa.Table  # feature, protein_id, symbol, rule, candidates, axis_column; one row per antibody
 
 
 @dataclass(frozen=True)
@@ -257,8 +275,14 @@ class MeasuredCells:
         Each call reads the raw counts from the start and yields them as int32 CSR, shape ``(cells, n_features)``,
         sorted indices, no stored zeros: consecutive runs of cells in the order of the file, at most `CHUNK_CELLS` rows
         each. Raises `CellsError` at the first value that is no raw count.
+        Where there are ``proteins``, a chunk is ``n_features + n_proteins`` wide: their counts stand on the right.
     note
         What a reader of the numbers must know, such as "reconstructed"; "" where nothing.
+    proteins
+        Name of each antibody whose counts were measured beside the genes; unique.
+    protein_cells
+        bool, shape ``(cells,)``: cells in which proteins were measured; None for all of them. Others have no counts
+        of proteins, which does not mean zero.
     """
 
     barcodes: list[str]
@@ -267,6 +291,8 @@ class MeasuredCells:
     obs: pa.Table
     chunks: Callable[[], Iterator[csr_array[Any, Any]]]
     note: str = ""
+    proteins: Sequence[str] = ()
+    protein_cells: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)

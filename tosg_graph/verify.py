@@ -6,14 +6,16 @@ counts of each cell, dataset and block are added up and compared with the cells 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 
-from tosg_graph.abundance_store import axis_sha256
+from tosg_graph.axis_table import axis_of, axis_sha256
 from tosg_graph.counts_files import ROW_GROUP, counts_schema
 from tosg_graph.errors import StoreError
+from tosg_graph.layers import FIRST_PROTEIN, GENE, MEASURED_LAYERS, PROTEIN, stored_columns
+from tosg_graph.measured_features import measured
 from tosg_graph.progress import Progress, silent
 from tosg_graph.store_files import recorded_sha256
 from tosg_graph.store_log import TABLES, Record
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from tosg_graph.abundance_store import AbundanceStore
     from tosg_graph.types import StoreVersion
 
+_SUMS = ("n_counts", "n_genes", "n_protein_counts", "n_proteins")  # of a cell, by layer
 _CHANGED = "damaged: its sha256 is not the one in its name"
 
 
@@ -107,8 +110,8 @@ def _check_files(store: AbundanceStore, record: Record, records: list[Record], p
     for done, (table, name, size) in enumerate(wanted):
         progress("Checking files", done, len(wanted))
         problem = _problem(store, table, name, size, sizes[table].get(name))
-        # The rows of the axis have a checksum of their own, in the commit.
-        found.without_checksum += table != "axis" and recorded_sha256(name) is None
+        # The commit has a checksum of the rows of the axis; those of `measured` are compared with the counts.
+        found.without_checksum += table in ("counts", "cells") and recorded_sha256(name) is None
         (found.unreadable if problem else found.readable).append((table, name))
         if problem:
             found.findings.append(Finding("file", f"{table}/{name}", problem))
@@ -167,11 +170,12 @@ class _Contents:
 
     def __init__(self, store: AbundanceStore, record: Record, files: _Files, progress: Progress) -> None:
         self._store, self._record, self._progress = store, record, progress
-        self._axis_rows = 0
+        self._axis_rows = dict.fromkeys(MEASURED_LAYERS, 0)
+        self._measured: dict[str, NDArray[np.int32]] = {}  # dataset -> its columns, as `counts` has them
         self._counts_files = [name for table, name in files.readable if table == "counts"]
         self._cells_files = [name for table, name in files.readable if table == "cells"]
         self._complete = not files.unreadable
-        self._datasets: dict[str, list[int]] = {}  # cells, sum of counts
+        self._datasets: dict[str, list[int]] = {}  # cells, sum of counts of genes, of proteins
         self.findings: list[Finding] = []
         self.blocks: set[int] = set()
         self.cells = self.total = 0
@@ -205,14 +209,29 @@ class _Contents:
         import pyarrow as pa
 
         try:
-            axis = self._store.axis(self._record.version)
+            rows = self._store.axis_rows(self._record.version)
+            stated = self._store.measured(self._record.version)
         except (OSError, pa.ArrowException):
             return  # its file was named already
-        self._axis_rows = len(axis)
-        if axis_sha256(axis) != self._record.version.axis_sha256:
+        axes = {layer: axis_of(rows, layer) for layer in MEASURED_LAYERS}
+        self._axis_rows = {layer: len(axis) for layer, axis in axes.items()}
+        if axis_sha256(axes[GENE], axes[PROTEIN]) != self._record.version.axis_sha256:
             self._say("axis", self._record.version.axis, "its rows are not those that the commit names")
-        if axis["column"].to_pylist() != list(range(len(axis))):
+        if any(axis["column"].to_pylist() != list(range(len(axis))) for axis in axes.values()):
             self._say("axis", self._record.version.axis, "its columns are not numbered from 0 on")
+        self._read_measured(stated)
+
+    def _read_measured(self, stated: pa.Table) -> None:
+        import numpy as np
+
+        for name in (row["dataset"] for row in self._record.datasets):
+            parts = []
+            for layer, size in self._axis_rows.items():
+                mask = measured(stated, [name], range(size), layer).mask[0]
+                parts.append(stored_columns(layer, np.flatnonzero(mask).astype(np.int32)))
+            self._measured[name] = np.concatenate(parts)
+            if not len(self._measured[name]):
+                self._say("dataset", name, "nothing says which features it measured")
 
     def _check_cells(self, connection: duckdb.DuckDBPyConnection) -> None:
         twice = connection.execute(
@@ -232,7 +251,7 @@ class _Contents:
         for dataset, count in connection.execute(
             "SELECT dataset, count(*) FROM cells GROUP BY dataset ORDER BY dataset"
         ).fetchall():
-            self._datasets[dataset] = [count, 0]
+            self._datasets[dataset] = [count, 0, 0]
             self.cells += count
 
     def _check_counts(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:
@@ -253,17 +272,27 @@ class _Contents:
                 if self._complete:
                     self._say("block", block, f"no cell is in it ({table})")
                 continue
-            sums, genes = np.zeros(size, np.int64), np.zeros(size, np.int64)
+            sums = {name: np.zeros(size, np.int64) for name in _SUMS}
+            allowed = self._measured_in(cells)
             last = -1
             for gene, cell, count in parts:
                 problem, last = self._layout_problem(gene, cell, count, size, last)
+                if not problem and len(foreign := np.setdiff1d(gene[np.diff(gene, prepend=-1) > 0], allowed)):
+                    problem = f"a count is of axis column {foreign[0]}, which none of its datasets measured"
                 if problem:
                     self._say("block", block, f"{problem} ({table})")
                     break
-                sums += np.bincount(cell, weights=count, minlength=size).astype(np.int64)
-                genes += np.bincount(cell, minlength=size)
+                _add_up(sums, gene >= FIRST_PROTEIN, cell, count)
             else:
-                self._compare(block, cells, sums, genes)
+                self._compare(block, cells, sums)
+
+    def _measured_in(self, cells: pa.Table) -> NDArray[np.int32]:
+        """Columns that any dataset of a block measured."""
+        import numpy as np
+
+        known = [self._measured[d] for d in cells["dataset"].unique().to_pylist() if d in self._measured]
+        found: NDArray[np.int32] = np.unique(np.concatenate(known)) if known else np.empty(0, np.int32)
+        return found
 
     def _layout_problem(
         self, gene: NDArray[np.int32], cell: NDArray[np.int32], count: NDArray[np.int32], size: int, last: int
@@ -273,8 +302,12 @@ class _Contents:
 
         if cell.min() < 0 or cell.max() >= size:
             return f"a count is at place {cell.max()}, but the block has {size:,} cells", last
-        if gene.min() < 0 or (self._axis_rows and gene.max() >= self._axis_rows):
-            return f"a count is of axis column {gene.max()}, but the axis has {self._axis_rows:,}", last
+        for layer, first, end in ((GENE, 0, FIRST_PROTEIN), (PROTEIN, FIRST_PROTEIN, 2**31)):
+            own, held = gene[(gene >= first) & (gene < end)] - first, self._axis_rows[layer]
+            if self._axis_rows[GENE] and len(own) and own.max() >= held:
+                return f"a count is of axis column {own.max()}, but the axis has {held:,} ({layer})", last
+        if gene.min() < 0:
+            return f"a count is of axis column {gene.min()}", last
         if count.min() < 1:
             return f"a count is {count.min()}; only counts above zero are stored", last
         key = gene.astype(np.int64) * size + cell
@@ -282,17 +315,15 @@ class _Contents:
             return "its counts are not sorted by gene, then cell, or one stands there twice", last
         return None, int(key[-1])
 
-    def _compare(
-        self, block: int, cells: pa.Table, sums: NDArray[np.int64], genes: NDArray[np.int64]
-    ) -> None:
+    def _compare(self, block: int, cells: pa.Table, sums: Mapping[str, NDArray[np.int64]]) -> None:
         """Compare a block's sums with the cells table, and add them to those of the datasets."""
         import numpy as np
 
-        self.total += int(sums.sum())
-        for column, found in (("n_counts", sums), ("n_genes", genes)):
+        for column, found in sums.items():
             if column not in cells.column_names:
                 continue
-            stated = cells[column].to_numpy()
+            # Proteins that were not measured in a cell have no counts.
+            stated = cells[column].fill_null(0).to_numpy()
             wrong = np.flatnonzero(stated != found)
             if len(wrong):
                 at = int(wrong[0])
@@ -302,9 +333,12 @@ class _Contents:
                     f"{column} of {len(wrong):,} cells differs, first {cells['cell_id'][at].as_py()}: "
                     f"{stated[at]} in the cells table, {found[at]} in the counts",
                 )
+        both = [sums["n_counts"], sums["n_protein_counts"]]
+        self.total += int(sum(s.sum() for s in both))
         for dataset in cells["dataset"].unique().to_pylist():
-            own = np.equal(np.asarray(cells["dataset"].to_pylist(), object), dataset)
-            self._datasets[dataset][1] += int(sums[own.astype(bool)].sum())
+            own = np.equal(np.asarray(cells["dataset"].to_pylist(), object), dataset).astype(bool)
+            for at, of_layer in enumerate(both, start=1):
+                self._datasets[dataset][at] += int(of_layer[own].sum())
 
     def _check_unseen_blocks(self, connection: duckdb.DuckDBPyConnection) -> None:
         """A block without any counts is one of empty cells, or it is lost."""
@@ -320,20 +354,41 @@ class _Contents:
     def _check_datasets(self) -> None:
         recorded = {row["dataset"]: row for row in self._record.datasets}
         for name in sorted({*recorded, *self._datasets}, key=str):
-            cells, counts = self._datasets.get(name, [0, 0])
+            cells, counts, proteins = self._datasets.get(name, [0, 0, 0])
             row = recorded.get(name)
             if row is None:
                 self._say("dataset", name, f"{cells:,} cells are of a dataset that was never added")
                 continue
-            for what, found, stated in (("cells", cells, row["cells"]), ("counts", counts, row["counts"])):
+            for what, found, stated in (
+                ("cells", cells, row["cells"]),
+                ("counts", counts, row["counts"]),
+                ("counts of proteins", proteins, row.get("protein_counts") or 0),
+            ):
                 if found != stated:
                     self._say("dataset", name, f"{found:,} {what} are stored, {stated:,} were added")
+
+
+def _add_up(
+    sums: Mapping[str, NDArray[np.int64]],
+    protein: NDArray[np.bool_],
+    cell: NDArray[np.int32],
+    count: NDArray[np.int32],
+) -> None:
+    """Add a run of a block's counts to the sums of its cells, each layer to its own."""
+    import numpy as np
+
+    size = len(sums["n_counts"])
+    for of_layer, total, features in ((~protein, *_SUMS[:2]), (protein, *_SUMS[2:])):
+        if of_layer.any():
+            some = cell[of_layer]
+            sums[total][:] += np.bincount(some, weights=count[of_layer], minlength=size).astype(np.int64)
+            sums[features][:] += np.bincount(some, minlength=size)
 
 
 def _cells_connection(
     store: AbundanceStore, version: StoreVersion, names: list[str]
 ) -> duckdb.DuckDBPyConnection:
-    from tosg_graph.abundance import connection_to
+    from tosg_graph.store_connection import connection_to
 
     uris = [uri for uri in store.cells_files(version) if uri.rsplit("/", 1)[1] in names]
     return connection_to(store, cells=uris)
@@ -370,7 +425,7 @@ def _columns(connection: duckdb.DuckDBPyConnection) -> set[str]:
 
 def _cells_of(connection: duckdb.DuckDBPyConnection, block: int) -> pa.Table:
     known = _columns(connection)
-    names = ["cell_id", "dataset", *(n for n in ("n_counts", "n_genes") if n in known)]
+    names = ["cell_id", "dataset", *(n for n in _SUMS if n in known)]
     # The text holds fixed names only.
     text = f"SELECT {', '.join(names)} FROM cells WHERE block = ? ORDER BY cell"  # noqa: S608
     return connection.sql(text, params=[block]).to_arrow_table()

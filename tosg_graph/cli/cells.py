@@ -82,7 +82,7 @@ def cells_add(
     password: str | None,
     debug: bool,
 ) -> None:
-    """Add files or folders with raw counts: .h5ad, 10x, mtx, loom, zarr, OmniCellTOSG, Parquet, Census.
+    """Add files or folders with raw counts: .h5ad, .h5mu, 10x, mtx, loom, zarr, OmniCellTOSG, Parquet, Census.
 
     Example: tosg cells add pbmc.h5ad --column cell_type=cell_type --column donor=patient
     """
@@ -106,6 +106,7 @@ def cells_add(
             processes=processes,
         ):
             show.cells_ledger([ledger])
+            show.proteins(ledger)
             show.unmapped_values(ledger)
 
 
@@ -117,7 +118,7 @@ def cells_list(debug: bool) -> None:
     from tosg_graph.platform import Platform
 
     with errors(debug):
-        show.arrow(Platform(settings(None, None, None)).store.datasets().drop_columns("file_sha256"))
+        show.arrow(Platform(settings(None, None, None)).datasets().drop_columns("file_sha256"))
 
 
 @cells.command("terms")
@@ -286,4 +287,5 @@ def cohort(
             for facet in p.cohort(cells, by):
                 show.arrow(facet)
             if not by:
+                show.measured(p.measured(cells))
                 show.cohort(p.describe(cells))

@@ -23,12 +23,20 @@ cohort_option = click.option(
     show_default=True,
     help="AnnData, a folder as Cell Ranger writes it, or a folder of Parquet with lists.",
 )
+@click.option(
+    "--layer",
+    type=click.Choice(["gene", "protein"]),
+    default="gene",
+    show_default=True,
+    help="Counts of genes, or of surface proteins in the cells in which they were measured.",
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="What to write; must not exist.")
 @store_version_option
 @server_options
 def export(
     expression: str,
     format_: str,
+    layer: str,
     out: Path,
     uri: str | None,
     user: str | None,
@@ -42,7 +50,7 @@ def export(
     from tosg_graph import show
 
     with platform(uri, user, password, debug) as p:
-        show.cells_export(p.export_cells(out, cells=expression, format=format_))
+        show.cells_export(p.export_cells(out, cells=expression, format=format_, layer=layer))
 
 
 @click.command("pseudobulk")

@@ -123,6 +123,14 @@ def query(
     metavar="NAME[,NAME]",
     help="Numeric node properties, or runs of `tosg gds`, to write along as tensors.",
 )
+@click.option("--proteins", is_flag=True, help="Join the counts of surface proteins to the picked proteins.")
+@click.option(
+    "--measured-by",
+    type=click.Choice(["any", "all"]),
+    default="any",
+    show_default=True,
+    help="Take genes and proteins that any dataset of the cohort measured, or only those that all did.",
+)
 @correction_options
 @store_version_option
 @server_options
@@ -156,6 +164,8 @@ def export(
     seed: int,
     strict: bool,
     features: str | None,
+    proteins: bool,
+    measured_by: str,
     correct: str,
     batch: str | None,
     covariates: tuple[str, ...],
@@ -202,5 +212,7 @@ def export(
             sampling=sampling,
             split=split,
             correct=correction,
+            proteins=proteins,
+            measured_by=measured_by,
         )
         show.facts(manifest.as_facts())
