@@ -20,7 +20,8 @@ import numpy as np
 from scipy.sparse import csr_array
 
 Tests = list[tuple[str, str, Any]]  # column, operator (==, < or in), value; all must hold
-Found = tuple[Any, Any]  # names of cells, counts (cells, genes)
+# Names of cells; genes by place, one per column, or None for all in the order of the file; counts (cells, genes).
+Found = tuple[Any, Any, Any]
 Read = Callable[[Path, Tests, list[int] | None], Found]  # genes by place, sorted; None: all
 
 LIST_GROUP = 2048  # cells in a row group of lists
@@ -89,8 +90,8 @@ def ours() -> Read:
             found = reader.cells(_sql(tests), lambda column, value: None, ["cell_id", "barcode"])
             wanted = range(len(reader.axis)) if genes is None else genes
             columns = reader.axis_columns([f"HGNC:{g}" for g in wanted])
-            counts = reader.csr(found["cell_id"].to_pylist(), [columns[f"HGNC:{g}"] for g in wanted])
-            return found["barcode"].to_numpy(), counts
+            counts = reader.csr(found["cell_id"].to_pylist(), list(columns.values()))
+            return found["barcode"].to_numpy(), [int(name[5:]) for name in columns], counts
 
     return read
 
@@ -103,7 +104,7 @@ def backed_h5ad() -> Read:
         cells = anndata.read_h5ad(work / "cells.h5ad", backed="r")
         chosen = cells.obs.eval(_python(tests)).to_numpy()
         counts = cells.X[chosen]
-        return cells.obs_names[chosen].to_numpy(), counts if genes is None else counts[:, genes]
+        return cells.obs_names[chosen].to_numpy(), genes, counts if genes is None else counts[:, genes]
 
     return read
 
@@ -123,7 +124,7 @@ def soma() -> Read:
             rows = query.indexer.by_obs(found["soma_dim_0"])
             slots = query.indexer.by_var(found["soma_dim_1"])
             shape = (query.n_obs, query.n_vars)
-            return names, csr_array((found["soma_data"].to_numpy(), (rows, slots)), shape=shape)
+            return names, genes, csr_array((found["soma_data"].to_numpy(), (rows, slots)), shape=shape)
 
     return read
 
@@ -151,7 +152,7 @@ def lists_pyarrow() -> Read:
                 lengths, found, counts = np.diff(passed[bounds]), slot[wanted], counts[wanted]
             parts.append((lengths, found, counts))
         lengths, found, counts = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return pa.chunked_array(names).to_numpy(), _rows(lengths, found, counts, _width(work, genes))
+        return pa.chunked_array(names).to_numpy(), genes, _rows(lengths, found, counts, _width(work, genes))
 
     return read
 
@@ -170,7 +171,7 @@ def lists_duckdb() -> Read:
                 names, found_genes = found["barcode"], found["genes"].combine_chunks()
                 lengths = np.diff(found_genes.offsets.to_numpy())
                 columns = found_genes.flatten(), found["counts"].combine_chunks().flatten()
-                return names.to_numpy(), _rows(lengths, *map(np.asarray, columns), _width(work, None))
+                return names.to_numpy(), None, _rows(lengths, *map(np.asarray, columns), _width(work, None))
             wanted = pa.table({"gene": pa.array(genes, pa.int32()), "slot": pa.array(range(len(genes)))})
             connection.register("wanted", wanted)
             # The places of lists in the file are unique and rise; names come in the same order.
@@ -188,7 +189,7 @@ def lists_duckdb() -> Read:
             names = connection.sql(text).to_arrow_table()
         rows = np.searchsorted(names["place"].to_numpy(), found["place"].to_numpy())
         values = (found["count"].to_numpy(), (rows, found["slot"].to_numpy()))
-        return names["barcode"].to_numpy(), csr_array(values, shape=(len(names), len(genes)))
+        return names["barcode"].to_numpy(), genes, csr_array(values, shape=(len(names), len(genes)))
 
     return read
 
@@ -238,9 +239,10 @@ READERS: dict[str, Callable[[], Read]] = {
 }
 
 
-def digest(names: Any, counts: Any) -> str:
-    """Of the values by cell and gene, whatever the order of the cells."""
-    weights = np.random.default_rng(7).integers(1, 2**20, counts.shape[1])
+def digest(names: Any, genes: Any, counts: Any) -> str:
+    """Of the values by cell and gene, whatever the order of both."""
+    places = np.arange(counts.shape[1]) if genes is None else np.asarray(genes)
+    weights = np.random.default_rng(7).integers(1, 2**20, 2**17)[places]
     whole = csr_array((counts.data.astype(np.int64), counts.indices, counts.indptr), shape=counts.shape)
     order = np.argsort(names.astype(str))
     parts = (
@@ -261,9 +263,9 @@ def main(verb: str, name: str, folder: str, case: str = "{}") -> None:
     peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
     said: dict[str, Any] = {"seconds": seconds, "peak_gb": peak * 1024 / 1e9}
     if found:
-        names, counts = found
+        names, genes, counts = found
         counts.sort_indices()
-        said |= {"cells": counts.shape[0], "values": int(counts.nnz), "digest": digest(names, counts)}
+        said |= {"cells": counts.shape[0], "values": int(counts.nnz), "digest": digest(names, genes, counts)}
     print(json.dumps(said))
 
 

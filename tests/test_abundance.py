@@ -45,6 +45,15 @@ def ids(numbers: list[int]) -> list[str]:
 # --------------------------------------------------------------------------- counts
 
 
+@pytest.fixture(params=["by SQL", "block by block"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Few genes are read by SQL, many block by block; here all in each way."""
+    monkeypatch.setattr("tosg_graph.abundance._FEW_GENES", 2 if request.param == "by SQL" else 0)
+    name: str = request.param
+    return name
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("cells", [[0], list(range(10)), [9, 0, 4, 3], [5, 7]])
 @pytest.mark.parametrize("columns", [[0], [4, 1, 0], [0, 1, 2, 3, 4], [3]])
 def test_each_count_is_where_it_was_asked_for(
@@ -57,6 +66,7 @@ def test_each_count_is_where_it_was_asked_for(
     assert (found.data > 0).all()
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("rows", [1, 3, 10, 99])
 def test_chunks_are_parts_of_the_whole(reader: AbundanceReader, rows: int) -> None:
     wanted = [7, 2, 9, 0, 1]

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tosg_graph.cell_rows import CountsBlocks
 from tosg_graph.cohort import Cohort, ExpandTerm, identifier, kind_of, ontology_columns, parse, tests
 from tosg_graph.errors import CohortError, StoreError
 from tosg_graph.normalise import COUNTS, LAYERS, layer_sql
@@ -30,15 +31,22 @@ STATS = ("mean", "pct")
 MEMORY_LIMIT = "4GB"
 _NEAREST = 5
 _FACET_VALUES = 30
+_FEW_GENES = 0.05  # share of the axis up to which a join is faster than decoding all that the blocks hold
 _FEW_CELLS = 2048  # one batch of DuckDB's
-_CSR_BATCH = 1_000_000  # counts per Arrow batch
 
 
 class AbundanceReader:
     """Answers over one store version. Not for several threads or forked processes: open one in each."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, axis: pa.Table, version: StoreVersion) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        axis: pa.Table,
+        version: StoreVersion,
+        blocks: CountsBlocks,
+    ) -> None:
         self._connection = connection
+        self._blocks = blocks
         self.axis = axis
         self.version = version
 
@@ -54,7 +62,8 @@ class AbundanceReader:
         version = version or store.version()
         if version is None:
             raise StoreError("The store holds no cells yet. Add some: tosg cells add FILE.h5ad")
-        return cls(locked_connection(store, version), store.axis(version), version)
+        blocks = CountsBlocks(store.files, store.log.file_names("counts", version.counts))
+        return cls(locked_connection(store, version), store.axis(version), version, blocks)
 
     def close(self) -> None:
         """Close the connection."""
@@ -368,36 +377,49 @@ class AbundanceReader:
         return f"No cell is selected by {cohort.expression!r}.{hint} `tosg cohort true` shows what there is."
 
     def _chunk(self, cell_ids: list[str], columns: list[int]) -> csr_array[Any, Any]:
+        places = self._places(cell_ids)
+        if len(columns) < _FEW_GENES * len(self.axis):
+            return self._joined(places, columns)
+        return self._blocks.rows(places, columns, len(self.axis))
+
+    def _places(self, cell_ids: list[str]) -> pa.Table:
+        """``place`` among ``cell_ids``, ``block``, ``cell``: int32."""
         import pyarrow as pa
 
         rows = pa.table(
             {"cell_id": pa.array(cell_ids, pa.string()), "place": pa.array(range(len(cell_ids)), pa.int32())}
         )
-        genes = pa.table(
-            {"gene": pa.array(columns, pa.int32()), "slot": pa.array(range(len(columns)), pa.int32())}
-        )
-        with (
-            _registered(self._connection, "wanted_cells", rows),
-            _registered(self._connection, "wanted", genes),
-        ):
+        with _registered(self._connection, "wanted_cells", rows):
             places = self._connection.sql(
                 "SELECT place, block, cell FROM wanted_cells JOIN cells USING (cell_id)"
             ).to_arrow_table()
-            if len(places) != len(cell_ids):
-                held = {cell_ids[place] for place in places["place"].to_pylist()}
-                missing = [c for c in cell_ids if c not in held]
-                raise StoreError(
-                    f"{len(missing)} of {len(cell_ids)} cells are not in the store, first {missing[:1]}. "
-                    "Read the cells of this store version again."
-                )
-            in_blocks, blocks = _in_blocks(places["block"].unique().to_pylist())
-            with _registered(self._connection, "places", places):
-                found = self._connection.sql(
-                    "SELECT place, slot, count FROM counts JOIN wanted USING (gene) "  # noqa: S608  # ? marks only
-                    f"JOIN places USING (block, cell) WHERE count > 0 AND {in_blocks}",
-                    params=blocks,
-                ).to_arrow_table()
-        return _csr(found["place"].to_numpy(), found["slot"], found["count"], (len(cell_ids), len(columns)))
+        if len(places) != len(cell_ids):
+            held = {cell_ids[place] for place in places["place"].to_pylist()}
+            missing = [c for c in cell_ids if c not in held]
+            raise StoreError(
+                f"{len(missing)} of {len(cell_ids)} cells are not in the store, first {missing[:1]}. "
+                "Read the cells of this store version again."
+            )
+        return places
+
+    def _joined(self, places: pa.Table, columns: list[int]) -> csr_array[Any, Any]:
+        """Rows by SQL."""
+        import pyarrow as pa
+
+        genes = pa.table(
+            {"gene": pa.array(columns, pa.int32()), "slot": pa.array(range(len(columns)), pa.int32())}
+        )
+        in_blocks, blocks = _in_blocks(places["block"].unique().to_pylist())
+        with (
+            _registered(self._connection, "places", places),
+            _registered(self._connection, "wanted", genes),
+        ):
+            found = self._connection.sql(
+                "SELECT place, slot, count FROM counts JOIN wanted USING (gene) "  # noqa: S608  # ? marks only
+                f"JOIN places USING (block, cell) WHERE count > 0 AND {in_blocks}",
+                params=blocks,
+            ).to_arrow_table()
+        return _csr(found["place"].to_numpy(), found["slot"], found["count"], (len(places), len(columns)))
 
 
 def _csr(

@@ -82,8 +82,8 @@ def _writer(path: Path) -> pq.ParquetWriter:
     return pq.ParquetWriter(
         path,
         counts_schema(),
-        compression="zstd",
-        compression_level=3,
+        # Positions of cells as small differences have nothing left that zstd finds fast: 7 % less for twice the time.
+        compression={"block": "zstd", "gene": "lz4", "cell": "none", "count": "zstd"},
         use_dictionary=False,
         write_page_index=True,
         column_encoding={
