@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,13 @@ def write_store(work: Path) -> None:
 
     names = Names(json.loads((work / "genes.json").read_text()))
     add(work / "cells.h5ad", names, AbundanceStore.open(work / "cells.store"), mapping=ObsMapping())
+
+
+def write_gzip(work: Path) -> None:
+    """As .h5ad files are mostly passed on: anndata's own gzip."""
+    import anndata
+
+    anndata.read_h5ad(work / "cells.h5ad").write_h5ad(work / "cells.gzip", compression="gzip")
 
 
 def write_soma(work: Path) -> None:
@@ -87,21 +95,21 @@ def ours() -> Read:
 
     def read(work: Path, tests: Tests, genes: list[int] | None) -> Found:
         with AbundanceReader.open(AbundanceStore.open(work / "cells.store")) as reader:
-            found = reader.cells(_sql(tests), lambda column, value: None, ["cell_id", "barcode"])
+            found = reader.cells(_sql(tests), lambda column, value: None, ["barcode", "block", "cell"])
             wanted = range(len(reader.axis)) if genes is None else genes
             columns = reader.axis_columns([f"HGNC:{g}" for g in wanted])
-            counts = reader.csr(found["cell_id"].to_pylist(), list(columns.values()))
+            counts = reader.csr(found, list(columns.values()))
             return found["barcode"].to_numpy(), [int(name[5:]) for name in columns], counts
 
     return read
 
 
-def backed_h5ad() -> Read:
+def backed_h5ad(name: str = "cells.h5ad") -> Read:
     import anndata
 
     def read(work: Path, tests: Tests, genes: list[int] | None) -> Found:
         # A mask over the rows is what anndata reads fastest from the disk; genes are then taken in memory.
-        cells = anndata.read_h5ad(work / "cells.h5ad", backed="r")
+        cells = anndata.read_h5ad(work / name, backed="r")
         chosen = cells.obs.eval(_python(tests)).to_numpy()
         counts = cells.X[chosen]
         return cells.obs_names[chosen].to_numpy(), genes, counts if genes is None else counts[:, genes]
@@ -227,12 +235,14 @@ def _python(tests: Tests) -> str:
 
 LAYOUTS: dict[str, Callable[[Path], None]] = {
     "store": write_store,
+    "gzip": write_gzip,
     "soma": write_soma,
     "parquet": write_lists,
 }
 READERS: dict[str, Callable[[], Read]] = {
     "ours": ours,
     "backed_h5ad": backed_h5ad,
+    "backed_h5ad_gzip": partial(backed_h5ad, "cells.gzip"),
     "tiledbsoma": soma,
     "lists_pyarrow": lists_pyarrow,
     "lists_duckdb": lists_duckdb,

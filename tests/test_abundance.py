@@ -76,6 +76,17 @@ def test_chunks_are_parts_of_the_whole(reader: AbundanceReader, rows: int) -> No
     assert whole.tolist() == [[toy_store.count(k, 2), toy_store.count(k, 0)] for k in wanted]
 
 
+@pytest.mark.usefixtures("way")
+def test_cells_can_be_given_as_the_reader_gave_them(reader: AbundanceReader) -> None:
+    found = reader.cells("cell_type = 'T cell'", expand, ["cell_id", "block", "cell"])
+    assert found["cell_id"].to_pylist() == ids(T_CELLS)
+    expected = [[toy_store.count(k, c) for c in (3, 1)] for k in T_CELLS]
+    assert reader.csr(found, [3, 1]).toarray().tolist() == expected
+    assert [c.toarray().tolist() for c in reader.iter_csr(found, [3, 1], 3)] == [expected[:3], expected[3:]]
+    with pytest.raises(StoreError, match="twice"):
+        reader.csr(pa.concat_tables([found, found]), [1])
+
+
 def test_genes_find_their_axis_columns(reader: AbundanceReader) -> None:
     assert reader.axis_columns(["HGNC:50", "HGNC:10", "HGNC:77"]) == {"HGNC:10": 0, "HGNC:50": 4}
 

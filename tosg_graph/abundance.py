@@ -174,25 +174,32 @@ class AbundanceReader:
         pairs = zip(self.axis["gene_id"].to_pylist(), self.axis["column"].to_pylist(), strict=True)
         return {gene: column for gene, column in pairs if gene in wanted}
 
-    def csr(self, cell_ids: Sequence[str], axis_columns: Sequence[int]) -> csr_array[Any, Any]:
-        """Raw counts, int32, shape ``(len(cell_ids), len(axis_columns))``; rows and columns as given.
+    def csr(self, cells: Sequence[str] | pa.Table, axis_columns: Sequence[int]) -> csr_array[Any, Any]:
+        """Raw counts, int32, shape ``(len(cells), len(axis_columns))``; rows and columns as given.
+
+        Parameters
+        ----------
+        cells
+            Ids of cells; or a table with ``block`` and ``cell`` as `cells` of this reader gives them, which saves the
+            look-up of the ids.
+        axis_columns
+            Columns of the gene axis.
 
         Raises
         ------
         StoreError
-            If a cell is not in the store, or an id or a column is given twice.
+            If a cell is not in the store, or a cell or a column is given twice.
         """
-        chunks = list(self.iter_csr(cell_ids, axis_columns, rows_per_chunk=max(1, len(cell_ids))))
-        return chunks[0]
+        return next(self.iter_csr(cells, axis_columns, rows_per_chunk=max(1, len(cells))))
 
     def iter_csr(
-        self, cell_ids: Sequence[str], axis_columns: Sequence[int], rows_per_chunk: int
+        self, cells: Sequence[str] | pa.Table, axis_columns: Sequence[int], rows_per_chunk: int
     ) -> Iterator[csr_array[Any, Any]]:
         """Yield `csr` in chunks of ``rows_per_chunk``, which bounds memory; no cells yield one empty chunk."""
         columns = _distinct("axis column", axis_columns)
-        _distinct("cell", cell_ids)
-        for start in range(0, max(1, len(cell_ids)), rows_per_chunk):
-            yield self._chunk(list(cell_ids[start : start + rows_per_chunk]), columns)
+        positions = self._positions(cells)
+        for start in range(0, max(1, len(positions)), rows_per_chunk):
+            yield self._chunk(positions.slice(start, rows_per_chunk), columns)
 
     def aggregate(
         self,
@@ -376,36 +383,46 @@ class AbundanceReader:
         hint = f" Nearest values: {'; '.join(dict.fromkeys(hints))}." if hints else ""
         return f"No cell is selected by {cohort.expression!r}.{hint} `tosg cohort true` shows what there is."
 
-    def _chunk(self, cell_ids: list[str], columns: list[int]) -> csr_array[Any, Any]:
-        places = self._places(cell_ids)
-        if len(columns) < _FEW_GENES * len(self.axis):
-            return self._joined(places, columns)
-        return self._blocks.rows(places, columns, len(self.axis))
-
-    def _places(self, cell_ids: list[str]) -> pa.Table:
-        """``place`` among ``cell_ids``, ``block``, ``cell``: int32."""
+    def _positions(self, cells: Sequence[str] | pa.Table) -> pa.Table:
+        """``block`` and ``cell`` of each cell, int32, in the order given."""
         import pyarrow as pa
 
-        rows = pa.table(
-            {"cell_id": pa.array(cell_ids, pa.string()), "place": pa.array(range(len(cell_ids)), pa.int32())}
+        if isinstance(cells, pa.Table):
+            found = cells.select(["block", "cell"])
+            if len(found.group_by(found.column_names).aggregate([])) != len(found):
+                raise StoreError("A cell was asked for twice. Name each once.")
+            return found
+        wanted = pa.table(
+            {
+                "cell_id": pa.array(_distinct("cell", cells), pa.string()),
+                "place": pa.array(range(len(cells)), pa.int32()),
+            }
         )
-        with _registered(self._connection, "wanted_cells", rows):
-            places = self._connection.sql(
-                "SELECT place, block, cell FROM wanted_cells JOIN cells USING (cell_id)"
+        with _registered(self._connection, "wanted_cells", wanted):
+            found = self._connection.sql(
+                "SELECT place, block, cell FROM wanted_cells JOIN cells USING (cell_id) ORDER BY place"
             ).to_arrow_table()
-        if len(places) != len(cell_ids):
-            held = {cell_ids[place] for place in places["place"].to_pylist()}
-            missing = [c for c in cell_ids if c not in held]
+        if len(found) != len(cells):
+            held = set(found["place"].to_pylist())
+            missing = [cell for place, cell in enumerate(cells) if place not in held]
             raise StoreError(
-                f"{len(missing)} of {len(cell_ids)} cells are not in the store, first {missing[:1]}. "
+                f"{len(missing)} of {len(cells)} cells are not in the store, first {missing[:1]}. "
                 "Read the cells of this store version again."
             )
-        return places
+        return found.select(["block", "cell"])
 
-    def _joined(self, places: pa.Table, columns: list[int]) -> csr_array[Any, Any]:
+    def _chunk(self, positions: pa.Table, columns: list[int]) -> csr_array[Any, Any]:
+        if len(columns) < _FEW_GENES * len(self.axis):
+            return self._joined(positions, columns)
+        return self._blocks.rows(
+            positions["block"].to_numpy(), positions["cell"].to_numpy(), columns, len(self.axis)
+        )
+
+    def _joined(self, positions: pa.Table, columns: list[int]) -> csr_array[Any, Any]:
         """Rows by SQL."""
         import pyarrow as pa
 
+        places = positions.append_column("place", pa.array(range(len(positions)), pa.int32()))
         genes = pa.table(
             {"gene": pa.array(columns, pa.int32()), "slot": pa.array(range(len(columns)), pa.int32())}
         )

@@ -56,13 +56,13 @@ class CountsBlocks:
     files: StoreFiles
     names: Sequence[str]
 
-    def rows(self, places: pa.Table, columns: Sequence[int], axis_size: int) -> csr_array[Any, Any]:
-        """Raw counts, int32, shape ``(len(places), len(columns))``, indices sorted.
+    def rows(self, block: Ints, cell: Ints, columns: Sequence[int], axis_size: int) -> csr_array[Any, Any]:
+        """Raw counts, int32, shape ``(len(cell), len(columns))``, indices sorted.
 
         Parameters
         ----------
-        places
-            ``place`` (row of the answer), ``block``, ``cell`` (position in the block): int32, one row per cell.
+        block, cell
+            Block of each cell, in the order of the answer, and its position in the block.
         columns
             Distinct columns of the gene axis, in the order of the answer.
         axis_size
@@ -73,24 +73,23 @@ class CountsBlocks:
 
         slots = np.full(axis_size, -1, np.int32)
         slots[columns] = np.arange(len(columns), dtype=np.int32)
-        row_groups = self._with_rows(places, slots)
+        row_groups = self._with_rows(block, cell, slots)
         workers = max(1, min(pa.cpu_count(), len(row_groups)))
         with threads(workers) as pool:
             found = pool.map(lambda some: self._kept(some[0], some[1], slots), row_groups)
             kept = [part for parts in found for part in parts]
-        return _rows(kept, (len(places), len(columns)))
+        return _rows(kept, (len(cell), len(columns)))
 
-    def _with_rows(self, places: pa.Table, slots: Ints) -> list[tuple[RowGroup, Ints]]:
+    def _with_rows(self, block: Ints, cell: Ints, slots: Ints) -> list[tuple[RowGroup, Ints]]:
         """Row groups that may hold something asked for, block by block, and the row of each cell of the block or -1."""
         import numpy as np
 
-        place, block, cell = (places[name].to_numpy() for name in ("place", "block", "cell"))
         found = []
         for number in np.unique(block).tolist():
             inside, held = np.flatnonzero(block == number), self._by_block.get(number, [])
             rows = np.full(max((group.last_cell for group in held), default=0) + 1, -1, np.int32)
             known = inside[cell[inside] < len(rows)]  # the others have no counts
-            rows[cell[known]] = place[known]
+            rows[cell[known]] = known
             found += [
                 (group, rows) for group in held if (slots[group.genes[0] : group.genes[1] + 1] >= 0).any()
             ]
@@ -176,9 +175,9 @@ def _rows(kept: list[Kept], shape: tuple[int, int]) -> csr_array[Any, Any]:
         bounds = bounds.astype(np.int32)
     runs = csc_array((counts, rows, bounds), shape=(shape[0], len(slots))).tocsr()
     del rows, counts
-    for start in range(0, len(runs.indices), _PIECE):  # numpy makes 64-bit places of them
+    for start in range(0, len(runs.indices), _PIECE):  # in place: no second copy
         piece = runs.indices[start : start + _PIECE]
-        piece[:] = slots.take(piece)
+        piece[:] = _take(slots, piece)
     found = csr_array((runs.data.astype(np.int32), runs.indices, runs.indptr), shape=shape)
     if not found.data.all():
         found.eliminate_zeros()
