@@ -96,6 +96,7 @@ def ours() -> Read:
     def read(work: Path, tests: Tests, genes: list[int] | None) -> Found:
         with AbundanceReader.open(AbundanceStore.open(work / "cells.store")) as reader:
             found = reader.cells(_sql(tests), lambda column, value: None, ["barcode", "block", "cell"])
+            found = found.sort_by([("block", "ascending"), ("cell", "ascending")])  # as an export reads them
             wanted = range(len(reader.axis)) if genes is None else genes
             columns = reader.axis_columns([f"HGNC:{g}" for g in wanted])
             counts = reader.csr(found, list(columns.values()))

@@ -26,7 +26,7 @@ SEED = 51
 CELLS = 200_000
 GENES_PER_CELL = 1000
 PATHWAY = 500
-REPEATS = 5
+REPEATS = 3
 FIVE = ["disease 2", "disease 5", "disease 7", "disease 8", "disease 9"]
 CASES: dict[
     str, tuple[cohort_readers.Tests, bool]
