@@ -83,7 +83,7 @@ def _writer(path: Path) -> pq.ParquetWriter:
         path,
         counts_schema(),
         # Numbers of genes are next to nothing under either, and come out of lz4 in a third of the time. Positions of
-        # cells without zstd would be read in half the time too, but a store of real cells would be 17 % larger.
+        # cells without zstd would be read in half the time too, but a store of real cells would be 15 % larger.
         compression={"block": "zstd", "gene": "lz4", "cell": "zstd", "count": "zstd"},
         compression_level={"block": 3, "cell": 3, "count": 3},
         use_dictionary=False,
