@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ import numpy as np
 from scipy.sparse import csr_array
 
 Tests = list[tuple[str, str, Any]]  # column, operator (==, < or in), value; all must hold
-Found = tuple[Any, Any]  # names of cells, counts (cells, genes)
+# Names of cells; genes by place, one per column, or None for all in the order of the file; counts (cells, genes).
+Found = tuple[Any, Any, Any]
 Read = Callable[[Path, Tests, list[int] | None], Found]  # genes by place, sorted; None: all
 
 LIST_GROUP = 2048  # cells in a row group of lists
@@ -39,6 +41,13 @@ def write_store(work: Path) -> None:
 
     names = Names(json.loads((work / "genes.json").read_text()))
     add(work / "cells.h5ad", names, AbundanceStore.open(work / "cells.store"), mapping=ObsMapping())
+
+
+def write_gzip(work: Path) -> None:
+    """As .h5ad files are mostly passed on: anndata's own gzip."""
+    import anndata
+
+    anndata.read_h5ad(work / "cells.h5ad").write_h5ad(work / "cells.gzip", compression="gzip")
 
 
 def write_soma(work: Path) -> None:
@@ -86,24 +95,25 @@ def ours() -> Read:
 
     def read(work: Path, tests: Tests, genes: list[int] | None) -> Found:
         with AbundanceReader.open(AbundanceStore.open(work / "cells.store")) as reader:
-            found = reader.cells(_sql(tests), lambda column, value: None, ["cell_id", "barcode"])
+            found = reader.cells(_sql(tests), lambda column, value: None, ["barcode", "block", "cell"])
+            found = found.sort_by([("block", "ascending"), ("cell", "ascending")])  # as an export reads them
             wanted = range(len(reader.axis)) if genes is None else genes
             columns = reader.axis_columns([f"HGNC:{g}" for g in wanted])
-            counts = reader.csr(found["cell_id"].to_pylist(), [columns[f"HGNC:{g}"] for g in wanted])
-            return found["barcode"].to_numpy(), counts
+            counts = reader.csr(found, list(columns.values()))
+            return found["barcode"].to_numpy(), [int(name[5:]) for name in columns], counts
 
     return read
 
 
-def backed_h5ad() -> Read:
+def backed_h5ad(name: str = "cells.h5ad") -> Read:
     import anndata
 
     def read(work: Path, tests: Tests, genes: list[int] | None) -> Found:
         # A mask over the rows is what anndata reads fastest from the disk; genes are then taken in memory.
-        cells = anndata.read_h5ad(work / "cells.h5ad", backed="r")
+        cells = anndata.read_h5ad(work / name, backed="r")
         chosen = cells.obs.eval(_python(tests)).to_numpy()
         counts = cells.X[chosen]
-        return cells.obs_names[chosen].to_numpy(), counts if genes is None else counts[:, genes]
+        return cells.obs_names[chosen].to_numpy(), genes, counts if genes is None else counts[:, genes]
 
     return read
 
@@ -123,7 +133,7 @@ def soma() -> Read:
             rows = query.indexer.by_obs(found["soma_dim_0"])
             slots = query.indexer.by_var(found["soma_dim_1"])
             shape = (query.n_obs, query.n_vars)
-            return names, csr_array((found["soma_data"].to_numpy(), (rows, slots)), shape=shape)
+            return names, genes, csr_array((found["soma_data"].to_numpy(), (rows, slots)), shape=shape)
 
     return read
 
@@ -151,7 +161,7 @@ def lists_pyarrow() -> Read:
                 lengths, found, counts = np.diff(passed[bounds]), slot[wanted], counts[wanted]
             parts.append((lengths, found, counts))
         lengths, found, counts = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return pa.chunked_array(names).to_numpy(), _rows(lengths, found, counts, _width(work, genes))
+        return pa.chunked_array(names).to_numpy(), genes, _rows(lengths, found, counts, _width(work, genes))
 
     return read
 
@@ -170,7 +180,7 @@ def lists_duckdb() -> Read:
                 names, found_genes = found["barcode"], found["genes"].combine_chunks()
                 lengths = np.diff(found_genes.offsets.to_numpy())
                 columns = found_genes.flatten(), found["counts"].combine_chunks().flatten()
-                return names.to_numpy(), _rows(lengths, *map(np.asarray, columns), _width(work, None))
+                return names.to_numpy(), None, _rows(lengths, *map(np.asarray, columns), _width(work, None))
             wanted = pa.table({"gene": pa.array(genes, pa.int32()), "slot": pa.array(range(len(genes)))})
             connection.register("wanted", wanted)
             # The places of lists in the file are unique and rise; names come in the same order.
@@ -188,7 +198,7 @@ def lists_duckdb() -> Read:
             names = connection.sql(text).to_arrow_table()
         rows = np.searchsorted(names["place"].to_numpy(), found["place"].to_numpy())
         values = (found["count"].to_numpy(), (rows, found["slot"].to_numpy()))
-        return names["barcode"].to_numpy(), csr_array(values, shape=(len(names), len(genes)))
+        return names["barcode"].to_numpy(), genes, csr_array(values, shape=(len(names), len(genes)))
 
     return read
 
@@ -226,21 +236,24 @@ def _python(tests: Tests) -> str:
 
 LAYOUTS: dict[str, Callable[[Path], None]] = {
     "store": write_store,
+    "gzip": write_gzip,
     "soma": write_soma,
     "parquet": write_lists,
 }
 READERS: dict[str, Callable[[], Read]] = {
     "ours": ours,
     "backed_h5ad": backed_h5ad,
+    "backed_h5ad_gzip": partial(backed_h5ad, "cells.gzip"),
     "tiledbsoma": soma,
     "lists_pyarrow": lists_pyarrow,
     "lists_duckdb": lists_duckdb,
 }
 
 
-def digest(names: Any, counts: Any) -> str:
-    """Of the values by cell and gene, whatever the order of the cells."""
-    weights = np.random.default_rng(7).integers(1, 2**20, counts.shape[1])
+def digest(names: Any, genes: Any, counts: Any) -> str:
+    """Of the values by cell and gene, whatever the order of both."""
+    places = np.arange(counts.shape[1]) if genes is None else np.asarray(genes)
+    weights = np.random.default_rng(7).integers(1, 2**20, 2**17)[places]
     whole = csr_array((counts.data.astype(np.int64), counts.indices, counts.indptr), shape=counts.shape)
     order = np.argsort(names.astype(str))
     parts = (
@@ -261,9 +274,9 @@ def main(verb: str, name: str, folder: str, case: str = "{}") -> None:
     peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
     said: dict[str, Any] = {"seconds": seconds, "peak_gb": peak * 1024 / 1e9}
     if found:
-        names, counts = found
+        names, genes, counts = found
         counts.sort_indices()
-        said |= {"cells": counts.shape[0], "values": int(counts.nnz), "digest": digest(names, counts)}
+        said |= {"cells": counts.shape[0], "values": int(counts.nnz), "digest": digest(names, genes, counts)}
     print(json.dumps(said))
 
 

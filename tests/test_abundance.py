@@ -45,6 +45,15 @@ def ids(numbers: list[int]) -> list[str]:
 # --------------------------------------------------------------------------- counts
 
 
+@pytest.fixture(params=["by SQL", "block by block"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Few genes are read by SQL, many block by block; here all in each way."""
+    monkeypatch.setattr("tosg_graph.abundance._FEW_GENES", 2 if request.param == "by SQL" else 0)
+    name: str = request.param
+    return name
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("cells", [[0], list(range(10)), [9, 0, 4, 3], [5, 7]])
 @pytest.mark.parametrize("columns", [[0], [4, 1, 0], [0, 1, 2, 3, 4], [3]])
 def test_each_count_is_where_it_was_asked_for(
@@ -57,6 +66,7 @@ def test_each_count_is_where_it_was_asked_for(
     assert (found.data > 0).all()
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("rows", [1, 3, 10, 99])
 def test_chunks_are_parts_of_the_whole(reader: AbundanceReader, rows: int) -> None:
     wanted = [7, 2, 9, 0, 1]
@@ -64,6 +74,17 @@ def test_chunks_are_parts_of_the_whole(reader: AbundanceReader, rows: int) -> No
     assert [c.shape[0] for c in chunks[:-1]] == [rows] * (len(chunks) - 1)
     whole = np.concatenate([c.toarray() for c in chunks])
     assert whole.tolist() == [[toy_store.count(k, 2), toy_store.count(k, 0)] for k in wanted]
+
+
+@pytest.mark.usefixtures("way")
+def test_cells_can_be_given_as_the_reader_gave_them(reader: AbundanceReader) -> None:
+    found = reader.cells("cell_type = 'T cell'", expand, ["cell_id", "block", "cell"])
+    assert found["cell_id"].to_pylist() == ids(T_CELLS)
+    expected = [[toy_store.count(k, c) for c in (3, 1)] for k in T_CELLS]
+    assert reader.csr(found, [3, 1]).toarray().tolist() == expected
+    assert [c.toarray().tolist() for c in reader.iter_csr(found, [3, 1], 3)] == [expected[:3], expected[3:]]
+    with pytest.raises(StoreError, match="twice"):
+        reader.csr(pa.concat_tables([found, found]), [1])
 
 
 def test_genes_find_their_axis_columns(reader: AbundanceReader) -> None:

@@ -9,6 +9,7 @@ import signal
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -65,6 +66,9 @@ def sparse(dense: np.ndarray) -> tuple[Any, Any, Any]:
 
 
 @settings(max_examples=25, deadline=None)
+@mock.patch("tosg_graph.counts_files.ROW_GROUP", 5)  # a block of several, a gene in two
+@mock.patch("tosg_graph.cell_rows._BATCH", 3)
+@mock.patch("tosg_graph.cell_rows._PIECE", 4)
 @given(additions())
 def test_what_goes_in_comes_out(adds: list[list[np.ndarray]]) -> None:
     genes = len(adds[0][0])
@@ -92,7 +96,14 @@ def test_what_goes_in_comes_out(adds: list[list[np.ndarray]]) -> None:
                 )
         with AbundanceReader.open(AbundanceStore.open(store.folder)) as reader:
             ids = sorted(expected, reverse=True)
-            assert reader.csr(ids, range(genes)).toarray().tolist() == [expected[i].tolist() for i in ids]
+            columns = list(reversed(range(genes)))
+            for few in (0, 2):  # block by block, by SQL
+                with mock.patch("tosg_graph.abundance._FEW_GENES", few):
+                    found = [reader.csr(ids, columns), reader.csr(ids, columns[::2])]
+                dense = [expected[i][columns].tolist() for i in ids]
+                assert all(rows.has_sorted_indices and rows.data.all() for rows in found)
+                assert found[0].toarray().tolist() == dense
+                assert found[1].toarray().tolist() == [row[::2] for row in dense]
 
 
 def test_counts_lie_gene_major_in_blocks_that_no_row_group_crosses(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph.axis_table import axis_of
+from tosg_graph.cell_rows import CountsBlocks
 from tosg_graph.cohort import Cohort, ExpandTerm, identifier, kind_of, ontology_columns, parse, tests
 from tosg_graph.errors import CohortError, StoreError
 from tosg_graph.layers import GENE, MEASURED_LAYERS, PROTEIN
@@ -33,8 +34,8 @@ STATS = ("mean", "pct")
 
 _NEAREST = 5
 _FACET_VALUES = 30
+_FEW_GENES = 0.05  # share of the axis up to which a join is faster than decoding all that the blocks hold
 _FEW_CELLS = 2048  # one batch of DuckDB's
-_CSR_BATCH = 1_000_000  # counts per Arrow batch
 
 
 class AbundanceReader:
@@ -46,10 +47,12 @@ class AbundanceReader:
         axis: pa.Table,
         version: StoreVersion,
         measured: pa.Table,
+        blocks: CountsBlocks,
         layer: str = GENE,
     ) -> None:
         self._connection = connection
         self._measured = measured
+        self._blocks = blocks
         self.axis = axis
         self.version = version
         self.layer = layer
@@ -79,7 +82,8 @@ class AbundanceReader:
                 f"Version {version.cells} of the store has no proteins. `tosg cells add` takes those of CITE-seq files."
             )
         connection = locked_connection(store, version, layer if has_proteins else None)
-        return cls(connection, axis, version, store.measured(version), layer)
+        blocks = CountsBlocks(store.files, store.log.file_names("counts", version.counts))
+        return cls(connection, axis, version, store.measured(version), blocks, layer)
 
     def close(self) -> None:
         """Close the connection."""
@@ -204,25 +208,32 @@ class AbundanceReader:
         """Say which columns each of some datasets measured; what it did not is unknown in its cells, not zero."""
         return measured(self._measured, datasets, axis_columns, self.layer)
 
-    def csr(self, cell_ids: Sequence[str], axis_columns: Sequence[int]) -> csr_array[Any, Any]:
-        """Raw counts, int32, shape ``(len(cell_ids), len(axis_columns))``; rows and columns as given.
+    def csr(self, cells: Sequence[str] | pa.Table, axis_columns: Sequence[int]) -> csr_array[Any, Any]:
+        """Raw counts, int32, shape ``(len(cells), len(axis_columns))``; rows and columns as given.
+
+        Parameters
+        ----------
+        cells
+            Ids of cells; or a table with ``block`` and ``cell`` as `cells` of this reader gives them, which saves the
+            look-up of the ids.
+        axis_columns
+            Columns of the gene axis.
 
         Raises
         ------
         StoreError
-            If a cell is not in the store, or an id or a column is given twice.
+            If a cell is not in the store, or a cell or a column is given twice.
         """
-        chunks = list(self.iter_csr(cell_ids, axis_columns, rows_per_chunk=max(1, len(cell_ids))))
-        return chunks[0]
+        return next(self.iter_csr(cells, axis_columns, rows_per_chunk=max(1, len(cells))))
 
     def iter_csr(
-        self, cell_ids: Sequence[str], axis_columns: Sequence[int], rows_per_chunk: int
+        self, cells: Sequence[str] | pa.Table, axis_columns: Sequence[int], rows_per_chunk: int
     ) -> Iterator[csr_array[Any, Any]]:
         """Yield `csr` in chunks of ``rows_per_chunk``, which bounds memory; no cells yield one empty chunk."""
         columns = _distinct("axis column", axis_columns)
-        _distinct("cell", cell_ids)
-        for start in range(0, max(1, len(cell_ids)), rows_per_chunk):
-            yield self._chunk(list(cell_ids[start : start + rows_per_chunk]), columns)
+        positions = self._positions(cells)
+        for start in range(0, max(1, len(positions)), rows_per_chunk):
+            yield self._chunk(positions.slice(start, rows_per_chunk), columns)
 
     def aggregate(
         self,
@@ -416,37 +427,60 @@ class AbundanceReader:
         selected = f"No cell is selected by {cohort.expression!r}{self._among}."
         return f"{selected}{hint} `tosg cohort true` shows what there is."
 
-    def _chunk(self, cell_ids: list[str], columns: list[int]) -> csr_array[Any, Any]:
+    def _positions(self, cells: Sequence[str] | pa.Table) -> pa.Table:
+        """``block`` and ``cell`` of each cell, int32, in the order given."""
         import pyarrow as pa
 
-        rows = pa.table(
-            {"cell_id": pa.array(cell_ids, pa.string()), "place": pa.array(range(len(cell_ids)), pa.int32())}
+        if isinstance(cells, pa.Table):
+            found = cells.select(["block", "cell"])
+            if len(found.group_by(found.column_names).aggregate([])) != len(found):
+                raise StoreError("A cell was asked for twice. Name each once.")
+            return found
+        wanted = pa.table(
+            {
+                "cell_id": pa.array(_distinct("cell", cells), pa.string()),
+                "place": pa.array(range(len(cells)), pa.int32()),
+            }
         )
+        with _registered(self._connection, "wanted_cells", wanted):
+            found = self._connection.sql(
+                "SELECT place, block, cell FROM wanted_cells JOIN cells USING (cell_id) ORDER BY place"
+            ).to_arrow_table()
+        if len(found) != len(cells):
+            held = set(found["place"].to_pylist())
+            missing = [cell for place, cell in enumerate(cells) if place not in held]
+            raise StoreError(
+                f"{len(missing)} of {len(cells)} cells are not in the store, first {missing[:1]}. "
+                "Read the cells of this store version again."
+            )
+        return found.select(["block", "cell"])
+
+    def _chunk(self, positions: pa.Table, columns: list[int]) -> csr_array[Any, Any]:
+        if self.layer == PROTEIN or len(columns) < _FEW_GENES * len(self.axis):
+            return self._joined(positions, columns)
+        return self._blocks.rows(
+            positions["block"].to_numpy(), positions["cell"].to_numpy(), columns, len(self.axis)
+        )
+
+    def _joined(self, positions: pa.Table, columns: list[int]) -> csr_array[Any, Any]:
+        """Rows by SQL."""
+        import pyarrow as pa
+
+        places = positions.append_column("place", pa.array(range(len(positions)), pa.int32()))
         genes = pa.table(
             {"gene": pa.array(columns, pa.int32()), "slot": pa.array(range(len(columns)), pa.int32())}
         )
+        in_blocks, blocks = _in_blocks(places["block"].unique().to_pylist())
         with (
-            _registered(self._connection, "wanted_cells", rows),
+            _registered(self._connection, "places", places),
             _registered(self._connection, "wanted", genes),
         ):
-            places = self._connection.sql(
-                "SELECT place, block, cell FROM wanted_cells JOIN cells USING (cell_id)"
+            found = self._connection.sql(
+                "SELECT place, slot, count FROM counts JOIN wanted USING (gene) "  # noqa: S608  # ? marks only
+                f"JOIN places USING (block, cell) WHERE count > 0 AND {in_blocks}",
+                params=blocks,
             ).to_arrow_table()
-            if len(places) != len(cell_ids):
-                held = {cell_ids[place] for place in places["place"].to_pylist()}
-                missing = [c for c in cell_ids if c not in held]
-                raise StoreError(
-                    f"{len(missing)} of {len(cell_ids)} cells are not in the store, first {missing[:1]}. "
-                    "Read the cells of this store version again."
-                )
-            in_blocks, blocks = _in_blocks(places["block"].unique().to_pylist())
-            with _registered(self._connection, "places", places):
-                found = self._connection.sql(
-                    "SELECT place, slot, count FROM counts JOIN wanted USING (gene) "  # noqa: S608  # ? marks only
-                    f"JOIN places USING (block, cell) WHERE count > 0 AND {in_blocks}",
-                    params=blocks,
-                ).to_arrow_table()
-        return _csr(found["place"].to_numpy(), found["slot"], found["count"], (len(cell_ids), len(columns)))
+        return _csr(found["place"].to_numpy(), found["slot"], found["count"], (len(places), len(columns)))
 
 
 def _csr(

@@ -87,7 +87,7 @@ def cohort_matrix(
     def chunks() -> Iterator[csr_array[Any, Any]]:
         progress("Reading counts", 0, len(names))
         done = 0
-        for chunk in reader.iter_csr(names, columns, CHUNK_CELLS):
+        for chunk in reader.iter_csr(found, columns, CHUNK_CELLS):
             done += chunk.shape[0]
             yield chunk
             progress("Reading counts", done, len(names))

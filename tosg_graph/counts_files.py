@@ -82,8 +82,10 @@ def _writer(path: Path) -> pq.ParquetWriter:
     return pq.ParquetWriter(
         path,
         counts_schema(),
-        compression="zstd",
-        compression_level=3,
+        # Numbers of genes are next to nothing under either, and come out of lz4 in a third of the time. Positions of
+        # cells without zstd would be read in half the time too, but a store of real cells would be 15 % larger.
+        compression={"block": "zstd", "gene": "lz4", "cell": "zstd", "count": "zstd"},
+        compression_level={"block": 3, "cell": 3, "count": 3},
         use_dictionary=False,
         write_page_index=True,
         column_encoding={
