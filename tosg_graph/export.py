@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from tosg_graph.bundle_cells import CellPlan, check_label_column, prepare
 from tosg_graph.cell_terms import CellTerms, CohortDefinition, check
 from tosg_graph.comparison import Arms, defining_columns, in_arms
 from tosg_graph.diagnostics import count_values, rows_of
+from tosg_graph.engine import LOCAL, Engine
 from tosg_graph.errors import ExportError, StoreError
 from tosg_graph.history import record_export
 from tosg_graph.matching import ARM, Key, parse_keys
@@ -66,6 +67,8 @@ class Measured:
         Cells of the cohort that are in no arm of a comparison.
     definition, terms
         What picked the cells, and the terms that its query returned.
+    engine
+        Where counts are read, several shards at a time.
     """
 
     cells: pa.Table
@@ -80,6 +83,7 @@ class Measured:
     left_out: Sequence[LeftOut] = ()
     definition: CohortDefinition = field(default_factory=CohortDefinition)
     terms: CellTerms | None = None
+    engine: Engine = LOCAL
 
 
 def export(
@@ -97,6 +101,7 @@ def export(
     sampling: Sampling | None = None,
     split: SplitPlan | None = None,
     correct: Plan | None = None,
+    engine: Engine = LOCAL,
     progress: Progress | None = None,
 ) -> Manifest:
     """Write the bundle of ``selection`` and the cohort ``cells`` to ``out``.
@@ -123,6 +128,8 @@ def export(
         How cells are split; by donor in fractions without it.
     correct
         Batch correction to fit on the training cells and write along; the counts stay as they are.
+    engine
+        Where counts are read; the bytes are the same.
 
     Raises
     ------
@@ -139,12 +146,13 @@ def export(
     version = store.version()
     if version is None:
         raise ExportError("The store has no cells yet. Add some: tosg cells add FILE.h5ad.")
-    reader = AbundanceReader.open(store, version)
+    reader = AbundanceReader.open(store, version, engine)
     try:
         known = reader.cell_columns()
         check_label_column(label, {**known, ARM: "VARCHAR"} if arms else known)
         definition = cells if isinstance(cells, CohortDefinition) else CohortDefinition(cells)
         measured = _measure(selection, graph, store, reader, version, definition, features, arms)
+        measured = replace(measured, engine=engine)
         manifest = write_bundle(
             selection,
             measured,
@@ -264,7 +272,7 @@ def write_bundle(
         _write_features(measured.features, folder)
         bundle.write_table(chosen.cells, folder / bundle.CELLS)
         bundle.write_json(chosen.diagnostics, folder / bundle.DIAGNOSTICS)
-        shards, total = _write_shards(chosen.cells, genes, measured.counts, folder, progress, fitting)
+        shards, total = _write_shards(chosen.cells, genes, measured, folder, progress, fitting)
         more: dict[str, Any] = {}
         if measured.features:
             more["features"] = {name: f.values.shape[1] for name, f in measured.features.items()}
@@ -468,7 +476,7 @@ def _numeric(table: pa.Table) -> list[str]:
 def _write_shards(
     cells: pa.Table,
     genes: pa.Table,
-    counts: Callable[[Sequence[str], Sequence[int]], csr_array[Any, Any]],
+    measured: Measured,
     folder: Path,
     progress: Progress,
     fitting: Fitting | None = None,
@@ -479,13 +487,17 @@ def _write_shards(
     """
     import numpy as np
 
+    from tosg_graph.abundance import CHUNKS_HELD
+
     columns = genes["axis_column"].to_pylist()
     shards: dict[str, list[dict[str, Any]]] = {name: [] for name in SPLITS}
     total = 0
     (folder / "abundance").mkdir()
+    asked = ((rows["cell_id"].to_pylist(), columns) for *_, rows in _shard_rows(cells))
+    matrices = measured.engine.map(measured.counts, asked, at_most=CHUNKS_HELD)
     for split, number, start, rows in _shard_rows(cells):
         progress("Writing abundance", start, len(cells))
-        matrix = counts(rows["cell_id"].to_pylist(), columns)
+        matrix = next(matrices)
         matrix.sort_indices()
         name = f"abundance/{split}-{number:05d}.safetensors"
         tensors = {

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,6 +31,7 @@ from tosg_graph.cell_blocks import (
     spill,
 )
 from tosg_graph.counts_files import CountsFiles, write_counts_files
+from tosg_graph.engine import LOCAL, Engine, give_up
 from tosg_graph.errors import CellsError, TosgError
 from tosg_graph.gene_axis import (
     AMBIGUOUS,
@@ -43,11 +46,9 @@ from tosg_graph.memory import give_back
 from tosg_graph.progress import Progress, silent
 from tosg_graph.terms import Vocabulary
 from tosg_graph.types import CHUNK_CELLS, CellsLedger, MeasuredCells
-from tosg_graph.workers import Submit, here, spawned
+from tosg_graph.workers import Promise, spawned
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -89,23 +90,28 @@ def ingest(
     *,
     processes: int,
     connect: Callable[[], Graph] | None,
+    engine: Engine,
     progress: Progress,
 ) -> Iterator[CellsLedger]:
     """Add files under their names, in the order given; see `tosg_graph.cells.add_files`."""
     processes = min(processes, len(files))
     with store.workspace() as folder:
-        choices = replace(choices, here=processes == 1, held=_file_hashes(store))
+        several = engine.elsewhere or processes > 1
+        choices = replace(choices, here=not several, held=_file_hashes(store))
         tasks = [_Task(*named, folder / str(k), choices) for k, named in enumerate(files)]
-        if processes == 1:
-            known = _Known(Vocabulary(graph), read_gene_names(graph))
-            one_by_one = (_scan_file(task, known, progress) for task in tasks)
-            yield from _in_order(store, one_by_one, partial(here, _encode, progress), 0)
+        if not engine.elsewhere and several:
+            opener = connect or partial(type(graph).connect, graph.settings)
+            with spawned(processes, _prepare_worker, opener) as submit:
+                pool = Engine(submit, 2 * processes)
+                with closing(pool.map(_scan_in_worker, ((task,) for task in tasks))) as scans:
+                    yield from _in_order(store, _told(scans, len(tasks), progress), pool, silent)
             return
-        opener = connect or partial(type(graph).connect, graph.settings)
-        with spawned(processes, _prepare_worker, opener) as submit:
-            ahead = 2 * processes
-            scans = _ahead(submit, tasks, ahead, progress)
-            yield from _in_order(store, scans, partial(submit, _encode, silent), ahead)
+        engine.check([folder, *(path for path, _ in files if path.exists())])
+        known = engine.share(_Known(Vocabulary(graph), read_gene_names(graph)))
+        inside = silent if several else progress  # of a file; another process cannot show it
+        with closing(engine.map(_scan_file, ((task, known, inside) for task in tasks))) as scans:
+            told = _told(scans, len(tasks), progress) if several else scans
+            yield from _in_order(store, told, engine, inside)
 
 
 def ingest_measured(
@@ -121,7 +127,7 @@ def ingest_measured(
     with store.workspace() as folder:
         task = _Task(path, dataset, folder / "0", choices)
         scanned = _scan(measured, task, _Known(Vocabulary(graph), read_gene_names(graph)), "", progress)
-        (ledger,) = _in_order(store, iter([scanned]), partial(here, _encode, progress), 0)
+        (ledger,) = _in_order(store, iter([scanned]), LOCAL, progress)
     return ledger
 
 
@@ -216,7 +222,8 @@ def _scan(
     if not choices.allow_unmapped:
         check_species(features, task.path)
     described = _described_sha256(measured, choices.recipe)
-    task.folder.mkdir()
+    task.folder.mkdir(exist_ok=True)
+    task = replace(task, folder=_own_folder(task.folder))
     cells, unmapped = choices.describe(measured, task.dataset, known.vocabulary)
     order = _write_cells(cells, task.folder)
     del cells  # like obs below, before the counts are read
@@ -250,6 +257,11 @@ def _scan(
     )
 
 
+def _own_folder(folder: Path) -> Path:
+    """A new folder inside: of a task that is done again, the first worker may be alive and still writing."""
+    return Path(tempfile.mkdtemp(dir=folder))
+
+
 def _shown(chunks: Iterator[Any], doing: str, total: int, progress: Progress) -> Iterator[Any]:
     done = 0
     for chunk in chunks:
@@ -274,25 +286,36 @@ def _write_cells(cells: pa.Table, folder: Path) -> NDArray[np.int64]:
 # --------------------------------------------------------------------------- files in their order
 
 
-def _ahead(submit: Submit, tasks: list[_Task], ahead: int, progress: Progress) -> Iterator[_Scanned | _Held]:
-    """Yield scans in the order of the files, while the next ones are being made."""
-    left = iter(tasks)
-    waiting = deque(submit(_scan_in_worker, task) for task in islice(left, ahead))
-    for done in range(len(tasks)):
-        progress("Reading files", done, len(tasks))
-        scanned: _Scanned | _Held = waiting.popleft().result()
-        waiting.extend(submit(_scan_in_worker, task) for task in islice(left, 1))
+def _told(scans: Iterator[_Scanned | _Held], files: int, progress: Progress) -> Iterator[_Scanned | _Held]:
+    """Pass scans on, and tell how many files were read."""
+    progress("Reading files", 0, files)
+    for done, scanned in enumerate(scans, 1):
+        progress("Reading files", done, files)
         yield scanned
-    progress("Reading files", len(tasks), len(tasks))
 
 
 def _in_order(
     store: AbundanceStore,
     scans: Iterator[_Scanned | _Held],
-    encode: Callable[..., Future[CountsFiles]],
-    ahead: int,
+    engine: Engine,
+    progress: Progress,
 ) -> Iterator[CellsLedger]:
     """Give each file its axis columns and blocks, have its counts written, and commit it when its turn comes."""
+    encoding: list[Promise] = []
+    try:
+        yield from _committed(store, scans, engine, progress, encoding)
+    except BaseException:
+        give_up(encoding)  # before the folder goes that they write to
+        raise
+
+
+def _committed(
+    store: AbundanceStore,
+    scans: Iterator[_Scanned | _Held],
+    engine: Engine,
+    progress: Progress,
+    encoding: list[Promise],
+) -> Iterator[CellsLedger]:
     axis, block = store.axis(), store.blocks()
     known = store.datasets().to_pylist()
     waiting: deque[Callable[[], CellsLedger]] = deque()
@@ -304,11 +327,13 @@ def _in_order(
                 waiting.append(partial(_ledger, store, scanned, held))
             else:
                 axis = extended_axis(axis, new_axis_rows(scanned.features, axis))
-                counts = encode(scanned, _axis_columns(scanned.features, axis), block)
+                columns = _axis_columns(scanned.features, axis)
+                counts = engine.submit(_encode, progress, scanned, columns, block)
+                encoding.append(counts)
                 waiting.append(partial(_commit, store, scanned, counts, block))
                 known.append(_dataset_record(scanned))
                 block += len(scanned.sizes)
-            while len(waiting) > ahead:
+            while len(waiting) > engine.ahead:
                 yield _first_of(waiting)
     except TosgError as error:
         refused = error
@@ -330,7 +355,8 @@ def _encode(
     progress: Progress, scanned: _Scanned, columns: NDArray[np.int32], first_block: int
 ) -> CountsFiles:
     shown = _shown_blocks(blocks(scanned.counts, scanned.sizes, columns), scanned.sizes, progress)
-    return write_counts_files(scanned.task.folder, scanned.content[:24], shown, first_block)
+    folder = _own_folder(scanned.task.folder)
+    return write_counts_files(folder, scanned.content[:24], shown, first_block)
 
 
 def _shown_blocks(made: Iterator[Block], sizes: list[int], progress: Progress) -> Iterator[Block]:
@@ -342,11 +368,10 @@ def _shown_blocks(made: Iterator[Block], sizes: list[int], progress: Progress) -
     progress("Writing cells", done, done)
 
 
-def _commit(
-    store: AbundanceStore, scanned: _Scanned, counts: Future[CountsFiles], first_block: int
-) -> CellsLedger:
+def _commit(store: AbundanceStore, scanned: _Scanned, counts: Promise, first_block: int) -> CellsLedger:
 
-    written, path = counts.result(), scanned.task.path
+    written: CountsFiles = counts.result()
+    path = scanned.task.path
     give_back()  # of the blocks; the writer of cells has memory of its own
     with store.writer() as append:
         append.extend_axis(new_axis_rows(scanned.features, append.axis))
