@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import sys
 from collections import Counter
@@ -19,6 +20,7 @@ import toy_store
 from click.testing import CliRunner
 from ray_functions import after_a_kill, node_of_a_task, square
 from test_cells_stream import content, write_file
+from test_store_address import bucket, credentials, server  # noqa: F401  # fixtures
 from toy_graph import ToyGraph
 
 from tosg_graph import export, ray_tasks
@@ -45,7 +47,7 @@ def no_terms(column: str, value: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+def cluster(server: str) -> Iterator[Any]:  # noqa: F811
     """A head without processors, where the driver is, and nodes of one processor each."""
     from ray.cluster_utils import Cluster
 
@@ -53,6 +55,8 @@ def cluster() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # workers import `ray_functions`
         patch.setenv("OMP_NUM_THREADS", "1")
+        for name, value in credentials(server).items():
+            patch.setenv(name, value)
         made = _started(Cluster, small)
     try:
         yield made
@@ -266,6 +270,24 @@ def test_a_refused_file_ends_the_add_after_those_before_it(engine: Engine, tmp_p
     assert not list(store.folder.glob(".*"))
 
 
+def test_a_store_in_a_bucket_is_written_and_read_with_the_credentials_of_the_machines(
+    bucket: str,  # noqa: F811
+    engine: Engine,
+    tmp_path: Path,
+) -> None:
+    path = write_file(tmp_path, "study", 20)
+    one, _ = added([path], tmp_path / "one", LOCAL)
+    there = AbundanceStore.open(tmp_path / "home", bucket)
+    graph: Any = ToyGraph(20)
+    list(add_files([path], graph, there, mapping=ObsMapping(), engine=engine))
+    assert stored(there) == stored(one)
+    with AbundanceReader.open(one) as local, AbundanceReader.open(there, engine=engine) as shared:
+        for by in (None, "disease"):
+            assert shared.aggregate([1, 4], by, "true", no_terms) == local.aggregate(
+                [1, 4], by, "true", no_terms
+            )
+
+
 # --------------------------------------------------------------------------- what cannot be used
 
 
@@ -285,24 +307,24 @@ def test_a_path_that_a_machine_does_not_see_is_named(engine: Engine, tmp_path: P
 @pytest.mark.parametrize("kind", ["nobody listens", "silent", "another server"])
 def test_an_address_without_ray_is_refused_at_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_tasks, "_CONNECT_SECONDS", 0.5)
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{server.getsockname()[1]}"
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
         if kind != "nobody listens":
-            server.listen()
+            listener.listen()
         if kind == "another server":
-            answers = _answering(server)
+            answers = _answering(listener)
         with pytest.raises(EngineError, match=rf"(No Ray cluster answers|What answers) at {address}"):
             ray_tasks._connect(ray, address)
         if kind == "another server":
             answers.join()
 
 
-def _answering(server: socket.socket) -> Any:
+def _answering(listener: socket.socket) -> Any:
     from threading import Thread
 
     def answer() -> None:
-        with server.accept()[0] as connection:
+        with listener.accept()[0] as connection:
             connection.recv(99)
             connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
@@ -315,6 +337,16 @@ def _answering(server: socket.socket) -> Any:
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(EngineError, match=r"no address of a Ray cluster\. Write HOST:PORT"):
         ray_tasks._connect(ray, address)
+
+
+def test_ctrl_c_while_ray_starts_leaves_no_half_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: ended.append(True))
+    monkeypatch.setattr(ray_tasks, "_connect", lambda *_: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt), ray_engine():
+        pass
+    assert ended == [True]
 
 
 def test_two_clusters_at_a_time_are_refused(engine: Engine) -> None:

@@ -45,10 +45,10 @@ def ray_engine(address: str | None = None) -> Iterator[Engine]:
     """
     ray = _imported()
     ours = not ray.is_initialized()
-    if ours:
-        _connect(ray, address)
     try:
-        if not ours and address not in (None, ray.get_runtime_context().gcs_address):
+        if ours:
+            _connect(ray, address)
+        elif address not in (None, ray.get_runtime_context().gcs_address):
             raise EngineError(
                 f"This process is connected to the Ray cluster at {ray.get_runtime_context().gcs_address}, not to "
                 f"{address}. Call ray.shutdown() first."
