@@ -58,18 +58,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         log.close()
 
 
-@pytest.fixture
-def bucket(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Address of an empty place in a bucket, with the environment that finds it."""
-    import pyarrow.fs as pafs
-
-    for name, value in {
+def credentials(server: str) -> dict[str, str]:
+    return {
         "AWS_ENDPOINT_URL": server,
         "AWS_ALLOW_HTTP": "true",
         "AWS_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
-    }.items():
+    }
+
+
+@pytest.fixture
+def bucket(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Address of an empty place in a bucket, with the environment that finds it."""
+    import pyarrow.fs as pafs
+
+    for name, value in credentials(server).items():
         monkeypatch.setenv(name, value)
     filesystem, _ = pafs.FileSystem.from_uri("s3://cells?allow_bucket_creation=true")
     filesystem.create_dir("cells")

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache, reduce
+from operator import add
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph.axis_table import axis_of
 from tosg_graph.cell_rows import CountsBlocks
 from tosg_graph.cohort import Cohort, ExpandTerm, identifier, kind_of, ontology_columns, parse, tests
+from tosg_graph.engine import LOCAL, Engine
 from tosg_graph.errors import CohortError, StoreError
 from tosg_graph.layers import GENE, MEASURED_LAYERS, PROTEIN
 from tosg_graph.measured_features import MeasuredFeatures, measured
@@ -36,39 +40,60 @@ _NEAREST = 5
 _FACET_VALUES = 30
 _FEW_GENES = 0.05  # share of the axis up to which a join is faster than decoding all that the blocks hold
 _FEW_CELLS = 2048  # one batch of DuckDB's
+CHUNKS_HELD = 16  # matrices that other machines may have ready before they are asked for
 
 
 class AbundanceReader:
-    """Answers over one store version. Not for several threads or forked processes: open one in each."""
+    """Answers over one store version. Not for several threads or forked processes: open one in each.
+
+    What is read is asked of each shard by the same function, wherever the engine runs it. A reader that is pickled with
+    such a function is opened anew in the other process.
+    """
 
     def __init__(
         self,
         connection: duckdb.DuckDBPyConnection,
-        axis: pa.Table,
+        store: AbundanceStore,
         version: StoreVersion,
-        measured: pa.Table,
-        blocks: CountsBlocks,
-        layer: str = GENE,
+        axis: pa.Table,
+        layer: str,
+        engine: Engine,
     ) -> None:
         self._connection = connection
-        self._measured = measured
-        self._blocks = blocks
+        self._store = store
+        self._engine = engine
+        self._measured = store.measured(version)
+        self._blocks = CountsBlocks(store.files, store.log.file_names("counts", version.counts))
         self.axis = axis
         self.version = version
         self.layer = layer
 
     @classmethod
     def open(
-        cls, store: AbundanceStore, version: StoreVersion | None = None, layer: str = GENE
+        cls,
+        store: AbundanceStore,
+        version: StoreVersion | None = None,
+        engine: Engine = LOCAL,
+        threads: int | None = None,
+        layer: str = GENE,
     ) -> AbundanceReader:
         """Open the store at ``version``, by default its newest, for one layer of what was measured.
 
         A reader of ``protein`` sees the cells in which proteins were measured, and no others.
 
+        Parameters
+        ----------
+        engine
+            Where counts are read and cells are counted.
+        threads
+            Of DuckDB; one per core by default.
+
         Raises
         ------
         StoreError
             If nothing was ever added to the store, or no proteins.
+        EngineError
+            If a machine of the engine cannot read it.
         """
         version = version or store.version()
         if version is None:
@@ -81,9 +106,13 @@ class AbundanceReader:
             raise StoreError(
                 f"Version {version.cells} of the store has no proteins. `tosg cells add` takes those of CITE-seq files."
             )
-        connection = locked_connection(store, version, layer if has_proteins else None)
-        blocks = CountsBlocks(store.files, store.log.file_names("counts", version.counts))
-        return cls(connection, axis, version, store.measured(version), blocks, layer)
+        if store.files.is_local:
+            engine.check([Path(path) for path in store.cells_files(version)[:1]])
+        connection = locked_connection(store, version, layer if has_proteins else None, threads)
+        return cls(connection, store, version, axis, layer, engine)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _opened_here, (self._store, self.version, self.layer)
 
     def close(self) -> None:
         """Close the connection."""
@@ -139,11 +168,11 @@ class AbundanceReader:
         for column in by:
             identifier(column, known)
         checked, where, parameters = self._where(cohort, known, expand_term)
+        names = list(by) or self._facet_columns(known, where, parameters)
+        shards = [(blocks, names, where, parameters) for blocks in self._all_blocks()]
         tables = []
-        for name in by or self._facet_columns(known, where, parameters):
-            # The text holds checked column names and ? marks only.
-            text = f"SELECT {identifier(name, known)}, count(*) FROM cells WHERE {where} GROUP BY ALL"  # noqa: S608
-            rows = sorted(self._connection.sql(text, params=parameters).fetchall(), key=_by_count)
+        for name, *parts in zip(names, *self._engine.map(self._value_counts, shards), strict=True):
+            rows = sorted(self._added_up(parts), key=_by_count)
             if not rows:
                 raise CohortError(self._nothing(checked))
             if by or name == "dataset" or 2 <= len(rows) <= _FACET_VALUES:
@@ -151,6 +180,36 @@ class AbundanceReader:
                 pct = [100 * n / sum(counts) for n in counts]
                 tables.append(pa.table({name: list(values), "cells": list(counts), "pct": pct}))
         return tables
+
+    def _all_blocks(self) -> list[list[int] | None]:
+        """The blocks of each shard; None for all where there is one shard."""
+        if not self._engine.elsewhere:
+            return [None]
+        rows = self._connection.execute("SELECT DISTINCT block FROM cells").fetchall()
+        return [*self._engine.split([row[0] for row in rows])]
+
+    def _value_counts(
+        self, blocks: list[int] | None, names: list[str], where: str, parameters: list[Any]
+    ) -> list[pa.Table]:
+        """Per column: ``value`` and ``cells`` of a cohort's cells in some blocks."""
+        known = self.cell_columns()
+        in_blocks, numbers = _in_blocks(blocks)
+        # The text holds checked column names and ? marks only.
+        texts = [
+            f"SELECT {identifier(name, known)} AS value, count(*) AS cells FROM cells "  # noqa: S608
+            f"WHERE ({where}) AND {in_blocks} GROUP BY ALL"
+            for name in names
+        ]
+        given = [*parameters, *numbers]
+        return [self._connection.sql(text, params=given).to_arrow_table() for text in texts]
+
+    def _added_up(self, parts: Sequence[pa.Table]) -> list[tuple[Any, int]]:
+        """Value and cells, of the counts of all shards."""
+        import pyarrow as pa
+
+        with _registered(self._connection, "parts", pa.concat_tables(parts)):
+            text = "SELECT value, CAST(sum(cells) AS BIGINT) FROM parts GROUP BY ALL"
+            return self._connection.execute(text).fetchall()
 
     def _facet_columns(self, known: Mapping[str, str], where: str, parameters: Sequence[Any]) -> list[str]:
         """Dataset, and the text columns that may have few values: those that have not too many in a few cells."""
@@ -232,8 +291,13 @@ class AbundanceReader:
         """Yield `csr` in chunks of ``rows_per_chunk``, which bounds memory; no cells yield one empty chunk."""
         columns = _distinct("axis column", axis_columns)
         positions = self._positions(cells)
-        for start in range(0, max(1, len(positions)), rows_per_chunk):
-            yield self._chunk(positions.slice(start, rows_per_chunk), columns)
+        block, cell = (positions[name].to_numpy() for name in ("block", "cell"))
+        starts = range(0, max(1, len(positions)), rows_per_chunk)
+        shards = (
+            (block[start : start + rows_per_chunk], cell[start : start + rows_per_chunk], columns)
+            for start in starts
+        )
+        yield from self._engine.map(self._chunk, shards, at_most=CHUNKS_HELD)
 
     def aggregate(
         self,
@@ -288,13 +352,51 @@ class AbundanceReader:
         checked, where, parameters = self._where(cohort, known, expand_term)
         # The text holds checked column names and ? marks only.
         touched = self._connection.sql(f"SELECT DISTINCT block FROM cells WHERE {where}", params=parameters)  # noqa: S608
-        in_blocks, blocks = _in_blocks([row[0] for row in touched.fetchall()])
+        touched_blocks = [row[0] for row in touched.fetchall()]
         wanted = pa.table(
             {"gene": pa.array(columns, pa.int32()), "place": pa.array(range(len(columns)), pa.int64())}
         )
+        shards = (
+            (blocks, wanted, group, where, parameters, layer) for blocks in self._engine.split(touched_blocks)
+        )
+        parts = pa.concat_tables(self._engine.map(self._totals, shards))
+        with _registered(self._connection, "parts", parts):
+            found = self._connection.sql("""
+                SELECT gene AS axis_column, grp, sum(total) / sum(cells) AS mean,
+                       100.0 * sum(hits) / sum(cells) AS pct, CAST(sum(cells) AS BIGINT) AS cells
+                FROM parts GROUP BY place, gene, grp ORDER BY place, grp NULLS LAST
+            """).to_arrow_table()
+        if not len(found) and columns:
+            raise CohortError(self._nothing(checked))
+        found = found.set_column(2, "mean", found["mean"].cast(pa.float64()))
+        found = found.set_column(3, "pct", found["pct"].cast(pa.float64()))
+        kept = ["axis_column", *(["grp"] if by else []), *(s for s in STATS if s in stats), "cells"]
+        return found.select(kept).rename_columns([by if c == "grp" and by else c for c in kept])
+
+    def _totals(
+        self,
+        blocks: list[int],
+        wanted: pa.Table,
+        group: str,
+        where: str,
+        parameters: list[Any],
+        layer: str,
+    ) -> pa.Table:
+        """Sum genes over the cells of a cohort in some blocks: one row per gene and group.
+
+        Returns
+        -------
+        Table
+            ``place``, ``gene`` (as in ``wanted``), ``grp``, ``total`` (of the layer; whole for counts), ``hits`` (cells
+            with a count), ``cells`` (of the group).
+        """
+        in_blocks, numbers = _in_blocks(blocks)
+        total = "BIGINT" if layer == COUNTS else "DOUBLE"
         # The text holds checked column names and ? marks only.
         text = f"""
-            WITH chosen AS (SELECT block, cell, n_counts, {group} AS grp FROM cells WHERE {where}),
+            WITH chosen AS (
+                SELECT block, cell, n_counts, {group} AS grp FROM cells WHERE ({where}) AND {in_blocks}
+            ),
             groups AS (SELECT grp, count(*) AS cells FROM chosen GROUP BY grp),
             sums AS (
                 SELECT counts.gene, chosen.grp, sum({layer_sql(layer)}) AS total,
@@ -303,22 +405,14 @@ class AbundanceReader:
                 WHERE {in_blocks}
                 GROUP BY counts.gene, chosen.grp
             )
-            SELECT wanted.gene AS axis_column, groups.grp AS grp,
-                   coalesce(sums.total, 0) / groups.cells AS mean,
-                   100.0 * coalesce(sums.hits, 0) / groups.cells AS pct,
-                   groups.cells AS cells
+            SELECT wanted.place, wanted.gene, groups.grp, CAST(coalesce(sums.total, 0) AS {total}) AS total,
+                   coalesce(sums.hits, 0) AS hits, groups.cells
             FROM wanted CROSS JOIN groups
             LEFT JOIN sums ON sums.gene = wanted.gene AND sums.grp IS NOT DISTINCT FROM groups.grp
-            ORDER BY wanted.place, groups.grp NULLS LAST
+            ORDER BY wanted.place, groups.grp
         """  # noqa: S608
         with _registered(self._connection, "wanted", wanted):
-            found = self._connection.sql(text, params=[*parameters, *blocks]).to_arrow_table()
-        if not len(found) and columns:
-            raise CohortError(self._nothing(checked))
-        found = found.set_column(2, "mean", found["mean"].cast(pa.float64()))
-        found = found.set_column(3, "pct", found["pct"].cast(pa.float64()))
-        kept = ["axis_column", *(["grp"] if by else []), *(s for s in STATS if s in stats), "cells"]
-        return found.select(kept).rename_columns([by if c == "grp" and by else c for c in kept])
+            return self._connection.sql(text, params=[*parameters, *numbers, *numbers]).to_arrow_table()
 
     def iter_sums(self, groups: pa.Table, rows_per_chunk: int) -> Iterator[csr_array[Any, Any]]:
         """Yield sums of raw counts over groups of cells, int64, ``(rows_per_chunk, features of the axis)`` at a time.
@@ -331,19 +425,30 @@ class AbundanceReader:
         rows_per_chunk
             Groups that are summed in one pass over their blocks; bounds memory.
         """
+        import pyarrow as pa
         import pyarrow.compute as pc
 
         size = (pc.max(groups["row"]).as_py() + 1) if len(groups) else 0
         for start in range(0, size, rows_per_chunk):
             end = min(size, start + rows_per_chunk)
             inside = pc.and_(pc.greater_equal(groups["row"], start), pc.less(groups["row"], end))
-            with _registered(self._connection, "grouped", groups.filter(inside)):
-                found = self._connection.sql(
-                    "SELECT grouped.row AS place, counts.gene AS slot, CAST(sum(counts.count) AS BIGINT) AS count "
-                    "FROM counts JOIN grouped USING (block, cell) WHERE counts.count > 0 GROUP BY ALL ORDER BY ALL"
-                ).to_arrow_table()
-            place = found["place"].to_numpy() - start
-            yield _csr(place, found["slot"], found["count"], (end - start, len(self.axis)))
+            grouped = groups.filter(inside)
+            blocks = self._engine.split(pc.unique(grouped["block"]).to_pylist())
+            parts = (
+                grouped.filter(pc.is_in(grouped["block"], pa.array(some, pa.int32()))) for some in blocks
+            )
+            shards = ((part, start, end - start) for part in parts)
+            yield reduce(add, self._engine.map(self._sums, shards, at_most=CHUNKS_HELD))
+
+    def _sums(self, grouped: pa.Table, first: int, rows: int) -> csr_array[Any, Any]:
+        """Sums of raw counts over the groups ``first`` .. ``first + rows - 1``, of some of their cells."""
+        with _registered(self._connection, "grouped", grouped):
+            found = self._connection.sql(
+                "SELECT grouped.row AS place, counts.gene AS slot, CAST(sum(counts.count) AS BIGINT) AS count "
+                "FROM counts JOIN grouped USING (block, cell) WHERE counts.count > 0 GROUP BY ALL ORDER BY ALL"
+            ).to_arrow_table()
+        place = found["place"].to_numpy() - first
+        return _csr(place, found["slot"], found["count"], (rows, len(self.axis)))
 
     def check_one_kind(self, cohort: Cohort | str | None, expand_term: ExpandTerm) -> None:
         """Refuse a cohort of cells and metacells, whose counts would be counted twice.
@@ -455,18 +560,20 @@ class AbundanceReader:
             )
         return found.select(["block", "cell"])
 
-    def _chunk(self, positions: pa.Table, columns: list[int]) -> csr_array[Any, Any]:
+    def _chunk(
+        self, block: NDArray[np.int32], cell: NDArray[np.int32], columns: list[int]
+    ) -> csr_array[Any, Any]:
         if self.layer == PROTEIN or len(columns) < _FEW_GENES * len(self.axis):
-            return self._joined(positions, columns)
-        return self._blocks.rows(
-            positions["block"].to_numpy(), positions["cell"].to_numpy(), columns, len(self.axis)
-        )
+            return self._joined(block, cell, columns)
+        return self._blocks.rows(block, cell, columns, len(self.axis))
 
-    def _joined(self, positions: pa.Table, columns: list[int]) -> csr_array[Any, Any]:
+    def _joined(
+        self, block: NDArray[np.int32], cell: NDArray[np.int32], columns: list[int]
+    ) -> csr_array[Any, Any]:
         """Rows by SQL."""
         import pyarrow as pa
 
-        places = positions.append_column("place", pa.array(range(len(positions)), pa.int32()))
+        places = pa.table({"block": block, "cell": cell, "place": pa.array(range(len(cell)), pa.int32())})
         genes = pa.table(
             {"gene": pa.array(columns, pa.int32()), "slot": pa.array(range(len(columns)), pa.int32())}
         )
@@ -504,8 +611,24 @@ def _csr(
     return rows
 
 
-def _in_blocks(blocks: Sequence[int]) -> tuple[str, list[int]]:
-    """A condition that lets a scan of counts skip what lies in other blocks, and its bound parameters."""
+@lru_cache(maxsize=1)
+def _opened_here(store: AbundanceStore, version: StoreVersion, layer: str) -> AbundanceReader:
+    """A reader that came from another process, opened once in this one; there is a task per core beside it."""
+    import platform
+
+    try:
+        return AbundanceReader.open(store, version, threads=1, layer=layer)
+    except OSError as error:
+        raise StoreError(
+            f"{store} cannot be read on {platform.node()}: {' '.join(str(error).split())}. Give the processes of the "
+            "cluster the store's credentials in their environment."
+        ) from error
+
+
+def _in_blocks(blocks: Sequence[int] | None) -> tuple[str, list[int]]:
+    """A condition that lets a scan skip what lies in other blocks, and its bound parameters; None for all blocks."""
+    if blocks is None:
+        return "true", []
     return (f"block IN ({', '.join('?' * len(blocks))})" if blocks else "false"), list(blocks)
 
 

@@ -16,8 +16,9 @@ from tosg_graph.progress import Progress
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tosg_graph.bundle_features import Joined, Read
+    from tosg_graph.bundle_features import Joined
     from tosg_graph.correction import Fitting
+    from tosg_graph.export import Measured
 
 SHARD_CELLS = 8192  # cells per file: bounds memory, and the number of scans of the store
 
@@ -25,7 +26,7 @@ SHARD_CELLS = 8192  # cells per file: bounds memory, and the number of scans of 
 def write_shards(
     cells: pa.Table,
     joined: Joined,
-    counts: Read,
+    measured: Measured,
     folder: Path,
     progress: Progress,
     fitting: Fitting | None = None,
@@ -36,13 +37,17 @@ def write_shards(
     """
     import numpy as np
 
+    from tosg_graph.abundance import CHUNKS_HELD
+
     columns = joined.genes["axis_column"].to_pylist()
     shards: dict[str, list[dict[str, Any]]] = {name: [] for name in SPLITS}
+    asked = ((rows["cell_id"].to_pylist(), columns) for *_, rows in _shard_rows(cells))
+    matrices = measured.engine.map(measured.counts, asked, at_most=CHUNKS_HELD)
     totals = {GENE: 0, PROTEIN: 0}
     (folder / "abundance").mkdir()
     for split, number, start, rows in _shard_rows(cells):
         progress("Writing abundance", start, len(cells))
-        matrix = counts(rows["cell_id"].to_pylist(), columns)
+        matrix = next(matrices)
         matrix.sort_indices()
         name = f"abundance/{split}-{number:05d}.safetensors"
         tensors = {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph.abundance_store import cell_id
+from tosg_graph.engine import LOCAL, Engine
 from tosg_graph.ingest import Choices, ingest, ingest_measured
 from tosg_graph.obs import ObsMapping, constant, core_columns, other_columns, read_mapping, unmapped_values
 from tosg_graph.progress import Progress, silent
@@ -83,6 +84,7 @@ def add_files(
     allow_unmapped: bool = False,
     processes: int = 1,
     connect: Callable[[], Graph] | None = None,
+    engine: Engine = LOCAL,
     progress: Progress | None = None,
 ) -> Iterator[CellsLedger]:
     """Add files one after the other, in the order given; see `add`.
@@ -96,6 +98,8 @@ def add_files(
         A name for each file, by default their stems.
     connect
         How another process gets at the graph; by default with the settings of ``graph``.
+    engine
+        Where files are read, if not in processes of this machine: ``processes`` and ``connect`` do not count then.
 
     Yields
     ------
@@ -111,6 +115,7 @@ def add_files(
         choices,
         processes=processes,
         connect=connect,
+        engine=engine,
         progress=progress or silent,
     )
 

@@ -12,6 +12,7 @@
     ├── LicenceError           a filter by source or licence cannot be used, or leaves nothing
     ├── CellsError             a cell file cannot be added
     ├── StoreError             the abundance store is damaged, locked or of another format
+    ├── EngineError            a Ray cluster cannot be reached, or cannot do the work
     ├── CohortError            a cohort expression is not in the grammar, or selects nothing
     ├── QueryError             Cypher is refused, wrong, or has no graph elements
     ├── ExportError            a bundle or another file cannot be written
@@ -63,6 +64,10 @@ class CellsError(TosgError):
 
 class StoreError(TosgError):
     """The abundance store is damaged, locked by another process or of another format."""
+
+
+class EngineError(TosgError):
+    """A Ray cluster cannot be reached, is of another version, does not see the files, or failed."""
 
 
 class CohortError(TosgError):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from tosg_graph.bundle_shards import write_shards
 from tosg_graph.cell_terms import CellTerms, CohortDefinition, check
 from tosg_graph.comparison import Arms, defining_columns, in_arms
 from tosg_graph.diagnostics import count_values
+from tosg_graph.engine import LOCAL, Engine
 from tosg_graph.errors import ExportError
 from tosg_graph.history import record_export
 from tosg_graph.layers import GENE, PROTEIN
@@ -81,6 +82,8 @@ class Measured:
         Cells of the cohort that are in no arm of a comparison.
     definition, terms
         What picked the cells, and the terms that its query returned.
+    engine
+        Where counts are read, several shards at a time.
     """
 
     cells: pa.Table
@@ -97,6 +100,7 @@ class Measured:
     left_out: Sequence[LeftOut] = ()
     definition: CohortDefinition = field(default_factory=CohortDefinition)
     terms: CellTerms | None = None
+    engine: Engine = LOCAL
 
 
 def export(
@@ -116,6 +120,7 @@ def export(
     correct: Plan | None = None,
     proteins: bool = False,
     measured_by: str = ANY,
+    engine: Engine = LOCAL,
     progress: Progress | None = None,
 ) -> Manifest:
     """Write the bundle of ``selection`` and the cohort ``cells`` to ``out``.
@@ -147,6 +152,8 @@ def export(
     measured_by
         ``any``: a gene or protein that some dataset of the cohort did not measure stays, and the bundle says where it
         is unknown; ``all``: it is left out.
+    engine
+        Where counts are read; the bytes are the same.
 
     Raises
     ------
@@ -163,14 +170,15 @@ def export(
     version = store.version()
     if version is None:
         raise ExportError("The store has no cells yet. Add some: tosg cells add FILE.h5ad.")
-    reader = AbundanceReader.open(store, version)
+    reader = AbundanceReader.open(store, version, engine)
     of_proteins = None
     try:
-        of_proteins = AbundanceReader.open(store, version, PROTEIN) if proteins else None
+        of_proteins = AbundanceReader.open(store, version, layer=PROTEIN) if proteins else None
         known = reader.cell_columns()
         check_label_column(label, {**known, ARM: "VARCHAR"} if arms else known)
         definition = cells if isinstance(cells, CohortDefinition) else CohortDefinition(cells)
         measured = _measure(selection, graph, reader, of_proteins, definition, features, arms)
+        measured = replace(measured, engine=engine)
         manifest = write_bundle(
             selection,
             measured,
@@ -302,7 +310,7 @@ def write_bundle(
         _write_features(measured.features, folder)
         bundle.write_table(chosen.cells, folder / bundle.CELLS)
         bundle.write_json(chosen.diagnostics, folder / bundle.DIAGNOSTICS)
-        shards, totals = write_shards(chosen.cells, joined, measured.counts, folder, progress, fitting)
+        shards, totals = write_shards(chosen.cells, joined, measured, folder, progress, fitting)
         more: dict[str, Any] = {}
         if joined.measured:
             more["measured"], masks = measured_facts(joined.measured, measured_by)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,6 +30,7 @@ from tosg_graph.cell_blocks import (
 )
 from tosg_graph.cells_account import axis_columns, cells_ledger, described_sha256, file_hashes, files_sha256
 from tosg_graph.counts_files import CountsFiles, write_counts_files
+from tosg_graph.engine import LOCAL, Engine, give_up
 from tosg_graph.errors import CellsError, TosgError
 from tosg_graph.gene_axis import (
     FeatureGene,
@@ -45,11 +47,9 @@ from tosg_graph.progress import Progress, silent
 from tosg_graph.protein_axis import FeatureProtein, ProteinNames, map_proteins, read_protein_names
 from tosg_graph.terms import Vocabulary
 from tosg_graph.types import CellsLedger, MeasuredCells
-from tosg_graph.workers import Submit, here, spawned
+from tosg_graph.workers import Promise, spawned
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -94,23 +94,28 @@ def ingest(
     *,
     processes: int,
     connect: Callable[[], Graph] | None,
+    engine: Engine,
     progress: Progress,
 ) -> Iterator[CellsLedger]:
     """Add files under their names, in the order given; see `tosg_graph.cells.add_files`."""
     processes = min(processes, len(files))
     with store.workspace() as folder:
-        choices = replace(choices, here=processes == 1, held=file_hashes(store))
+        several = engine.elsewhere or processes > 1
+        choices = replace(choices, here=not several, held=file_hashes(store))
         tasks = [_Task(*named, folder / str(k), choices) for k, named in enumerate(files)]
-        if processes == 1:
-            known = _Known.of(graph)
-            one_by_one = (_scan_file(task, known, progress) for task in tasks)
-            yield from _in_order(store, one_by_one, partial(here, _encode, progress), 0)
+        if not engine.elsewhere and several:
+            opener = connect or partial(type(graph).connect, graph.settings)
+            with spawned(processes, _prepare_worker, opener) as submit:
+                pool = Engine(submit, 2 * processes)
+                with closing(pool.map(_scan_in_worker, ((task,) for task in tasks))) as scans:
+                    yield from _in_order(store, _told(scans, len(tasks), progress), pool, silent)
             return
-        opener = connect or partial(type(graph).connect, graph.settings)
-        with spawned(processes, _prepare_worker, opener) as submit:
-            ahead = 2 * processes
-            scans = _ahead(submit, tasks, ahead, progress)
-            yield from _in_order(store, scans, partial(submit, _encode, silent), ahead)
+        engine.check([folder, *(path for path, _ in files if path.exists())])
+        known = engine.share(_Known.of(graph, elsewhere=engine.elsewhere))
+        inside = silent if several else progress  # of a file; another process cannot show it
+        with closing(engine.map(_scan_file, ((task, known, inside) for task in tasks))) as scans:
+            told = _told(scans, len(tasks), progress) if several else scans
+            yield from _in_order(store, told, engine, inside)
 
 
 def ingest_measured(
@@ -126,7 +131,7 @@ def ingest_measured(
     with store.workspace() as folder:
         task = _Task(path, dataset, folder / "0", choices)
         scanned = _scan(measured, task, _Known.of(graph), "", progress)
-        (ledger,) = _in_order(store, iter([scanned]), partial(here, _encode, progress), 0)
+        (ledger,) = _in_order(store, iter([scanned]), LOCAL, progress)
     return ledger
 
 
@@ -150,8 +155,16 @@ class _Known:
     proteins: Callable[[], ProteinNames]  # read where a file has any
 
     @classmethod
-    def of(cls, graph: Graph) -> _Known:
-        return cls(Vocabulary(graph), read_gene_names(graph), cache(partial(read_protein_names, graph)))
+    def of(cls, graph: Graph, *, elsewhere: bool = False) -> _Known:
+        """With ``elsewhere``, all of it is read now: other machines do not reach the graph."""
+        proteins: Callable[[], ProteinNames] = cache(partial(read_protein_names, graph))
+        if elsewhere:
+            proteins = partial(_as_read, proteins())
+        return cls(Vocabulary(graph), read_gene_names(graph), proteins)
+
+
+def _as_read(names: ProteinNames) -> ProteinNames:
+    return names
 
 
 @dataclass(frozen=True)
@@ -241,7 +254,8 @@ def _scan(
     if not choices.allow_unmapped:
         check_species(features, task.path)
     described = described_sha256(measured, choices.recipe)
-    task.folder.mkdir()
+    task.folder.mkdir(exist_ok=True)
+    task = replace(task, folder=_own_folder(task.folder))
     cells, unmapped = choices.describe(measured, task.dataset, known.vocabulary)
     order = write_cells(cells, task.folder)
     del cells  # like obs below, before the counts are read
@@ -291,6 +305,11 @@ def _sums(tally: Tally, order: NDArray[np.int64], measured: MeasuredCells) -> di
     return sums
 
 
+def _own_folder(folder: Path) -> Path:
+    """A new folder inside: of a task that is done again, the first worker may be alive and still writing."""
+    return Path(tempfile.mkdtemp(dir=folder))
+
+
 def _shown(chunks: Iterator[Any], doing: str, total: int, progress: Progress) -> Iterator[Any]:
     done = 0
     for chunk in chunks:
@@ -304,25 +323,36 @@ def _shown(chunks: Iterator[Any], doing: str, total: int, progress: Progress) ->
 # --------------------------------------------------------------------------- files in their order
 
 
-def _ahead(submit: Submit, tasks: list[_Task], ahead: int, progress: Progress) -> Iterator[_Scanned | _Held]:
-    """Yield scans in the order of the files, while the next ones are being made."""
-    left = iter(tasks)
-    waiting = deque(submit(_scan_in_worker, task) for task in islice(left, ahead))
-    for done in range(len(tasks)):
-        progress("Reading files", done, len(tasks))
-        scanned: _Scanned | _Held = waiting.popleft().result()
-        waiting.extend(submit(_scan_in_worker, task) for task in islice(left, 1))
+def _told(scans: Iterator[_Scanned | _Held], files: int, progress: Progress) -> Iterator[_Scanned | _Held]:
+    """Pass scans on, and tell how many files were read."""
+    progress("Reading files", 0, files)
+    for done, scanned in enumerate(scans, 1):
+        progress("Reading files", done, files)
         yield scanned
-    progress("Reading files", len(tasks), len(tasks))
 
 
 def _in_order(
     store: AbundanceStore,
     scans: Iterator[_Scanned | _Held],
-    encode: Callable[..., Future[CountsFiles]],
-    ahead: int,
+    engine: Engine,
+    progress: Progress,
 ) -> Iterator[CellsLedger]:
     """Give each file its axis columns and blocks, have its counts written, and commit it when its turn comes."""
+    encoding: list[Promise] = []
+    try:
+        yield from _committed(store, scans, engine, progress, encoding)
+    except BaseException:
+        give_up(encoding)  # before the folder goes that they write to
+        raise
+
+
+def _committed(
+    store: AbundanceStore,
+    scans: Iterator[_Scanned | _Held],
+    engine: Engine,
+    progress: Progress,
+    encoding: list[Promise],
+) -> Iterator[CellsLedger]:
     axes, block = {layer: store.axis(layer=layer) for layer in MEASURED_LAYERS}, store.blocks()
     known = store.datasets().to_pylist()
     waiting: deque[Callable[[], CellsLedger]] = deque()
@@ -338,11 +368,12 @@ def _in_order(
                     fresh = new_axis_rows(features, axes[layer])
                     axes[layer] = extended_axis(axes[layer], fresh, layer)
                     columns[layer] = axis_columns(features, axes[layer])
-                counts = encode(scanned, _as_stored(columns), block)
+                counts = engine.submit(_encode, progress, scanned, _as_stored(columns), block)
+                encoding.append(counts)
                 waiting.append(partial(_commit, store, scanned, counts, columns, block))
                 known.append(_dataset_record(scanned))
                 block += len(scanned.sizes)
-            while len(waiting) > ahead:
+            while len(waiting) > engine.ahead:
                 yield _first_of(waiting)
     except TosgError as error:
         refused = error
@@ -364,7 +395,8 @@ def _encode(
     progress: Progress, scanned: _Scanned, columns: NDArray[np.int32], first_block: int
 ) -> CountsFiles:
     shown = _shown_blocks(blocks(scanned.counts, scanned.sizes, columns), scanned.sizes, progress)
-    return write_counts_files(scanned.task.folder, scanned.content[:24], shown, first_block)
+    folder = _own_folder(scanned.task.folder)
+    return write_counts_files(folder, scanned.content[:24], shown, first_block)
 
 
 def _shown_blocks(made: Iterator[Block], sizes: list[int], progress: Progress) -> Iterator[Block]:
@@ -385,11 +417,12 @@ def _as_stored(columns: Mapping[str, NDArray[np.int32]]) -> NDArray[np.int32]:
 def _commit(
     store: AbundanceStore,
     scanned: _Scanned,
-    counts: Future[CountsFiles],
+    counts: Promise,
     columns: Mapping[str, NDArray[np.int32]],
     first_block: int,
 ) -> CellsLedger:
-    written, path = counts.result(), scanned.task.path
+    written: CountsFiles = counts.result()
+    path = scanned.task.path
     give_back()  # of the blocks; the writer of cells has memory of its own
     with store.writer() as append:
         for layer, features in scanned.of_layers.items():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tosg_graph.errors import SettingsError
 from tosg_graph.progress import Progress, silent
 from tosg_graph.settings import Settings, read_settings
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from tosg_graph.dump import DumpReport
     from tosg_graph.embedding_import import ImportReport
     from tosg_graph.embeddings import EmbedReport
+    from tosg_graph.engine import Engine
     from tosg_graph.gds import Run
     from tosg_graph.graph import Graph
     from tosg_graph.kgx_export import KgxReport
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
     from tosg_graph.vacuum import Vacuumed
     from tosg_graph.verify import Verification
 
+ENGINES = (LOCAL_ENGINE, RAY_ENGINE) = ("local", "ray")
+
 
 def open(
     uri: str | None = None,
@@ -53,6 +58,8 @@ def open(
     password: str | None = None,
     progress: Progress = silent,
     store_version: int | None = None,
+    engine: str = LOCAL_ENGINE,
+    address: str | None = None,
 ) -> Platform:
     """Open the platform: the local server (started when first needed), or the one at ``uri``.
 
@@ -64,19 +71,51 @@ def open(
         Called as ``progress(description, done, total)`` during long work.
     store_version
         Read the abundance store as it was at this version; it cannot be written then.
+    engine, address
+        ``ray`` has cells added, read and counted by tasks of the Ray cluster at ``address`` (``host:port``), by default
+        ``TOSG_RAY_ADDRESS``, else one of this machine alone; see ``docs/many-machines.md``. Results are the same.
+
+    Raises
+    ------
+    SettingsError
+        If the engine is unknown, or an address is given to another than ``ray``.
     """
-    return Platform(read_settings(uri, user, password), progress, store_version)
+    settings = read_settings(uri, user, password)
+    if engine not in ENGINES or (address and engine == LOCAL_ENGINE):
+        raise SettingsError(
+            f"engine={engine!r}, address={address!r}: choose engine='ray' to give an address."
+        )
+    return Platform(
+        replace(settings, ray_address=address or settings.ray_address), progress, store_version, engine
+    )
 
 
 class Platform:
     """The graph and the abundance store together. Use it as a context manager, or call `close`."""
 
     def __init__(
-        self, settings: Settings, progress: Progress = silent, store_version: int | None = None
+        self,
+        settings: Settings,
+        progress: Progress = silent,
+        store_version: int | None = None,
+        engine: str = LOCAL_ENGINE,
     ) -> None:
         self.settings = settings
         self.progress = progress
         self.store_version = store_version
+        self._engine_name = engine
+        self._opened = ExitStack()
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Where work on cells is done; the first use connects to Ray where that was chosen."""
+        from tosg_graph.engine import LOCAL
+
+        if self._engine_name == LOCAL_ENGINE:
+            return LOCAL
+        from tosg_graph.ray_tasks import ray_engine
+
+        return self._opened.enter_context(ray_engine(self.settings.ray_address))
 
     @cached_property
     def graph(self) -> Graph:
@@ -100,7 +139,9 @@ class Platform:
         """
         from tosg_graph.abundance import AbundanceReader
 
-        return AbundanceReader.open(self.store if version is None else self.store.at(version), layer=layer)
+        return AbundanceReader.open(
+            self.store if version is None else self.store.at(version), engine=self.engine, layer=layer
+        )
 
     def datasets(self) -> pa.Table:
         """List the datasets in the store, and how many genes and proteins each measured. Needs no server."""
@@ -110,7 +151,9 @@ class Platform:
         return with_counts(store.datasets(), store.measured())
 
     def close(self) -> None:
-        """Close the connection; the local server keeps running."""
+        """Close the connections; the local server keeps running."""
+        self._opened.close()
+        self.__dict__.pop("engine", None)
         if "graph" in self.__dict__:
             self.graph.close()
             del self.graph
@@ -411,6 +454,7 @@ class Platform:
             options=options,
             allow_unmapped=allow_unmapped,
             processes=processes or os.cpu_count() or 1,
+            engine=self.engine,
             progress=self.progress,
         )
 
@@ -849,6 +893,7 @@ class Picked:
             correct=correct,
             proteins=proteins,
             measured_by=measured_by,
+            engine=p.engine,
             progress=p.progress,
         )
 

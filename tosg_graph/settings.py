@@ -30,6 +30,8 @@ class Settings:
         A named server; ``uri`` is None for the local one.
     mirror
         Folder that files of the knowledge sources are taken from, instead of any download.
+    ray_address
+        ``host:port`` of the Ray cluster that does the work where Ray is asked for; None for one of this machine.
     store_at
         Folder or bucket (``s3://bucket/path``) of the abundance store; None for the one in ``home``.
     heap, page_cache
@@ -46,6 +48,7 @@ class Settings:
     page_cache: str = "1g"
     mirror: Path | None = None
     store_at: str | None = None
+    ray_address: str | None = None
 
     @property
     def neo4j_home(self) -> Path:
@@ -123,7 +126,8 @@ def read_settings(uri: str | None = None, user: str | None = None, password: str
     """Read the settings from the environment; arguments win over it.
 
     Environment: ``TOSG_HOME``, ``TOSG_CACHE``, ``TOSG_MIRROR``, ``TOSG_STORE``, ``TOSG_NEO4J_URI``,
-    ``TOSG_NEO4J_USER``, ``TOSG_NEO4J_PASSWORD``, ``TOSG_NEO4J_HEAP``, ``TOSG_NEO4J_PAGECACHE``.
+    ``TOSG_NEO4J_USER``, ``TOSG_NEO4J_PASSWORD``, ``TOSG_NEO4J_HEAP``, ``TOSG_NEO4J_PAGECACHE``,
+    ``TOSG_RAY_ADDRESS``.
 
     Raises
     ------
@@ -144,4 +148,5 @@ def read_settings(uri: str | None = None, user: str | None = None, password: str
         page_cache=_size("TOSG_NEO4J_PAGECACHE", default_page_cache()),
         mirror=Path(env["TOSG_MIRROR"]).expanduser().absolute() if env.get("TOSG_MIRROR") else None,
         store_at=_store_address(env.get("TOSG_STORE")),
+        ray_address=env.get("TOSG_RAY_ADDRESS") or None,
     )

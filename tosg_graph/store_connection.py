@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tosg_graph.errors import StoreError
 from tosg_graph.layers import PROTEIN, counts_sql
@@ -19,7 +19,7 @@ MEMORY_LIMIT = "4GB"
 
 
 def locked_connection(
-    store: AbundanceStore, version: StoreVersion, layer: str | None = None
+    store: AbundanceStore, version: StoreVersion, layer: str | None = None, threads: int | None = None
 ) -> duckdb.DuckDBPyConnection:
     """Connect to an in-memory DuckDB with the views ``cells`` and ``counts`` of a version; it can read nothing else.
 
@@ -28,6 +28,8 @@ def locked_connection(
     layer
         The views show this layer alone, its columns counted from 0; of proteins, the cells in which they were measured.
         None where the version has no other layer than genes, which costs nothing.
+    threads
+        Of DuckDB; one per core by default.
 
     Raises
     ------
@@ -35,7 +37,9 @@ def locked_connection(
         If a file of the version is not there.
     """
     _check_present(store, version)
-    return connection_to(store, store.cells_files(version), store.counts_files(version), layer=layer)
+    return connection_to(
+        store, store.cells_files(version), store.counts_files(version), layer=layer, threads=threads
+    )
 
 
 def connection_to(
@@ -45,6 +49,7 @@ def connection_to(
     memory_limit: str = MEMORY_LIMIT,
     spill: Path | None = None,
     layer: str | None = None,
+    threads: int | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """Connect to an in-memory DuckDB that can read these files of a store and nothing else.
 
@@ -54,12 +59,13 @@ def connection_to(
         Files that become the views ``cells`` and, where there are any, ``counts``.
     spill
         Folder for what a sort cannot hold in memory.
-    layer
+    layer, threads
         As in `locked_connection`.
     """
     import duckdb
 
-    connection = duckdb.connect(":memory:", config={"memory_limit": memory_limit})
+    config: dict[str, Any] = {"memory_limit": memory_limit, **({"threads": threads} if threads else {})}
+    connection = duckdb.connect(":memory:", config=config)
     if spill:
         connection.execute("SET temp_directory = ?", [str(spill)])
     connection.execute("SET autoinstall_known_extensions = false")

@@ -68,6 +68,10 @@ class Vocabulary:
         self.terms: Callable[[str], Terms] = cache(self._terms)
         self._stored: Callable[[str], list[dict[str, Any]]] = cache(self._read)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process, perhaps on another machine, is given the terms and not the connection.
+        return _Given, ({column: self.terms(column) for column in term_columns()},)
+
     def below(self, column: str, ids: Iterable[str]) -> frozenset[str]:
         """Terms of a column and everything below them (IS_A, PART_OF)."""
         wanted = set(ids)
@@ -99,6 +103,16 @@ class Vocabulary:
 
     def _read(self, label: str) -> list[dict[str, Any]]:
         return self._graph.rows(cypher("term_names"), label=label) if self._graph is not None else []
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The terms of a `Vocabulary` in another process."""
+
+    by_column: Mapping[str, Terms]
+
+    def terms(self, column: str) -> Terms:
+        return self.by_column[column]
 
 
 def make_terms(rows: Iterable[Mapping[str, Any]]) -> Terms:

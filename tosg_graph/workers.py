@@ -10,14 +10,25 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tosg_graph.errors import CellsError
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-Submit = Callable[..., "Future[Any]"]
+
+class Promise(Protocol):
+    """The answer of a task that was submitted, such as a `Future`."""
+
+    def result(self) -> Any:
+        """Wait for the answer; raises what the task raised."""
+
+    def cancel(self) -> bool:
+        """Give it up."""
+
+
+Submit = Callable[..., Promise]
 """``submit(function, *arguments)``; function and arguments are pickled, so they come from a module."""
 
 

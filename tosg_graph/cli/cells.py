@@ -9,6 +9,8 @@ import click
 from tosg_graph.cli.options import (
     cells_query_options,
     comparison_options,
+    engine_name,
+    engine_options,
     errors,
     parse_pairs,
     parse_parameters,
@@ -65,6 +67,7 @@ def cells() -> None:
     help="Read so many of several files at a time [default: one per core].",
 )
 @click.option("--kept-terms", is_flag=True, help="Let decisions kept by tosg cells terms --apply count too.")
+@engine_options
 @server_options
 def cells_add(
     paths: tuple[Path, ...],
@@ -91,6 +94,10 @@ def cells_add(
 
     if dataset and len(paths) > 1:
         raise click.UsageError("--dataset names one file; add the files one by one.")
+    if processes and engine_name() == "ray":
+        raise click.UsageError(
+            "--processes is of this machine alone; --engine ray takes what the cluster has."
+        )
     with platform(uri, user, password, debug) as p:
         mapping = read_mapping(
             map_file, columns=parse_pairs("--column", columns), constants=parse_pairs("--set", constants)
@@ -185,6 +192,7 @@ def cells_terms(
     type=click.FloatRange(0, 1),
     help="Smallest fraction of cells with a count that makes a relationship [default: 0.05].",
 )
+@engine_options
 @server_options
 def cells_summarize(
     expression: str,
@@ -223,6 +231,7 @@ def cells_summarize(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the comparison as a page (.html) or as JSON (.json). Repeatable.",
 )
+@engine_options
 @server_options
 def cohort(
     expression: str,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tosg_graph.cli.options import platform, server_options, store_version_option
+from tosg_graph.cli.options import engine_options, platform, server_options, store_version_option
 
 cohort_option = click.option(
     "--cells", "expression", default="true", show_default=True, metavar="EXPR", help="The cohort."
@@ -32,6 +32,7 @@ cohort_option = click.option(
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="What to write; must not exist.")
 @store_version_option
+@engine_options
 @server_options
 def export(
     expression: str,
@@ -73,6 +74,7 @@ def export(
     help="File to write, .h5ad or .parquet; must not exist.",
 )
 @store_version_option
+@engine_options
 @server_options
 def pseudobulk(
     expression: str,

@@ -62,6 +62,36 @@ store_version_option = click.option(  # no argument of the command: `platform` f
     callback=_remember_store_version,
     help="Read this version of the cells [default: the newest]; `tosg cells versions` lists them.",
 )
+
+
+def _remember_engine(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    context.meta[f"tosg_graph.{parameter.name}"] = value
+
+
+def engine_name() -> str:
+    """What --engine says; "local" for a command without it."""
+    name: str = click.get_current_context().meta.get("tosg_graph.engine", "local")
+    return name
+
+
+engine_options = options(  # no arguments of the command, either
+    click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        expose_value=False,
+        callback=_remember_engine,
+        help="Where cells are read and counted; ray needs pip install 'tosg-graph[ray]'.",
+    ),
+    click.option(
+        "--address",
+        metavar="HOST:PORT",
+        expose_value=False,
+        callback=_remember_engine,
+        help="With --engine ray: the cluster [env TOSG_RAY_ADDRESS; default: this machine alone].",
+    ),
+)
 parameter_option = click.option(
     "--param",
     "parameters",
@@ -256,8 +286,16 @@ def platform(uri: str | None, user: str | None, password: str | None, debug: boo
     from tosg_graph.progress import progress
 
     context = click.get_current_context(silent=True)
-    at = context.meta.get(_STORE_VERSION) if context else None
-    with errors(debug), progress() as show, open_platform(uri, user, password, show, at) as opened:
+    said = context.meta if context else {}
+    engine, address = engine_name() if context else "local", said.get("tosg_graph.address")
+    if address and engine != "ray":
+        raise click.UsageError("--address names a Ray cluster. Add --engine ray.")
+    at = said.get(_STORE_VERSION)
+    with (
+        errors(debug),
+        progress() as show,
+        open_platform(uri, user, password, show, at, engine, address) as opened,
+    ):
         yield opened
 
 

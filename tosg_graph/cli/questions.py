@@ -11,6 +11,7 @@ from tosg_graph.cli.options import (
     comparison_options,
     correction_options,
     correction_plan,
+    engine_options,
     errors,
     filter_options,
     parameter_option,
@@ -48,6 +49,7 @@ from tosg_graph.cli.options import (
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds.")
 @rows_options
 @store_version_option
+@engine_options
 @server_options
 def query(
     cypher: str | None,
@@ -133,6 +135,7 @@ def query(
 )
 @correction_options
 @store_version_option
+@engine_options
 @server_options
 def export(
     cypher: str,
