@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tosg_graph import bundle
+from tosg_graph import bundle, diagnostics_page
 from tosg_graph.bundle import SPLITS, Manifest
 from tosg_graph.bundle_cells import CellPlan, check_label_column, prepare
 from tosg_graph.cell_terms import CellTerms, CohortDefinition, check
@@ -264,6 +264,8 @@ def write_bundle(
         _write_features(measured.features, folder)
         bundle.write_table(chosen.cells, folder / bundle.CELLS)
         bundle.write_json(chosen.diagnostics, folder / bundle.DIAGNOSTICS)
+        page = diagnostics_page.bundle_page(chosen.diagnostics)
+        (folder / bundle.DIAGNOSTICS_PAGE).write_text(page, encoding="utf-8")
         shards, total = _write_shards(chosen.cells, genes, measured.counts, folder, progress, fitting)
         more: dict[str, Any] = {}
         if measured.features:

@@ -458,14 +458,16 @@ class Platform:
         with self.reader() as reader:
             return reader.facets(self._checked(cells, reader), term_expander(self.graph), by)
 
-    def describe(self, cells: str | CohortDefinition = "true") -> dict[str, Any]:
-        """Say of whom a cohort is made: donors, unknown ones, the largest; see `tosg_graph.diagnostics.describe`."""
-        from tosg_graph.diagnostics import describe
-        from tosg_graph.harmonise import term_expander
+    def describe(self, cells: str | CohortDefinition = "true", by: str | None = None) -> dict[str, Any]:
+        """Say of whom and of what a cohort is made, or the cells of each value of ``by`` beside each other.
+
+        See `tosg_graph.diagnostics.describe`; `tosg_graph.diagnostics_page.write` makes a page of it.
+        """
+        from tosg_graph.diagnostics import columns, describe
 
         with self.reader() as reader:
-            columns = [c for c in ("dataset", "donor", "n_counts") if c in reader.cell_columns()]
-            return describe(reader.cells(self._checked(cells, reader), term_expander(self.graph), columns))
+            wanted = columns(reader.cell_columns(), by)
+            return describe(reader.cells(self._checked(cells, reader), self._expand_term, wanted), by)
 
     def save_cohort(
         self, name: str, cells: str | CohortDefinition = "true", *, replace: bool = False
