@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tosg_graph.balance import smd, smd_of_share
 from tosg_graph.confounding import worst
-from tosg_graph.diagnostics import compare, describe, of_split, smd, smd_of_share
+from tosg_graph.diagnostics import compare, describe, of_split
 from tosg_graph.errors import CohortError
 
 NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20)

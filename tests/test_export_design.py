@@ -26,7 +26,7 @@ from tosg_graph.matching import Key
 from tosg_graph.sampling import Sampling
 from tosg_graph.saved_cohorts import define
 from tosg_graph.selection import select
-from tosg_graph.splits import SplitPlan
+from tosg_graph.split_plan import SplitPlan
 
 if TYPE_CHECKING:
     from tosg_graph.graph import Graph

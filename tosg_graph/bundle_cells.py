@@ -16,7 +16,8 @@ from tosg_graph.errors import CohortError, ExportError
 from tosg_graph.harmonise import UNMAPPED
 from tosg_graph.matching import Key
 from tosg_graph.sampling import Sampling, sample, weights
-from tosg_graph.splits import SplitPlan, SplitResult, assign_splits
+from tosg_graph.split_plan import SplitPlan
+from tosg_graph.splits import SplitResult, assign_splits
 from tosg_graph.types import LeftOut
 
 if TYPE_CHECKING:

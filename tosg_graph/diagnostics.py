@@ -1,10 +1,5 @@
 """What can be said about a cohort before anybody trusts a difference in it: of whom it is, and its arms side by side.
 
-Standardised mean differences are those of Austin 2009 (doi:10.1002/sim.3697), with sample variances v and shares p:
-
-    numbers             (m1 - m2) / sqrt((v1 + v2) / 2)
-    level of a category (p1 - p2) / sqrt((p1 (1 - p1) + p2 (1 - p2)) / 2)
-
 docs/comparisons.md explains every figure.
 """
 
@@ -13,14 +8,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph import confounding
+from tosg_graph.balance import balance, count_known, most_frequent, rounded
+from tosg_graph.donors import donor_keys
 from tosg_graph.errors import CohortError
 from tosg_graph.matching import ARM, CASE, CONTROL, is_unclassified
 from tosg_graph.resources import schema
-from tosg_graph.splits import SPLITS, donor_keys
+from tosg_graph.split_plan import SPLITS
 from tosg_graph.types import METACELL_OF
 
 if TYPE_CHECKING:
@@ -29,8 +25,6 @@ if TYPE_CHECKING:
 VERSION = 3  # of diagnostics.json; 1 had the split alone and named no version, 2 had two arms at most
 WHOLE = "the cohort"  # the arm of a cohort without arms
 TECHNICAL = ("dataset", "assay", "suspension")
-_NUMBERS = ("age_years", "n_counts", "n_genes")
-_LEVELS = 30  # of a column; the rarest beyond them are not listed
 _DONORS_LISTED = 100
 _BINS = 24
 _NOT_PEOPLE = frozenset(
@@ -96,7 +90,7 @@ def classes(
 ) -> dict[str, Any]:
     """Set the values of a text column beside each other, the 30 most frequent where there are more; see `compare`."""
     counted = count_values(cells[column])
-    names = sorted(name for name, _ in _most(Counter(counted)))
+    names = sorted(name for name, _ in most_frequent(Counter(counted)))
     found = compare(cells, before=before, defining=defining, column=column, names=names)
     rare = {name: size for name, size in counted.items() if name not in set(names)}
     reason = f"of the {len(rare):,} rarer values of {column}"
@@ -131,8 +125,7 @@ def compare(
     -------
     dict
         Plain JSON: ``names``, ``arms``, ``overlap``, ``depth_ratio``, ``depth``, ``balance``, ``verdict``,
-        ``reasons``, ``notes``, ``unjudged``, ``thresholds``. Of three arms or more a difference is the largest between
-        any two (McCaffrey et al. 2013, doi:10.1002/sim.5753).
+        ``reasons``, ``notes``, ``unjudged``, ``thresholds``.
     """
     earlier = _sides(before, column, names) if before is not None else None
     return _found(_sides(cells, column, names), earlier, {_family(c) for c in defining}, keys)
@@ -162,9 +155,9 @@ def _found(
         "names": list(sides),
         "arms": arms,
         "overlap": overlap,
-        "depth_ratio": _rounded(min(depth) / max(depth)) if several and max(depth) else None,
+        "depth_ratio": rounded(min(depth) / max(depth)) if several and max(depth) else None,
         "depth": _histogram({name: side["n_counts"].to_pylist() for name, side in sides.items()}),
-        "balance": _balance(list(sides.values()), list(earlier.values()) if earlier else None, columns),
+        "balance": balance(list(sides.values()), list(earlier.values()) if earlier else None, columns),
         "notes": _notes(cells, list(arms.values())),
         "unjudged": sorted(c for c in TECHNICAL if c not in overlap or overlap[c]["jaccard"] is None)
         if several
@@ -201,13 +194,13 @@ def _donors(cells: pa.Table) -> list[str | None]:
 
 def _overlap(sides: Mapping[str, pa.Table], column: str) -> dict[str, Any]:
     """Values that two arms or more have; ``jaccard`` is None where an arm has no known value, or there is one arm."""
-    counts = {name: _known(side[column]) for name, side in sides.items()}
+    counts = {name: count_known(side[column]) for name, side in sides.items()}
     unknown = {name: counter.pop(None, 0) for name, counter in counts.items()}
     arms_with = Counter(value for counter in counts.values() for value in counter)
     shared = {value for value, arms in arms_with.items() if arms > 1}
     known = len(sides) > 1 and all(counts.values())
     return {
-        "jaccard": _rounded(len(shared) / len(arms_with)) if known else None,
+        "jaccard": rounded(len(shared) / len(arms_with)) if known else None,
         "shared": {
             name: _share(sum(n for v, n in counter.items() if v in shared), counter.total())
             if known
@@ -215,62 +208,8 @@ def _overlap(sides: Mapping[str, pa.Table], column: str) -> dict[str, Any]:
             for name, counter in counts.items()
         },
         "unknown": {name: _share(unknown[name], len(side)) for name, side in sides.items()},
-        "values": {name: dict(_most(counter)) for name, counter in counts.items()},
+        "values": {name: dict(most_frequent(counter)) for name, counter in counts.items()},
     }
-
-
-def _known(column: pa.ChunkedArray) -> Counter[str | None]:
-    """Value as text -> cells; whatever only says that nobody knows is None."""
-    import pyarrow.compute as pc
-
-    found: Counter[str | None] = Counter()
-    for item in pc.value_counts(column).to_pylist():
-        value = item["values"]
-        found[None if is_unclassified(value) else str(value)] += item["counts"]
-    return found
-
-
-def _most(counter: Counter[Any]) -> list[tuple[Any, int]]:
-    return sorted(counter.items(), key=lambda item: (-item[1], str(item[0])))[:_LEVELS]
-
-
-# --------------------------------------------------------------------------- balance
-
-
-Moments = tuple[float | None, float | None]
-"""Mean and sample variance; None where there are too few values."""
-
-
-def smd(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Standardised mean difference of numbers; None where a variance is unknown, or zero and the means differ."""
-    return _apart(_moments(first), _moments(second))
-
-
-def smd_of_share(p1: float, p2: float) -> float | None:
-    """Standardised mean difference of the share of one level; None where it is 0 in one arm and 1 in the other."""
-    return _standardised(p1 - p2, (p1 * (1 - p1) + p2 * (1 - p2)) / 2)
-
-
-def _apart(first: Moments, second: Moments) -> float | None:
-    (m1, v1), (m2, v2) = first, second
-    if m1 is None or m2 is None or v1 is None or v2 is None:
-        return None
-    return _standardised(m1 - m2, (v1 + v2) / 2)
-
-
-def _standardised(difference: float, variance: float) -> float | None:
-    if difference == 0:
-        return 0.0
-    return difference / math.sqrt(variance) if variance > 0 else None
-
-
-def _moments(values: Sequence[float]) -> Moments:
-    if not values:
-        return None, None
-    mean = math.fsum(values) / len(values)
-    if len(values) < 2:
-        return mean, None
-    return mean, math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)
 
 
 def _compared(cells: pa.Table, keys: Sequence[str]) -> list[str]:
@@ -280,68 +219,6 @@ def _compared(cells: pa.Table, keys: Sequence[str]) -> list[str]:
         if name not in ("cell_id", "barcode", "donor") and name in cells.column_names
     ]
     return list(dict.fromkeys([*core, *(key for key in keys if key != "donor")]))
-
-
-def _balance(
-    sides: Sequence[pa.Table], before: Sequence[pa.Table] | None, columns: Sequence[str]
-) -> list[dict[str, Any]]:
-    lines = []
-    for column in columns:
-        numeric = _is_number(sides[0], column)
-        now = _numbers(sides, column) if numeric else _levels(sides, column)
-        then = {} if before is None else _numbers(before, column) if numeric else _levels(before, column)
-        for level, (values, difference) in now.items():
-            lines.append(
-                {
-                    "column": column,
-                    "level": level,
-                    "kind": "number" if numeric else "share",
-                    "values": [_rounded(value) for value in values],
-                    "smd": _rounded(difference),
-                    "smd_before": _rounded(then[level][1]) if level in then else None,
-                }
-            )
-    return lines
-
-
-Line = tuple[list[float | None], float | None]
-"""Mean or share of each arm, and the largest difference between two."""
-
-
-def _numbers(sides: Sequence[pa.Table], column: str) -> dict[str | None, Line]:
-    found = [_moments([float(v) for v in side[column].to_pylist() if v is not None]) for side in sides]
-    means = [mean for mean, _ in found]
-    if all(mean is None for mean in means):
-        return {}
-    apart = [_apart(first, second) for first, second in combinations(found, 2)]
-    return {None: (means, max((d for d in apart if d is not None), key=abs, default=None))}
-
-
-def _levels(sides: Sequence[pa.Table], column: str) -> dict[str | None, Line]:
-    """Share of each level, ``(unknown)`` among them; nothing where all is unknown."""
-    counts = [_known(side[column]) for side in sides]
-    together = sum(counts, Counter[str | None]())
-    if set(together) <= {None}:
-        return {}
-    sizes = [max(1, counter.total()) for counter in counts]
-    found: dict[str | None, Line] = {}
-    for level, _ in _most(together):
-        shares = [counter[level] / size for counter, size in zip(counts, sizes, strict=True)]
-        apart = [smd_of_share(first, second) for first, second in combinations(shares, 2)]
-        # None is infinite here: one arm has the level wholly, another not at all.
-        largest = max((math.inf if d is None else d for d in apart), key=abs, default=math.inf)
-        found["(unknown)" if level is None else level] = (
-            list(shares),
-            None if largest == math.inf else largest,
-        )
-    return found
-
-
-def _is_number(cells: pa.Table, column: str) -> bool:
-    import pyarrow as pa
-
-    kind = cells.schema.field(column).type
-    return column in _NUMBERS or bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def _family(column: str) -> str:
@@ -476,7 +353,7 @@ def _histogram(values: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     for name, column in logs.items():
         for value in column:
             counted[name][min(_BINS - 1, int((value - low) / width))] += 1
-    return {"edges": [_rounded(low + k * width) for k in range(_BINS + 1)], "cells": counted}
+    return {"edges": [rounded(low + k * width) for k in range(_BINS + 1)], "cells": counted}
 
 
 def _median(values: Sequence[float]) -> float | None:
@@ -487,7 +364,3 @@ def _median(values: Sequence[float]) -> float | None:
 
 def _share(part: int, whole: int) -> float:
     return round(part / whole, 6) if whole else 0.0
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)

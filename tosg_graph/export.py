@@ -23,7 +23,7 @@ from tosg_graph.matching import ARM, Key, parse_keys
 from tosg_graph.normalise import PARAMETERS, normalised
 from tosg_graph.progress import Progress, silent
 from tosg_graph.sampling import Sampling
-from tosg_graph.splits import SplitPlan
+from tosg_graph.split_plan import SplitPlan
 from tosg_graph.types import LeftOut, Selection, StoreVersion
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph.cohort import identifier, kind_of
+from tosg_graph.donors import rank
 from tosg_graph.errors import CohortError
 from tosg_graph.harmonise import UNMAPPED
 from tosg_graph.resources import schema
 from tosg_graph.sampling import groups_of
-from tosg_graph.splits import rank
 from tosg_graph.types import LeftOut
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from tosg_graph.restore import RestoreReport
     from tosg_graph.sampling import Sampling
     from tosg_graph.saved_cohorts import SavedCohort
-    from tosg_graph.splits import SplitPlan
+    from tosg_graph.split_plan import SplitPlan
     from tosg_graph.summarize import Summary
     from tosg_graph.term_audit import Applied
     from tosg_graph.types import CellsLedger, LedgerLine, Loader, Parsed, Selection, Source

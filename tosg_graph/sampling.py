@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tosg_graph.donors import donor_keys, rank
 from tosg_graph.errors import CohortError
-from tosg_graph.splits import donor_keys, rank
 from tosg_graph.types import LeftOut
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tosg_graph.platform import Platform
     from tosg_graph.sampling import Sampling
     from tosg_graph.settings import Settings
-    from tosg_graph.splits import SplitPlan
+    from tosg_graph.split_plan import SplitPlan
 
 INTERRUPTED = 130  # what shells use for a process ended by Ctrl-C
 AGAIN_AFTER = 0.05  # seconds; enough for a finalizer to be left
@@ -339,7 +339,7 @@ def read_split(
     stratify: bool,
 ) -> SplitPlan:
     """Make a plan of the options of a split."""
-    from tosg_graph.splits import FRACTIONS, SplitPlan
+    from tosg_graph.split_plan import FRACTIONS, SplitPlan
 
     try:
         shares = tuple(map(float, fractions.split(","))) if fractions else FRACTIONS
