@@ -360,11 +360,13 @@ class Platform:
         """
         from tosg_graph.cells import add
 
+        mapping = self._mapping(mapping, kept_terms)
+        self._check_files([Path(path)], mapping, layer, options)
         return add(
             Path(path),
             self.graph,
             self.store,
-            mapping=self._mapping(mapping, kept_terms),
+            mapping=mapping,
             layer=layer,
             dataset=dataset,
             options=options,
@@ -391,11 +393,14 @@ class Platform:
         """
         from tosg_graph.cells import add_files
 
+        files = [Path(path) for path in paths]
+        mapping = self._mapping(mapping, kept_terms)
+        self._check_files(files, mapping, layer, options)
         return add_files(
-            [Path(path) for path in paths],
+            files,
             self.graph,
             self.store,
-            mapping=self._mapping(mapping, kept_terms),
+            mapping=mapping,
             layer=layer,
             datasets=datasets,
             options=options,
@@ -403,6 +408,19 @@ class Platform:
             processes=processes or os.cpu_count() or 1,
             progress=self.progress,
         )
+
+    def _check_files(
+        self,
+        paths: Sequence[Path],
+        mapping: ObsMapping,
+        layer: str | None,
+        options: Mapping[str, str] | None,
+    ) -> None:
+        """Refuse files before the server is started for them; with a connection the add itself says the same."""
+        from tosg_graph.cells import check_files
+
+        if "graph" not in self.__dict__:
+            check_files(paths, mapping=mapping, layer=layer, options=options)
 
     def _mapping(self, mapping: ObsMapping | None, kept_terms: bool) -> ObsMapping:
         from tosg_graph.decisions import read_kept
@@ -426,7 +444,7 @@ class Platform:
         from tosg_graph.term_audit import apply
         from tosg_graph.terms import Vocabulary
 
-        return apply(self.store, Path(path), Vocabulary(self.graph), dataset=dataset)
+        return apply(self.store, Path(path), Vocabulary(lambda: self.graph), dataset=dataset)
 
     def define_cells(
         self,
@@ -453,10 +471,8 @@ class Platform:
 
         Without ``by``: by dataset, and by each ontology column that has values.
         """
-        from tosg_graph.harmonise import term_expander
-
         with self.reader() as reader:
-            return reader.facets(self._checked(cells, reader), term_expander(self.graph), by)
+            return reader.facets(self._checked(cells, reader), self._expand_term, by)
 
     def describe(self, cells: str | CohortDefinition = "true", by: str | None = None) -> dict[str, Any]:
         """Say of whom and of what a cohort is made, or the cells of each value of ``by`` beside each other.
@@ -473,12 +489,11 @@ class Platform:
         self, name: str, cells: str | CohortDefinition = "true", *, replace: bool = False
     ) -> SavedCohort:
         """Give a cohort a name: ``@name`` in an expression then stands for it; see `tosg_graph.saved_cohorts`."""
-        from tosg_graph.harmonise import term_expander
         from tosg_graph.saved_cohorts import SavedCohort, save
 
         wanted = self.define_cells(cells) if isinstance(cells, str) else cells
         with self.reader() as reader:
-            found = reader.cells(self._checked(wanted, reader), term_expander(self.graph), ["cell_id"])
+            found = reader.cells(self._checked(wanted, reader), self._expand_term, ["cell_id"])
             cohort = SavedCohort(
                 name,
                 wanted.expression,
@@ -513,17 +528,35 @@ class Platform:
     ) -> Compared:
         """Set cases and controls of a cohort beside each other; see `tosg_graph.comparison.compare`."""
         from tosg_graph.comparison import compare
-        from tosg_graph.harmonise import term_expander
 
         with self.reader() as reader:
             return compare(
                 reader,
                 self._checked(cells, reader),
-                term_expander(self.graph),
+                self._expand_term,
                 self._written_out(arms),
                 sampling=sampling,
                 seed=seed,
             )
+
+    def check_columns(self, cells: str | CohortDefinition, columns: Sequence[str] = ()) -> None:
+        """Refuse an empty store, an expression that does not fit it and unknown columns; needs no server.
+
+        Raises
+        ------
+        StoreError
+            If the store holds no cells.
+        CohortError
+            If the expression is refused, or a column is not there.
+        """
+        from tosg_graph.cohort import identifier, parse
+
+        wanted = self.define_cells(cells) if isinstance(cells, str) else cells
+        with self.reader() as reader:
+            known = reader.cell_columns()
+        parse(wanted.expression, known)
+        for column in columns:
+            identifier(column, known)
 
     def _checked(self, cells: str | CohortDefinition, reader: AbundanceReader) -> Cohort:
         """Check a cohort against the columns of the store; its query runs now."""
@@ -559,10 +592,11 @@ class Platform:
         from tosg_graph.summarize import MIN_FRACTION, summarize
 
         with self.reader() as reader:
+            checked = self._checked(cells, reader)
             return summarize(
                 self.graph,
                 reader,
-                cells=self._checked(cells, reader),
+                cells=checked,
                 by=by,
                 min_fraction=MIN_FRACTION if min_fraction is None else min_fraction,
                 progress=self.progress,
@@ -736,6 +770,7 @@ class Platform:
         stats = list(abundance) if abundance else None
         reader = self.reader() if stats else None
         try:
+            checked = self._checked(cells, reader) if cells and reader else _expression(cells)
             return run(
                 self.graph,
                 cypher,
@@ -743,7 +778,7 @@ class Platform:
                 abundance=stats,
                 layer=layer,
                 by=by,
-                cells=self._checked(cells, reader) if cells and reader else _expression(cells),
+                cells=checked,
                 reader=reader,
                 limit=limit,
                 timeout=timeout,

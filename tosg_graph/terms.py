@@ -61,12 +61,19 @@ class Terms:
 
 
 class Vocabulary:
-    """The terms of each column of `schema/cells.yaml`; without a graph, those of the installed ontologies."""
+    """The terms of each column of `schema/cells.yaml`; without a graph, those of the installed ontologies.
 
-    def __init__(self, graph: Graph | None = None) -> None:
-        self._graph = graph
+    A function instead of the graph is called when the first term is looked up.
+    """
+
+    def __init__(self, graph: Graph | Callable[[], Graph] | None = None) -> None:
+        self._given = graph
         self.terms: Callable[[str], Terms] = cache(self._terms)
         self._stored: Callable[[str], list[dict[str, Any]]] = cache(self._read)
+
+    @cached_property
+    def _graph(self) -> Graph | None:
+        return self._given() if callable(self._given) else self._given
 
     def below(self, column: str, ids: Iterable[str]) -> frozenset[str]:
         """Terms of a column and everything below them (IS_A, PART_OF)."""
