@@ -6,13 +6,16 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import toy_store
 from cell_files import adata, coordinates
 from click.testing import CliRunner
 
 from tosg_graph import cli
+from tosg_graph.abundance import AbundanceReader
 from tosg_graph.abundance_store import AbundanceStore
+from tosg_graph.errors import CohortError
 from tosg_graph.platform import Platform
 from tosg_graph.settings import read_settings
 
@@ -172,3 +175,32 @@ def test_cohorts_without_terms_need_no_server() -> None:
     done = CliRunner().invoke(cli.main, ["cohort", "n_counts > 1000", "--save", "rich"])
     assert done.exit_code == 0, done.output
     assert CliRunner().invoke(cli.main, ["cohort", "@rich"]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["cohort", "true", "--by", "members"],
+        ["cohort", "true", "--by", "members", "--report", "x.html"],
+        ["cohort", "true", "--case", "n_counts > 2000", "--match", "members"],
+        ["cohort", "true", "--case", "n_counts > 2000", "--cap", "members=1"],
+        ["cohort", "members = 'a'"],
+        ["cells", "pseudobulk", "--by", "members", "--out", "x.parquet"],
+        ["cells", "metacell", "--purity", "members", "--min-cells", "1"],
+    ],
+    ids=" ".join,
+)
+def test_lists_are_no_values_to_count_by(command: list[str]) -> None:
+    folder = AbundanceStore.open(read_settings().store)
+    toy_store.add(folder, 0, 10, members=pa.array([["a", "b"]] * 10, pa.list_(pa.string())))
+    assert "'members'" in refused(command)
+
+
+def test_a_column_of_lists_does_not_keep_others_from_being_counted(tmp_path: Path) -> None:
+    folder = AbundanceStore.open(read_settings().store)
+    toy_store.add(folder, 0, 10, members=pa.array([["a", "b"]] * 10, pa.list_(pa.string())))
+    done = CliRunner().invoke(cli.main, ["cohort", "members IS NOT NULL", "--report", "x.json"])
+    assert done.exit_code == 0, done.output
+    assert "10 of 1 datasets" in done.stdout
+    with AbundanceReader.open(folder) as reader, pytest.raises(CohortError, match="several values per cell"):
+        reader.aggregate([0], "members", None, lambda *_: None)

@@ -11,7 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tosg_graph.cohort import Cohort, ExpandTerm, identifier, kind_of, ontology_columns, parse, tests
+from tosg_graph.cohort import (
+    Cohort,
+    ExpandTerm,
+    identifier,
+    kind_of,
+    ontology_columns,
+    parse,
+    single_valued,
+    tests,
+)
 from tosg_graph.errors import CohortError, StoreError
 from tosg_graph.normalise import COUNTS, LAYERS, layer_sql
 from tosg_graph.types import METACELL_OF
@@ -108,7 +117,7 @@ class AbundanceReader:
 
         known = self.cell_columns()
         for column in by:
-            identifier(column, known)
+            single_valued(column, known)
         checked, where, parameters = self._where(cohort, known, expand_term)
         tables = []
         for name in by or self._facet_columns(known, where, parameters):
@@ -229,7 +238,7 @@ class AbundanceReader:
             raise CohortError(f"{layer!r} is no layer. Choose from {', '.join(LAYERS)}.")
         columns = _distinct("axis column", axis_columns)
         known = self.cell_columns()
-        group = identifier(by, known) if by else "NULL"
+        group = single_valued(by, known) if by else "NULL"
         self.check_one_kind(cohort, expand_term)
         checked, where, parameters = self._where(cohort, known, expand_term)
         # The text holds checked column names and ? marks only.

@@ -479,10 +479,13 @@ class Platform:
 
         See `tosg_graph.diagnostics.describe`; `tosg_graph.diagnostics_page.write` makes a page of it.
         """
+        from tosg_graph.cohort import single_valued
         from tosg_graph.diagnostics import columns, describe
 
         with self.reader() as reader:
-            wanted = columns(reader.cell_columns(), by)
+            wanted = columns(known := reader.cell_columns(), by)
+            if by is not None:
+                single_valued(by, known)
             return describe(reader.cells(self._checked(cells, reader), self._expand_term, wanted), by)
 
     def save_cohort(
