@@ -15,6 +15,7 @@ from tosg_graph.cli.options import (
     platform,
     read_arms,
     read_sampling,
+    report_option,
     server_options,
     settings,
     store_version_option,
@@ -215,14 +216,7 @@ def cells_summarize(
 @click.option("--remove", metavar="NAME", help="Forget a saved cohort; the cells stay.")
 @comparison_options
 @click.option("--seed", default=0, show_default=True, help="Sample and match.")
-@click.option(
-    "--report",
-    "reports",
-    multiple=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the diagnostics as a page (.html) or as JSON (.json): of the cohort, of its cells by the one "
-    "--by, or of the comparison. Repeatable.",
-)
+@report_option
 @server_options
 def cohort(
     expression: str,
@@ -256,8 +250,6 @@ def cohort(
     """
     from tosg_graph import diagnostics_page, show
 
-    if odd := [path.name for path in reports if path.suffix not in (".html", ".json")]:
-        raise click.UsageError(f"--report {odd[0]} does not end in .html or .json.")
     arms, sampling = read_arms(case, control, match, ratio), read_sampling(caps, balance, size, size_by)
     if arms is None and sampling:
         raise click.UsageError("--cap, --balance and --sample belong to a comparison. Add --case EXPR.")

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from tosg_graph.cli.options import platform, server_options, store_version_option
+from tosg_graph.cli.options import (
+    cells_query_options,
+    parse_parameters,
+    platform,
+    report_option,
+    server_options,
+    store_version_option,
+)
 
 cohort_option = click.option(
     "--cells", "expression", default="true", show_default=True, metavar="EXPR", help="The cohort."
@@ -15,6 +22,7 @@ cohort_option = click.option(
 
 @click.command("export")
 @cohort_option
+@cells_query_options
 @click.option(
     "--format",
     "format_",
@@ -24,12 +32,17 @@ cohort_option = click.option(
     help="AnnData, a folder as Cell Ranger writes it, or a folder of Parquet with lists.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="What to write; must not exist.")
+@report_option
 @store_version_option
 @server_options
 def export(
     expression: str,
+    cells_query: str | None,
+    cells_parameters: tuple[str, ...],
+    exact_terms: bool,
     format_: str,
     out: Path,
+    reports: tuple[Path, ...],
     uri: str | None,
     user: str | None,
     password: str | None,
@@ -39,14 +52,22 @@ def export(
 
     Example: tosg cells export --cells "cell_type = 'T cell'" --out t_cells.h5ad
     """
-    from tosg_graph import show
+    from tosg_graph import diagnostics_page, show
 
     with platform(uri, user, password, debug) as p:
-        show.cells_export(p.export_cells(out, cells=expression, format=format_))
+        cells = p.define_cells(
+            expression, cells_query, parse_parameters(cells_parameters), exact_terms=exact_terms
+        )
+        show.cells_export(p.export_cells(out, cells=cells, format=format_))
+        if reports:
+            found = p.describe(cells)
+            for path in reports:
+                diagnostics_page.write(found, path, expression)
 
 
 @click.command("pseudobulk")
 @cohort_option
+@cells_query_options
 @click.option(
     "--by",
     multiple=True,
@@ -68,6 +89,9 @@ def export(
 @server_options
 def pseudobulk(
     expression: str,
+    cells_query: str | None,
+    cells_parameters: tuple[str, ...],
+    exact_terms: bool,
     by: tuple[str, ...],
     min_cells: int,
     out: Path,
@@ -83,11 +107,15 @@ def pseudobulk(
     from tosg_graph import show
 
     with platform(uri, user, password, debug) as p:
-        show.pseudobulk(p.pseudobulk(out, cells=expression, by=by, min_cells=min_cells), out)
+        cells = p.define_cells(
+            expression, cells_query, parse_parameters(cells_parameters), exact_terms=exact_terms
+        )
+        show.pseudobulk(p.pseudobulk(out, cells=cells, by=by, min_cells=min_cells), out)
 
 
 @click.command("metacell")
 @cohort_option
+@cells_query_options
 @click.option(
     "--size", default=50, show_default=True, type=click.IntRange(1), help="Cells per metacell, about."
 )
@@ -117,6 +145,9 @@ def pseudobulk(
 @server_options
 def metacell(
     expression: str,
+    cells_query: str | None,
+    cells_parameters: tuple[str, ...],
+    exact_terms: bool,
     size: int,
     method: str,
     purity: str,
@@ -135,8 +166,11 @@ def metacell(
     from tosg_graph import show
 
     with platform(uri, user, password, debug) as p:
+        cells = p.define_cells(
+            expression, cells_query, parse_parameters(cells_parameters), exact_terms=exact_terms
+        )
         made = p.metacells(
-            expression,
+            cells,
             size=size,
             method=method,
             purity=purity,

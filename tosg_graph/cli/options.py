@@ -98,6 +98,24 @@ cells_query_options = options(
     ),
     click.option("--exact-terms", is_flag=True, help="A returned term means itself alone."),
 )
+
+
+def _check_reports(
+    _context: click.Context, _option: click.Parameter, paths: tuple[Path, ...]
+) -> tuple[Path, ...]:
+    if odd := [path.name for path in paths if path.suffix not in (".html", ".json")]:
+        raise click.UsageError(f"--report {odd[0]} does not end in .html or .json.")
+    return paths
+
+
+report_option = click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    callback=_check_reports,
+    help="Write the diagnostics of the cells as a page (.html) or as JSON (.json). Repeatable.",
+)
 comparison_options = options(
     click.option("--case", metavar="EXPR", help="Cells of the cohort that are cases."),
     click.option(
