@@ -361,11 +361,11 @@ class Platform:
         from tosg_graph.cells import add
 
         mapping = self._mapping(mapping, kept_terms)
-        self._check_files([Path(path)], mapping, layer, options)
+        store = self._checked_store([Path(path)], mapping, layer, options)
         return add(
             Path(path),
             self.graph,
-            self.store,
+            store,
             mapping=mapping,
             layer=layer,
             dataset=dataset,
@@ -395,11 +395,11 @@ class Platform:
 
         files = [Path(path) for path in paths]
         mapping = self._mapping(mapping, kept_terms)
-        self._check_files(files, mapping, layer, options)
+        store = self._checked_store(files, mapping, layer, options)
         return add_files(
             files,
             self.graph,
-            self.store,
+            store,
             mapping=mapping,
             layer=layer,
             datasets=datasets,
@@ -409,18 +409,23 @@ class Platform:
             progress=self.progress,
         )
 
-    def _check_files(
+    def _checked_store(
         self,
         paths: Sequence[Path],
         mapping: ObsMapping,
         layer: str | None,
         options: Mapping[str, str] | None,
-    ) -> None:
-        """Refuse files before the server is started for them; with a connection the add itself says the same."""
+    ) -> AbundanceStore:
+        """Open the store; refuse it, and files, before the server is started for them.
+
+        With a connection the add itself says the same of the files.
+        """
         from tosg_graph.cells import check_files
 
+        store = self.store
         if "graph" not in self.__dict__:
             check_files(paths, mapping=mapping, layer=layer, options=options)
+        return store
 
     def _mapping(self, mapping: ObsMapping | None, kept_terms: bool) -> ObsMapping:
         from tosg_graph.decisions import read_kept
