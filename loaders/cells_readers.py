@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -80,6 +81,8 @@ READERS = (
     ),
 )
 
+_SUFFIXES = tuple(suffix for reader in READERS for suffix in reader.suffixes)
+
 
 def reader_of(path: Path) -> CellsReader:
     """Return the reader of a file, a folder or ``census:ORGANISM``.
@@ -89,7 +92,7 @@ def reader_of(path: Path) -> CellsReader:
     CellsError
         If there is nothing at ``path``, or it is of no known format; names what was found and the formats.
     """
-    if str(path).startswith("census:"):
+    if not is_local(path):
         return _CENSUS
     if path.is_dir():
         for reader in READERS:
@@ -97,13 +100,37 @@ def reader_of(path: Path) -> CellsReader:
                 return reader
         names = sorted(entry.name for entry in path.iterdir())
         held = f"It holds {', '.join(names[:5]) or 'nothing'}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
-        raise CellsError(f"{path} is a folder of no known format. {held}. {_formats()}")
+        files = next((n for n in names if n.lower().endswith(_SUFFIXES)), None)
+        hint = f" Name its files: {path}/*{Path(files).suffix}." if files else ""
+        raise CellsError(f"{path} is a folder of no known format. {held}.{hint} {_formats()}")
     if not path.exists():
-        raise CellsError(f"There is no file or folder {path}. {_formats()}")
+        raise CellsError(f"There is no file or folder {path}.{_nearest(path)}")
     for reader in READERS:
         if path.name.lower().endswith(reader.suffixes):
             return reader
     raise CellsError(f"{path} is of no known format: nothing is known of names like it. {_formats()}")
+
+
+def is_local(path: Path) -> bool:
+    """Whether a path lies on this machine; opening another takes a network and time."""
+    return not str(path).startswith("census:")
+
+
+def check(path: Path, options: Mapping[str, str]) -> CellsReader:
+    """Return the reader of a path, which has these options.
+
+    Raises
+    ------
+    CellsError
+        If the path is of no known format, or an option is not one of the format's.
+    """
+    reader = reader_of(path)
+    for name in options:
+        if name not in reader.options:
+            raise CellsError(
+                f"{reader.name} has no option {name!r}. It has {', '.join(reader.options) or 'none'} (--option)."
+            )
+    return reader
 
 
 def read(path: Path, layer: str | None = None, options: Mapping[str, str] | None = None) -> MeasuredCells:
@@ -121,14 +148,18 @@ def read(path: Path, layer: str | None = None, options: Mapping[str, str] | None
     CellsError
         If the path is of no known format, an option is not one of the format's, or its reader refuses it.
     """
-    reader = reader_of(path)
-    for name in options or {}:
-        if name not in reader.options:
-            raise CellsError(
-                f"{reader.name} has no option {name!r}. It has {', '.join(reader.options) or 'none'} (--option)."
-            )
+    reader = check(path, options or {})
     found: MeasuredCells = import_module(f"loaders.{reader.module}").read(path, layer, **dict(options or {}))
     return found
+
+
+def _nearest(path: Path) -> str:
+    """What may have been meant by a path that is not there."""
+    folder = path.parent
+    if not folder.is_dir():
+        return f" There is no folder {folder} either."
+    near = difflib.get_close_matches(path.name, sorted(entry.name for entry in folder.iterdir()), n=3)
+    return f" Did you mean {' or '.join(str(folder / name) for name in near)}?" if near else f" {_formats()}"
 
 
 def _formats() -> str:

@@ -57,7 +57,9 @@ def read(path: Path, layer: str | None = None) -> MeasuredCells:
 
     def chunks() -> Iterator[csr_array[Any, Any]]:
         with reading(path, _KIND):
-            yield from checked(_parts(_open(path)[name], shape, where), barcodes, features, where, others)
+            matrix = _open(path)[name]
+            _refuse_cut_pieces(path, matrix)
+            yield from checked(_parts(matrix, shape, where), barcodes, features, where, others)
 
     ids = next((ensembl_ids(var[column].astype(str)) for column in ID_COLUMNS if column in var.columns), None)
     return MeasuredCells(barcodes, features, ids or ensembl_ids(features), obs_table(obs), chunks, note)
@@ -124,6 +126,33 @@ def _missing(path: Path, matrix: Any, cells: int) -> str:
                 "them again."
             )
     return ""
+
+
+def _refuse_cut_pieces(path: Path, matrix: Any) -> None:
+    """Blosc reads past the end of a piece that was cut short, and what stands there looks like counts."""
+    sparse = _encoding(matrix) in ("csr_matrix", "csc_matrix")
+    for array in [matrix[name] for name in ("data", "indices", "indptr")] if sparse else [matrix]:
+        if not _is_blosc(array.metadata):
+            continue
+        for piece in (path / array.path).rglob("*"):
+            if piece.is_file() and not piece.name.startswith((".", "zarr.json")):
+                _refuse_cut(piece)
+
+
+def _refuse_cut(piece: Path) -> None:
+    with piece.open("rb") as file:
+        stated = int.from_bytes(
+            file.read(16)[12:], "little"
+        )  # of Blosc's header: the bytes of the whole piece
+    size = piece.stat().st_size
+    if size < max(16, stated):
+        raise CellsError(f"{piece} has {size} bytes of {max(16, stated)}: it was cut short. Fetch it again.")
+
+
+def _is_blosc(metadata: Any) -> bool:
+    if metadata.zarr_format == 2:
+        return getattr(metadata.compressor, "codec_id", None) == "blosc"
+    return any(type(codec).__name__ == "BloscCodec" for codec in metadata.codecs)
 
 
 def _parts(matrix: Any, shape: tuple[int, int], where: str) -> Iterator[Part]:

@@ -164,7 +164,7 @@ def write_loom(folder: Path, cells: Cells, dtype: str = "int32", **columns: Any)
 
 def lists(cells: Cells, keys: list[Any]) -> dict[str, list[Any]]:
     """Genes and counts of each cell, zeros left out."""
-    rows = [[(keys[g], int(v)) for g, v in enumerate(row) if v] for row in cells.counts]
+    rows = [[(keys[g], float(v)) for g, v in enumerate(row) if v] for row in cells.counts]
     return {
         "genes": [[k for k, _ in row] for row in rows],
         "expressions": [[v for _, v in row] for row in rows],

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import toy_store
+from click.testing import CliRunner
 
+from tosg_graph import cli
 from tosg_graph.abundance import AbundanceReader
+from tosg_graph.abundance_store import AbundanceStore
 from tosg_graph.cell_terms import CohortDefinition, check
 from tosg_graph.errors import CohortError, QueryError
 from tosg_graph.harmonise import term_expander
+from tosg_graph.platform import Platform
+from tosg_graph.settings import read_settings
 
 if TYPE_CHECKING:
     from tosg_graph.graph import Graph
@@ -139,6 +146,54 @@ def test_kinds_that_share_a_label_are_told_apart_by_their_ids(
         "disease": ("PATO:0000461",),  # normal
         "sex": ("PATO:0000383",),
     }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "numbers"),
+    [([], T_CELLS + B_CELLS), (["--exact-terms"], []), (["--cells", "donor = 'd1'"], [1, 9])],
+)
+def test_commands_that_make_something_of_cells_take_a_query_too(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: dict[str, Any],
+    arguments: list[str],
+    numbers: list[int],
+) -> None:
+    toy_store.make(read_settings().store)
+    answer |= {"c": ["CL:0000542"]}
+    monkeypatch.setattr(Platform, "graph", FakeGraph())
+    asked = ["--cells-query", "MATCH ... {name: $n}", "--cells-param", "n=lymphocyte", *arguments]
+    for name, more in {
+        "export": [
+            "--format",
+            "parquet",
+            "--out",
+            str(tmp_path / "cells"),
+            "--report",
+            str(tmp_path / "r.json"),
+        ],
+        "pseudobulk": ["--min-cells", "1", "--out", str(tmp_path / "sums.parquet")],
+        "metacell": ["--min-cells", "1"],
+    }.items():
+        done = CliRunner().invoke(cli.main, ["cells", name, *asked, *more])
+        if not numbers:
+            assert done.exit_code == 1
+            assert "No cell is selected" in done.stderr
+            continue
+        assert done.exit_code == 0, done.output
+    if numbers:
+        cells = pq.read_table(tmp_path / "cells" / "cells.parquet")["cell_id"].to_pylist()
+        assert sorted(cells) == [toy_store.cell_id(k) for k in sorted(numbers)]
+        sums = pq.read_table(tmp_path / "sums.parquet").to_pylist()
+        assert sum(row["count"] for row in sums) == sum(
+            toy_store.count(k, c) for k in numbers for c in range(5)
+        )
+        found = json.loads((tmp_path / "r.json").read_text())
+        assert found["arms"]["the cohort"]["cells"] == len(numbers)
+        with AbundanceReader.open(AbundanceStore.open(read_settings().store)) as reader:
+            made = reader.cells("dataset = 'toy_metacells'", lambda *_: None, ["metacell_members"])
+        members = {cell for row in made["metacell_members"].to_pylist() for cell in row}
+        assert members == set(cells)
 
 
 # --------------------------------------------------------------------------- with the real server

@@ -50,8 +50,15 @@ def test_what_is_unknown_names_what_was_found_and_the_formats(tmp_path: Path) ->
     )
     with pytest.raises(CellsError) as file:
         reader_of(tmp_path / "a.txt")
-    with pytest.raises(CellsError, match="There is no file or folder"):
+    with pytest.raises(CellsError, match=r"There is no file or folder .*none\.h5ad\. Cells are read from"):
         reader_of(tmp_path / "none.h5ad")
+    with pytest.raises(CellsError, match=r"no file or folder .*a\.tx\. Did you mean .*a\.txt"):
+        reader_of(tmp_path / "a.tx")
+    with pytest.raises(CellsError, match=r"There is no folder .*nowhere either\."):
+        reader_of(tmp_path / "nowhere" / "a.h5ad")
+    (tmp_path / "b.h5ad").touch()
+    with pytest.raises(CellsError, match=r"no known format.*Name its files: .*/\*\.h5ad\."):
+        reader_of(tmp_path)
     for error in (folder, file):
         assert all(reader.name in str(error.value) for reader in READERS)
         assert "\n" not in str(error.value)

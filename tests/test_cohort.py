@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tosg_graph.cohort import parse
+from tosg_graph.cohort import identifier, parse, single_valued
 from tosg_graph.errors import CohortError
 
 ROOT = Path(__file__).parent.parent
@@ -205,10 +206,16 @@ def selected(expression: str, frame: pd.DataFrame) -> list[int]:
     """Row numbers that DuckDB selects."""
     where, parameters = sql(expression)
     statement = f"SELECT row FROM cells WHERE {where} ORDER BY row"  # noqa: S608  # what is tested here
-    with duckdb.connect(":memory:") as connection:
-        cells = frame.assign(row=range(len(frame))).convert_dtypes(dtype_backend="pyarrow")
-        connection.register("cells", cells)
-        return [row for (row,) in connection.execute(statement, parameters).fetchall()]
+    cells = frame.assign(row=range(len(frame))).convert_dtypes(dtype_backend="pyarrow")
+    connection = database()
+    connection.register("cells", cells)  # in place of those before
+    return [row for (row,) in connection.execute(statement, parameters).fetchall()]
+
+
+@cache
+def database() -> duckdb.DuckDBPyConnection:
+    """One for all examples: to make one takes longer than to ask it."""
+    return duckdb.connect(":memory:", config={"threads": 1})
 
 
 @settings(max_examples=300, deadline=None)
@@ -282,6 +289,22 @@ def test_an_alias_stands_back_where_a_column_has_its_name() -> None:
     assert parse("is_primary", columns).to_sql(expand) == ('"is_primary" = ?', [True])
     with pytest.raises(CohortError, match="no column 'is_primary'"):
         parse("is_primary", {"sex": "VARCHAR"})
+
+
+def test_columns_may_be_called_as_in_cellxgenes_schema() -> None:
+    columns = {"is_primary": "BOOLEAN", "donor": "VARCHAR", "organ": "VARCHAR"}
+    wanted = parse("is_primary_data AND donor_id IN ('d1') AND tissue_general IS NULL", columns)
+    assert wanted.columns() == set(columns)
+    assert parse("donor = 'd1'", {"donor_id": "VARCHAR"}).columns() == {"donor_id"}
+    with pytest.raises(CohortError, match=r"no column 'tissue_general'.*mean 'organ'"):
+        identifier("tissue_general", columns)
+
+
+@pytest.mark.parametrize("kind", ["VARCHAR[]", "INTEGER[3]", "STRUCT(a INTEGER)", "MAP(VARCHAR, INTEGER)"])
+def test_cells_are_grouped_by_columns_of_one_value(kind: str) -> None:
+    with pytest.raises(CohortError, match="'members' holds several values per cell"):
+        single_valued("members", {"members": kind})
+    assert single_valued("sum", {"sum": "DECIMAL(18,3)"}) == '"sum"'
 
 
 def test_the_columns_of_an_expression_are_known() -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 import toy_store
 
-from tosg_graph import comparison_page
+from tosg_graph import diagnostics, diagnostics_page
 from tosg_graph.abundance import AbundanceReader
 from tosg_graph.abundance_store import AbundanceStore
 from tosg_graph.cohort import parse
@@ -225,7 +225,7 @@ def read(text: str) -> Page:
 def test_the_page_is_whole_and_loads_nothing(store: AbundanceStore) -> None:
     arms = Arms("status = 'lupus'", "status = 'healthy'", ("sex",))
     found = run(store, arms, sampling=Sampling(size=20)).diagnostics
-    text = comparison_page.page(found, "lupus beside healthy")
+    text = diagnostics_page.page(found, "lupus beside healthy")
     page = read(text)
     assert not page.loads
     assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
@@ -237,7 +237,22 @@ def test_the_page_is_whole_and_loads_nothing(store: AbundanceStore) -> None:
     assert found["verdict"] in page.texts
     for reason in [*found["reasons"], "status = 'lupus'", "not among the 20 drawn"]:
         assert reason in said
-    assert comparison_page.page(found, "lupus beside healthy") == text
+    assert diagnostics_page.page(found, "lupus beside healthy") == text
+
+
+@pytest.mark.parametrize(("by", "plots"), [(None, 3), ("status", 4), ("barcode", 4)])
+def test_a_cohort_without_arms_has_a_page_too(store: AbundanceStore, by: str | None, plots: int) -> None:
+    """One arm is not balanced against anything; thirty have their own places."""
+    with AbundanceReader.open(store) as reader:
+        found = diagnostics.describe(reader.cells(None, lambda _column, _value: None), by)
+    text = diagnostics_page.page(found, "cells")
+    page = read(text)
+    assert page.tags["svg"] == plots
+    for name in found["names"]:
+        assert any(name in said for said in page.texts)
+    heights = [float(h) for h in re.findall(r'<svg [^>]*height="([0-9.]+)"', text)]
+    places = [[float(y) for y in re.findall(r' y[12]?="(-?[0-9.]+)"', svg)] for svg in text.split("<svg")[1:]]
+    assert all(min(ys) >= 0 and max(ys) <= height for ys, height in zip(places, heights, strict=True))
 
 
 def test_names_from_files_are_text_on_the_page(tmp_path: Path) -> None:
@@ -245,7 +260,7 @@ def test_names_from_files_are_text_on_the_page(tmp_path: Path) -> None:
     evil = "<script>alert('x')</script>&"
     toy_store.add(store, 0, 8, "d", sex=pa.array(["f", "m"] * 4), assay=pa.array([evil] * 8))
     found = run(store, Arms("sex = 'f'", match=("assay",)))
-    page = read(comparison_page.page(found.diagnostics, evil))
+    page = read(diagnostics_page.page(found.diagnostics, evil))
     assert "script" not in page.tags
     assert page.texts.count(evil) > 3
 
@@ -256,10 +271,10 @@ def test_a_page_of_arms_without_donors_says_so(tmp_path: Path) -> None:
     found = run(store, Arms("sex = 'f'")).diagnostics
     for arm in found["arms"].values():
         arm |= {"donors": 0, "cells_per_donor": [], "top_donor": None, "top_donor_share": None}
-    assert "No donor is known." in read(comparison_page.page(found, "t")).texts
+    assert "No donor is known." in read(diagnostics_page.page(found, "t")).texts
 
 
 def test_a_report_that_cannot_be_written_is_refused(store: AbundanceStore, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ExportError, match="cannot be written"):
-        comparison_page.write(run(store).diagnostics, tmp_path / "file" / "page.html", "t")
+        diagnostics_page.write(run(store).diagnostics, tmp_path / "file" / "page.html", "t")

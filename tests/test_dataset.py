@@ -238,7 +238,7 @@ def read_all(folder: Path, **options: Any) -> None:
 
 
 def listed(folder: Path) -> list[str]:
-    skipped = {"diagnostics.json"}  # for people; the tensors do not need them
+    skipped = {"diagnostics.json", "diagnostics.html"}  # for people; the tensors do not need them
     return [
         n for n in bundle.read_manifest(folder)["files"] if n not in skipped and not n.startswith("edges/")
     ]

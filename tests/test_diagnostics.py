@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tosg_graph.balance import smd, smd_of_share
 from tosg_graph.confounding import worst
-from tosg_graph.diagnostics import compare, describe, of_split, smd, smd_of_share
+from tosg_graph.diagnostics import compare, describe, of_split
+from tosg_graph.errors import CohortError
 
 NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20)
 
@@ -97,7 +99,7 @@ def test_levels_of_unknown_value_are_a_level_of_their_own() -> None:
     found = compare(arms(sex=by_arm("f", "unknown")))
     lines = {x["level"]: x for x in found["balance"] if x["column"] == "sex"}
     assert set(lines) == {"f", "(unknown)"}
-    assert (lines["f"]["first"], lines["f"]["second"], lines["f"]["smd"]) == (1.0, 0.0, None)
+    assert (lines["f"]["values"], lines["f"]["smd"]) == ([1.0, 0.0], None)
     assert says(found, "sex wholly")
 
 
@@ -119,8 +121,8 @@ def test_differences_before_stand_beside_those_after() -> None:
 
 def test_the_histogram_holds_every_cell() -> None:
     depth = compare(arms())["depth"]
-    assert sum(depth["case"]) == sum(depth["control"]) == 30
-    assert len(depth["edges"]) == len(depth["case"]) + 1
+    assert [sum(counts) for counts in depth["cells"].values()] == [30, 30]
+    assert [len(depth["edges"]) - 1] * 2 == [len(counts) for counts in depth["cells"].values()]
 
 
 # --------------------------------------------------------------------------- verdicts
@@ -222,7 +224,8 @@ def test_a_cohort_is_described_by_its_donors_alone() -> None:
     found = describe(
         arms(donor=[None if k < 30 else "pooled" for k in range(60)], n_counts=by_arm(10, 99999))
     )
-    assert (found["cells"], found["donors"], found["unknown_donor_share"]) == (60, 2, 0.5)
+    [arm] = found["arms"].values()
+    assert (arm["cells"], arm["donors"], arm["unknown_donor_share"]) == (60, 2, 0.5)
     assert found["reasons"] == [
         "caution: the cohort has 2 known donors, too few to compare people",
         "caution: 50 % of the cells of the cohort have no known donor",
@@ -231,6 +234,82 @@ def test_a_cohort_is_described_by_its_donors_alone() -> None:
     ]
     assert found["verdict"] == "caution"
     assert describe(arms())["reasons"] == []
+
+
+def test_a_cohort_is_described_by_what_it_is_made_of() -> None:
+    found = describe(arms(assay=["v1" if k < 45 else "unknown" for k in range(60)]))
+    assert found["names"] == ["the cohort"]
+    assert found["overlap"]["assay"]["values"] == {"the cohort": {"v1": 45}}
+    assert found["overlap"]["assay"]["unknown"] == {"the cohort": 0.25}
+    assert found["overlap"]["dataset"]["values"] == {"the cohort": {"x": 30, "y": 30}}
+    assert sum(found["depth"]["cells"]["the cohort"]) == 60
+    [mean] = [x["values"] for x in found["balance"] if x["column"] == "n_counts"]
+    assert mean == [1000 + 7 * 14.5]
+    assert (found["depth_ratio"], found["unjudged"], found["left_out"]) == (None, [], [])
+
+
+THREE = ["lupus", "normal", "myositis"]
+
+
+def in_three(values: tuple[Any, Any, Any], size: int = 60) -> list[Any]:
+    return [values[k % 3] for k in range(size)]
+
+
+def test_the_values_of_a_column_are_set_beside_each_other() -> None:
+    disease = [None if k < 3 else "unknown" if k < 6 else THREE[k % 3] for k in range(60)]
+    columns = {"disease": disease, "n_counts": in_three((100, 100, 300)), "sex": in_three(("f", "m", "m"))}
+    found = describe(arms(**columns), "disease")
+    assert found["names"] == sorted(THREE)
+    assert {name: arm["cells"] for name, arm in found["arms"].items()} == dict.fromkeys(THREE, 18)
+    assert found["left_out"] == [{"reason": "no known value in disease", "cells": 6}]
+    assert found["depth_ratio"] == round(100 / 300, 6)  # of the two that differ most
+    [sex] = [x for x in found["balance"] if (x["column"], x["level"]) == ("sex", "f")]
+    assert sex["values"] == [1, 0, 0]
+    assert sex["smd"] is None  # lupus and normal are wholly apart
+    assert not [x for x in found["balance"] if x["column"] == "disease"]
+    assert says(found, "the median counts of the arms are as 0.33 to 1")
+
+
+def test_of_many_arms_the_largest_difference_counts() -> None:
+    shares = {"a": 0.5, "b": 0.3, "c": 0.9}
+    rows = [(arm, "f" if k < 100 * share else "m") for arm, share in shares.items() for k in range(100)]
+    table = arms(300, disease=[arm for arm, _ in rows], sex=[sex for _, sex in rows])
+    [line] = [x for x in describe(table, "disease")["balance"] if x["level"] == "f"]
+    assert line["values"] == [0.5, 0.3, 0.9]
+    assert line["smd"] == pytest.approx(smd_of_share(0.3, 0.9), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("assays", "reason"),
+    [
+        (("v1", "v2", "v3"), "the arms share no assay"),
+        (("v1", "v1", "v2"), "0 % of the cells of myositis have a value of assay that another arm has too"),
+        (("v1", "v1", None), "assay is known of lupus, normal alone"),
+        (("v1", "v1", "v1"), None),
+    ],
+)
+def test_what_sets_one_of_three_arms_apart_is_named(assays: tuple[Any, Any, Any], reason: str | None) -> None:
+    found = describe(
+        arms(disease=in_three(("lupus", "normal", "myositis")), assay=in_three(assays)), "disease"
+    )
+    named = [r for r in found["reasons"] if "assay" in r and "the arms differ in" not in r]
+    assert [reason in r for r in named] == ([True] if reason else [])
+
+
+def test_only_the_most_frequent_of_many_values_are_set_beside_each_other() -> None:
+    names = [f"t{k:02d}" for k in range(35)]
+    found = describe(
+        arms(75, cell_type=[names[k] if k < 35 else names[k % 20] for k in range(75)]), "cell_type"
+    )
+    assert (
+        found["names"] == names[:30]
+    )  # the first twenty have two cells more, and of the others the first are taken
+    assert found["left_out"] == [{"reason": "of the 5 rarer values of cell_type", "cells": 5}]
+
+
+def test_a_column_of_nothing_known_sets_nothing_beside_each_other() -> None:
+    with pytest.raises(CohortError, match="None of the 60 cells has a known value in 'disease'"):
+        describe(arms(disease=["unknown"] * 60), "disease")
 
 
 def test_what_crosses_a_split_is_counted() -> None:

@@ -59,6 +59,7 @@ def test_the_manifest_and_the_files_are_those_of_the_schema(tmp_path: Path) -> N
     edges = [f"edges/{name}.parquet" for name in manifest["edges"]]
     shards = [s["file"] for split in manifest["shards"].values() for s in split]
     named = [name for key, name in contract["files"].items() if key != "manifest"]
+    named.append(contract["optional_files"]["diagnostics_page"])
     assert sorted(manifest["files"]) == sorted([*named, *edges, *shards])
     assert manifest["files"] == {k: v for k, v in files(tmp_path / "b").items() if k != "manifest.json"}
 
@@ -202,7 +203,7 @@ def test_another_seed_changes_the_split_and_the_order_of_cells_only(tmp_path: Pa
     a, b = (write(tmp_path / name, seed=seed).content for name, seed in (("a", 1), ("b", 2)))
     differ = {name for name in a["files"] if a["files"].get(name) != b["files"].get(name)}
     assert differ
-    assert all(n.startswith(("abundance/", "cells.parquet", "diagnostics.json")) for n in differ)
+    assert all(n.startswith(("abundance/", "cells.parquet", "diagnostics.")) for n in differ)
     changed = {key for key in a if a[key] != b[key]}
     assert changed <= {"seed", "split", "splits", "shards", "files", "verdict"}
     tables = [pq.read_table(tmp_path / n / "cells.parquet").sort_by("cell_id") for n in ("a", "b")]

@@ -26,7 +26,7 @@ from tosg_graph.matching import Key
 from tosg_graph.sampling import Sampling
 from tosg_graph.saved_cohorts import define
 from tosg_graph.selection import select
-from tosg_graph.splits import SplitPlan
+from tosg_graph.split_plan import SplitPlan
 
 if TYPE_CHECKING:
     from tosg_graph.graph import Graph
@@ -140,12 +140,36 @@ def test_the_verdict_is_the_worse_of_split_and_comparison(tmp_path: Path) -> Non
     assert any("the arms share no dataset" in r for r in read(tmp_path / "b")[1]["comparison"]["reasons"])
 
 
-def test_two_classes_are_set_beside_each_other_and_three_are_not(tmp_path: Path) -> None:
+def test_the_classes_of_the_label_are_set_beside_each_other(tmp_path: Path) -> None:
     write(tmp_path / "two", label="sex")
     write(tmp_path / "three")
-    two, three = (read(tmp_path / name)[1]["comparison"] for name in ("two", "three"))
-    assert (two["names"], three) == (["f", "m"], None)
-    assert not [line for line in two["balance"] if line["column"] == "sex"]
+    write(tmp_path / "one", many(cell_type=["T cell"] * SIZE))
+    two, three, one = (read(tmp_path / name)[1] for name in ("two", "three", "one"))
+    assert two["comparison"]["names"] == ["f", "m"]
+    assert three["comparison"]["names"] == ["B cell", "NK cell", "T cell"]
+    assert not [line for line in two["comparison"]["balance"] if line["column"] == "sex"]
+    assert one["comparison"] is None
+    assert one["cohort"]["overlap"]["dataset"]["values"] == {"the cohort": {"x": 60, "y": 60}}
+
+
+def test_of_three_classes_only_what_sets_them_apart_makes_the_bundle_unreliable(tmp_path: Path) -> None:
+    """Of a label of cell types depth and donors differ in any sample; that each is of its own dataset must be said."""
+    deep = many(n_counts=[[100, 1000, 9000][k % 3] for k in range(SIZE)])
+    assert write(tmp_path / "deep", deep).content["verdict"] == "ok"
+    assert read(tmp_path / "deep")[1]["comparison"]["verdict"] == "unreliable"
+    apart = write(tmp_path / "apart", many(dataset=["xyz"[k % 3] for k in range(SIZE)])).content
+    assert apart["verdict"] == "unreliable"
+
+
+def test_a_bundle_has_its_diagnostics_as_a_page(tmp_path: Path) -> None:
+    manifest = write(tmp_path / "b").content
+    page = (tmp_path / "b" / "diagnostics.html").read_text()
+    assert "diagnostics.html" in manifest["files"]
+    diagnostics = read(tmp_path / "b")[1]
+    for reason in [*diagnostics["reasons"], *diagnostics["comparison"]["reasons"]]:
+        assert reason in page
+    assert all(f"<td>{name}</td>" in page for name in manifest["classes"])
+    assert "<script" not in page
 
 
 def test_folds_test_each_donor_once(tmp_path: Path) -> None:
@@ -255,14 +279,14 @@ def test_without_options_a_bundle_is_what_version_1_was(tmp_path: Path) -> None:
         k: v for k, v in old.items() if k not in differ
     }
     assert set(new) - set(old) == {"normalisation", "split"}
-    assert set(new["files"]) == set(old["files"])
+    assert set(new["files"]) - set(old["files"]) == {"diagnostics.html"}
     for name in sorted(old["files"]):
         if name.endswith(".safetensors"):
             assert (out / name).read_bytes() == (GOLDEN / name).read_bytes(), name
         elif name.endswith(".parquet"):
             assert pq.read_table(out / name).equals(pq.read_table(GOLDEN / name)), name
     said, before = (json.loads((folder / "diagnostics.json").read_text()) for folder in (out, GOLDEN))
-    assert (said["version"], before.get("version")) == (2, None)
+    assert (said["version"], before.get("version")) == (3, None)
     assert {k: said[k] for k in before if k != "overlap"} == {k: before[k] for k in before if k != "overlap"}
     assert said["overlap"] == {**before["overlap"], "copies": 0}
 

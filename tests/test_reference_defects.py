@@ -28,7 +28,8 @@ from tosg_graph.export import export, write_bundle
 from tosg_graph.matching import Key, match
 from tosg_graph.platform import Platform
 from tosg_graph.settings import read_settings
-from tosg_graph.splits import SPLITS, SplitPlan, assign_splits
+from tosg_graph.split_plan import SPLITS, SplitPlan
+from tosg_graph.splits import assign_splits
 
 ORGANS = [("brain", "UBERON:1"), ("Brain", "UBERON:1"), (None, None), ("lung", "UBERON:2")]
 STATUS = ["lupus", "healthy", "unclassified", "unknown"]

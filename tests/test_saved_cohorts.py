@@ -205,6 +205,20 @@ def test_a_cohort_says_of_whom_it_is_unless_asked_for_one_column(home: Platform)
     assert "verdict" not in tosg("cohort", "sex = 'f'", "--by", "sex")
 
 
+def test_a_cohort_without_arms_is_reported_too(home: Platform, tmp_path: Path) -> None:
+    page, data = tmp_path / "c.html", tmp_path / "c.json"
+    said = tosg("cohort", "sex = 'f'", "--report", str(page), "--report", str(data))
+    found = json.loads(data.read_text())
+    assert found == home.describe("sex = 'f'")
+    assert found["arms"]["the cohort"]["cells"] == 6
+    assert f"verdict  {found['verdict']}\n" in said
+    assert all(reason in page.read_text() for reason in found["reasons"])
+    said = tosg("cohort", "true", "--by", "sex", "--report", str(data))
+    found = json.loads(data.read_text())
+    assert found["names"] == ["f", "m"]
+    assert f"verdict: {found['verdict']}" in said
+
+
 def test_an_empty_cohort_is_not_saved(home: Platform) -> None:
     assert "No cell is selected" in refused("cohort", "n_counts < 0", "--save", "nobody")
     assert names(home.settings.cohorts) == []
@@ -227,7 +241,12 @@ def test_a_comparison_is_printed_and_written(home: Platform, tmp_path: Path) -> 
     ("arguments", "says"),
     [
         (["--match", "sex"], "--match belongs to a comparison. Add --case EXPR"),
-        (["--report", "x.html"], "belong to a comparison. Add --case EXPR"),
+        (["--sample", "3"], "belong to a comparison. Add --case EXPR"),
+        (
+            ["--report", "x.html", "--by", "sex", "--by", "donor"],
+            "the values of one column beside each other",
+        ),
+        (["--case", "sex = 'f'", "--by", "sex"], "Leave one of them out"),
         (["--case", "sex = 'f'", "--report", "x.pdf"], "--report x.pdf does not end in .html or .json"),
         (["--case", "sex = 'f'", "--ratio", "2"], "--ratio belongs to a match"),
         (["--case", "sex = 'f'", "--cap", "sex=many"], "--cap sex=many is not COLUMN=N"),

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tosg_graph.errors import ExportError
-from tosg_graph.splits import SPLITS, SplitPlan, assign_splits
+from tosg_graph.split_plan import SPLITS, SplitPlan
+from tosg_graph.splits import assign_splits
 
 
 def cells(donors: list[str | None], dataset: str = "d", labels: list[str] | None = None) -> pa.Table:

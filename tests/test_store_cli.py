@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import toy_store
+from cell_files import adata, coordinates
 from test_cli import tosg
 from test_compact import no_terms, three_adds
 
@@ -72,16 +73,30 @@ def test_a_cohort_is_counted_at_a_version(store: AbundanceStore, monkeypatch: py
 
 
 def test_a_store_of_a_newer_format_is_one_line_and_stays_as_it_is(
-    store: AbundanceStore, monkeypatch: pytest.MonkeyPatch
+    store: AbundanceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-
     with monkeypatch.context() as patch:
         patch.setattr(store_log, "FORMAT_VERSION", 2)
         toy_store.add(store, 30, 2, "newer")
-    for command in ("list", "compact", "vacuum", "verify", "versions"):
-        (line,) = tosg("cells", command, code=1).splitlines()
+    before = {path: path.stat().st_mtime_ns for path in store.folder.rglob("*")}
+    monkeypatch.setattr(Platform, "graph", None)
+    adata(coordinates()).write_h5ad(tmp_path / "my.h5ad")
+    for command in (
+        *(
+            ["cells", name]
+            for name in ("list", "terms", "compact", "vacuum", "verify", "versions", "metacell")
+        ),
+        ["cells", "add", str(tmp_path / "my.h5ad")],
+        ["cells", "export", "--out", str(tmp_path / "out.h5ad")],
+        ["cells", "pseudobulk", "--out", str(tmp_path / "out.parquet")],
+        ["cohort", "true"],
+        ["export", "--query", "RETURN 1", "--label", "sex", "--out", str(tmp_path / "bundle")],
+    ):
+        (line,) = tosg(*command, code=1).splitlines()
         assert line.startswith("Error: ")
         assert "store format 2; this version reads up to 1. Update tosg-graph." in line
+    assert {path: path.stat().st_mtime_ns for path in store.folder.rglob("*")} == before
+    assert {path.name for path in tmp_path.iterdir()} == {"my.h5ad", "tosg-home"}
 
 
 def test_an_empty_store_says_what_to_do(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -23,6 +23,10 @@ from tosg_graph.rows import write
 from tosg_graph.store_versions import versions
 from tosg_graph.term_audit import apply, audit
 from tosg_graph.verify import verify
+
+if TYPE_CHECKING:
+    from tosg_graph.graph import Graph
+    from tosg_graph.settings import Settings
 
 CELLS = 10
 KINDS = ["T cell", "weird cell", "?"]
@@ -371,3 +375,39 @@ def test_the_command_lists_without_a_server(store: AbundanceStore, monkeypatch: 
     done = CliRunner().invoke(cli.main, ["cells", "terms", "--apply", "x.csv", "--unmapped"])
     assert done.exit_code == 2
     assert "only --dataset goes with it" in done.stderr
+
+
+# --------------------------------------------------------------------------- with the real server
+
+
+def test_the_command_applies_terms_of_the_graph(
+    graph: Graph, settings: Settings, store: AbundanceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Terms that no installed ontology has; what is below them in the graph is meant from then on."""
+    monkeypatch.setenv("TOSG_HOME", str(settings.home))  # its server answers
+    monkeypatch.setenv("TOSG_STORE", str(store.folder))
+    graph.write(
+        "CREATE (:Entity:CellType {id: 'CL:0000084', name: 'T cell'}), "
+        "(:Entity:CellType {id: 'CL:7000001', name: 'strange cell'})"
+        "<-[:IS_A]-(:Entity:CellType {id: 'CL:7000002', name: 'weirdest cell'})"
+    )
+
+    def tosg(*arguments: str, code: int = 0) -> str:
+        done = CliRunner().invoke(cli.main, list(arguments))
+        assert done.exit_code == code, done.output
+        return done.stdout if code == 0 else done.stderr
+
+    path = edited(store, tmp_path / "terms.csv", {"weird cell": "CL:7000002"})
+    said = tosg("cells", "terms", "--apply", str(path))
+    assert "cell_type 6" in said
+    found = {
+        row for row in rows(store, "cell_type_raw", "cell_type", "cell_type_id") if row[0] == "weird cell"
+    }
+    assert found == {("weird cell", "weirdest cell", "CL:7000002")}
+    assert "Nothing to change" in tosg("cells", "terms", "--apply", str(path))
+    counted = tosg("cohort", "cell_type = 'strange cell'", "--by", "cell_type").split()
+    assert counted[-4:] == ["weirdest", "cell", "6", "100"]
+    path = edited(store, tmp_path / "wrong.csv", {"weird cell": "CL:7000003"})
+    refused = tosg("cells", "terms", "--apply", str(path), code=1)
+    assert "wrong.csv line" in refused
+    assert "CL:7000003" in refused

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from tosg_graph.axis_table import axis_of
 from tosg_graph.cell_rows import CountsBlocks
-from tosg_graph.cohort import Cohort, ExpandTerm, identifier, kind_of, ontology_columns, parse, tests
+from tosg_graph.cohort import (
+    Cohort,
+    ExpandTerm,
+    identifier,
+    kind_of,
+    ontology_columns,
+    parse,
+    single_valued,
+    tests,
+)
 from tosg_graph.engine import LOCAL, Engine
 from tosg_graph.errors import CohortError, StoreError
 from tosg_graph.layers import GENE, MEASURED_LAYERS, PROTEIN
@@ -166,7 +175,7 @@ class AbundanceReader:
 
         known = self.cell_columns()
         for column in by:
-            identifier(column, known)
+            single_valued(column, known)
         checked, where, parameters = self._where(cohort, known, expand_term)
         names = list(by) or self._facet_columns(known, where, parameters)
         shards = [(blocks, names, where, parameters) for blocks in self._all_blocks()]
@@ -347,7 +356,7 @@ class AbundanceReader:
             )
         columns = _distinct("axis column", axis_columns)
         known = self.cell_columns()
-        group = identifier(by, known) if by else "NULL"
+        group = single_valued(by, known) if by else "NULL"
         self.check_one_kind(cohort, expand_term)
         checked, where, parameters = self._where(cohort, known, expand_term)
         # The text holds checked column names and ? marks only.

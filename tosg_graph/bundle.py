@@ -34,6 +34,7 @@ MEASURED = "measured.safetensors"  # where it is known which features each datas
 CORRECTION = "correction.safetensors"  # only where a correction was asked for
 CELLS = "cells.parquet"
 DIAGNOSTICS = "diagnostics.json"
+DIAGNOSTICS_PAGE = "diagnostics.html"  # the same for people; not in bundles of before
 SPLITS = ("train", "val", "test")
 EXAMPLES = 5  # ids that are named of what was left out
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from tosg_graph import diagnostics
 from tosg_graph.bundle import SPLITS, dropped
 from tosg_graph.comparison import Arms, match_record, matched_cells, without_copies
-from tosg_graph.confounding import worst
+from tosg_graph.confounding import judge_overlap, worst
 from tosg_graph.duplicates import Counts, copies
 from tosg_graph.errors import CohortError, ExportError
 from tosg_graph.harmonise import UNMAPPED
 from tosg_graph.matching import Key
 from tosg_graph.sampling import Sampling, sample, weights
-from tosg_graph.splits import SplitPlan, SplitResult, assign_splits
+from tosg_graph.split_plan import SplitPlan
+from tosg_graph.splits import SplitResult, assign_splits
 from tosg_graph.types import LeftOut
 
 if TYPE_CHECKING:
@@ -256,13 +257,22 @@ def _diagnostics(
     if plan.arms:
         keys = [key.column for key in plan.keys]
         found["comparison"] = diagnostics.compare(cells, before=before, defining=plan.defining, keys=keys)
-    elif len(classes) == 2:
-        names = (classes[0], classes[1])
-        found["comparison"] = diagnostics.compare(
-            cells, before=before, defining=[plan.label], column="label", names=names
-        )
-    verdicts = [verdict, found["comparison"]["verdict"]] if found["comparison"] else [verdict]
-    return {**found, "verdict": worst(verdicts)}
+    elif len(classes) > 1:
+        found["comparison"] = diagnostics.classes(cells, "label", before=before, defining=[plan.label])
+    return {**found, "verdict": worst([verdict, *_verdicts(found["comparison"])])}
+
+
+def _verdicts(comparison: Mapping[str, Any] | None) -> list[str]:
+    """Verdicts of a comparison that are the bundle's too.
+
+    Two arms are compared as such. Of more classes, which a classifier is to tell apart, only what sets them apart
+    beside the label counts: depth and donors differ between cell types that any sample holds.
+    """
+    if comparison is None:
+        return []
+    if len(comparison["names"]) == 2:
+        return [comparison["verdict"]]
+    return [verdict for verdict, _ in judge_overlap(comparison)]
 
 
 def _manifest(found: Mapping[str, Any], split: SplitResult, plan: CellPlan) -> dict[str, Any]:

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 from tosg_graph.abundance_store import cell_id
 from tosg_graph.engine import LOCAL, Engine
 from tosg_graph.ingest import Choices, ingest, ingest_measured
-from tosg_graph.obs import ObsMapping, constant, core_columns, other_columns, read_mapping, unmapped_values
+from tosg_graph.obs import (
+    ObsMapping,
+    constant,
+    core_columns,
+    other_columns,
+    read_mapping,
+    unmapped_values,
+    used_columns,
+)
 from tosg_graph.progress import Progress, silent
 from tosg_graph.resources import facts_path
 from tosg_graph.term_audit import with_candidates
@@ -118,6 +126,30 @@ def add_files(
         engine=engine,
         progress=progress or silent,
     )
+
+
+def check_files(
+    paths: Sequence[Path],
+    *,
+    mapping: ObsMapping,
+    layer: str | None = None,
+    options: Mapping[str, str] | None = None,
+) -> None:
+    """Refuse files that cannot be added, as far as that is seen without a graph: a server need not be started for them.
+
+    Formats and options of all files, and the matrix and obs columns of the first one.
+
+    Raises
+    ------
+    CellsError
+        As `add_files`.
+    """
+    from loaders.cells_readers import check, is_local, read
+
+    for path in paths:
+        check(path, options or {})
+    if paths and is_local(paths[0]):
+        used_columns(mapping, read(paths[0], layer, options).obs)
 
 
 def add_scanpy_pbmc(graph: Graph, store: AbundanceStore, progress: Progress | None = None) -> CellsLedger:

@@ -24,7 +24,6 @@ ExpandTerm = Callable[[str, str], frozenset[str] | None]
 
 MAX_LENGTH = 20_000  # characters; a list of thousands of values belongs in a column of its own
 MAX_NESTING = 100  # parentheses and NOTs
-ALIASES = {"is_primary": "is_primary_data"}  # used where the cells have no column of the first name
 _INT64 = 2**63
 
 
@@ -168,7 +167,9 @@ def identifier(column: str, known: Mapping[str, str]) -> str:
     """
     if column not in known:
         near = difflib.get_close_matches(column, known, n=3, cutoff=0.5)
-        same = [name for name in known if name.lower() == column.lower()]
+        same = [
+            name for name in known if name.lower() == column.lower() or name == _other_names().get(column)
+        ]
         hint = (
             f" Did you mean {' or '.join(map(repr, dict.fromkeys([*same, *near])))}?" if same or near else ""
         )
@@ -176,6 +177,30 @@ def identifier(column: str, known: Mapping[str, str]) -> str:
             f"The cells have no column {column!r}.{hint} `tosg cohort true` shows columns and values."
         )
     return '"' + column.replace('"', '""') + '"'
+
+
+def single_valued(column: str, known: Mapping[str, str]) -> str:
+    """Quote a column that cells can be counted or grouped by, as `identifier`.
+
+    Raises
+    ------
+    CohortError
+        If it is none of the ``known`` columns, or holds lists.
+    """
+    quoted, kind = identifier(column, known), known[column].upper()
+    if kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION")):
+        raise CohortError(
+            f"The column {column!r} holds several values per cell ({kind}), and cells are grouped by one. Choose "
+            "another column; `tosg cohort true` shows some."
+        )
+    return quoted
+
+
+@cache
+def _other_names() -> dict[str, str]:
+    """The name that a core column has in CELLxGENE's schema -> ours, and the other way round."""
+    pairs = [(spec["alias"], name) for name, spec in schema("cells")["columns"].items() if "alias" in spec]
+    return {**dict(pairs), **{ours: theirs for theirs, ours in pairs}}
 
 
 # --------------------------------------------------------------------------- text to tree
@@ -325,15 +350,15 @@ def kind_of(duckdb_type: str) -> str:
 
 
 def _by_own_names(node: Node, columns: Mapping[str, str]) -> Node:
-    """Give columns that were written under an alias the name they have."""
+    """Give columns that were written as CELLxGENE calls them the name they have, and the other way round."""
     if isinstance(node, Not):
         return Not(_by_own_names(node.part, columns))
     if isinstance(node, Every | Some):
         return type(node)(tuple(_by_own_names(part, columns) for part in node.parts))
     if node.column in columns:
         return node
-    alias = ALIASES.get(node.column, node.column)
-    return replace(node, column=alias) if alias in columns else node
+    other = _other_names().get(node.column, node.column)
+    return replace(node, column=other) if other in columns else node
 
 
 _EXAMPLES = {"text": "'text' in single quotes", "number": "a number", "truth": "TRUE or FALSE"}

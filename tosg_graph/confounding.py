@@ -1,4 +1,4 @@
-"""How far a difference between two arms can be trusted: thresholds, and the reasons why one of them is crossed.
+"""How far a difference between arms can be trusted: thresholds, and the reasons why one of them is crossed.
 
 docs/comparisons.md explains every figure and threshold.
 """
@@ -34,7 +34,7 @@ def worst(verdicts: Iterable[str]) -> str:
 
 
 def judge(found: Mapping[str, Any], pseudo: Sequence[str]) -> list[Judged]:
-    """Judge two arms, worst first.
+    """Judge arms, worst first; one arm by its donors.
 
     Parameters
     ----------
@@ -43,19 +43,20 @@ def judge(found: Mapping[str, Any], pseudo: Sequence[str]) -> list[Judged]:
     pseudo
         Donors that are no person.
     """
-    judged = _judge_people(pseudo)
-    for name, arm in found["arms"].items():
-        judged += _judge_donors(name, arm)
-    for column, overlap in found["overlap"].items():
-        judged += _judge_overlap(column, overlap)
-    judged += _judge_depth(found["depth_ratio"])
-    judged += _judge_balance(found["balance"])
+    judged = [judged for name, arm in found["arms"].items() for judged in _judge_donors(name, arm)]
+    judged += _judge_people(pseudo)
+    if len(found["arms"]) > 1:
+        judged += judge_overlap(found)
+        judged += _judge_depth(found["depth_ratio"])
+        judged += _judge_balance(found["balance"])
     return _worst_first(judged)
 
 
-def judge_cohort(name: str, arm: Mapping[str, Any], pseudo: Sequence[str]) -> list[Judged]:
-    """Judge one cohort by its donors, worst first."""
-    return _worst_first([*_judge_donors(name, arm), *_judge_people(pseudo)])
+def judge_overlap(found: Mapping[str, Any]) -> list[Judged]:
+    """Judge what sets arms apart beside what they are made by: their datasets, assays and suspensions."""
+    return [
+        judged for column, overlap in found["overlap"].items() for judged in _judge_column(column, overlap)
+    ]
 
 
 def _worst_first(judged: Iterable[Judged]) -> list[Judged]:
@@ -97,18 +98,17 @@ def _above(share: float | None, rule: str, said: str) -> list[Judged]:
     return [(verdict, f"{100 * share:.0f} % {said}")]
 
 
-def _judge_overlap(column: str, overlap: Mapping[str, Any]) -> list[Judged]:
+def _judge_column(column: str, overlap: Mapping[str, Any]) -> list[Judged]:
     if overlap["jaccard"] is None:
         known = [arm for arm, values in overlap["values"].items() if values]
-        return [("caution", f"{column} is known of {known[0]} alone")] if known else []
+        return [("caution", f"{column} is known of {', '.join(known)} alone")] if known else []
     if overlap["jaccard"] == 0:
         return [("unreliable", f"the arms share no {column}: its effect cannot be told from theirs")]
     arm, share = min(overlap["shared"].items(), key=lambda item: item[1])
     if share < THRESHOLDS["shared_caution"]:
         verdict = "unreliable" if share < THRESHOLDS["shared_unreliable"] else "caution"
-        said = (
-            f"{100 * share:.0f} % of the cells of {arm} have a value of {column} that the other arm has too"
-        )
+        other = "the other" if len(overlap["shared"]) == 2 else "another"
+        said = f"{100 * share:.0f} % of the cells of {arm} have a value of {column} that {other} arm has too"
         return [(verdict, said)]
     return []
 

@@ -168,7 +168,7 @@ def _summary(
     fit: Fit,
 ) -> None:
     from tosg_graph.server import browser_login
-    from tosg_graph.splits import SPLITS
+    from tosg_graph.split_plan import SPLITS
 
     show.load_ledger(ledger)
     show.cells_ledger([cells])

@@ -1,9 +1,4 @@
-"""What can be said about a cohort before anybody trusts a difference in it: the split, and two arms beside each other.
-
-Standardised mean differences are those of Austin 2009 (doi:10.1002/sim.3697), with sample variances v and shares p:
-
-    numbers             (m1 - m2) / sqrt((v1 + v2) / 2)
-    level of a category (p1 - p2) / sqrt((p1 (1 - p1) + p2 (1 - p2)) / 2)
+"""What can be said about a cohort before anybody trusts a difference in it: of whom it is, and its arms side by side.
 
 docs/comparisons.md explains every figure.
 """
@@ -16,17 +11,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph import confounding
+from tosg_graph.balance import balance, count_known, most_frequent, rounded
+from tosg_graph.donors import donor_keys
+from tosg_graph.errors import CohortError
 from tosg_graph.matching import ARM, CASE, CONTROL, is_unclassified
 from tosg_graph.resources import schema
-from tosg_graph.splits import SPLITS, donor_keys
+from tosg_graph.split_plan import SPLITS
+from tosg_graph.types import METACELL_OF
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VERSION = 2  # of diagnostics.json; 1 had the split alone and named no version
+VERSION = 3  # of diagnostics.json; 1 had the split alone and named no version, 2 had two arms at most
+WHOLE = "the cohort"  # the arm of a cohort without arms
 TECHNICAL = ("dataset", "assay", "suspension")
-_NUMBERS = ("age_years", "n_counts", "n_genes")
-_LEVELS = 30  # of a column; the rarest beyond them are not listed
 _DONORS_LISTED = 100
 _BINS = 24
 _NOT_PEOPLE = frozenset(
@@ -34,33 +32,70 @@ _NOT_PEOPLE = frozenset(
 )
 
 
+def columns(known: Iterable[str], by: str | None = None) -> list[str]:
+    """Those of the columns of the cells that are looked at."""
+    core = [name for name in schema("cells")["columns"] if name not in ("cell_id", "barcode")]
+    held = set(known)
+    looked_at = [name for name in (*core, METACELL_OF) if name in held]
+    return list(dict.fromkeys([*looked_at, *([by] if by else [])]))
+
+
 # --------------------------------------------------------------------------- one cohort
 
 
-def describe(cells: pa.Table) -> dict[str, Any]:
-    """Say of whom a cohort is made.
+def describe(cells: pa.Table, by: str | None = None) -> dict[str, Any]:
+    """Say of whom and of what a cohort is made.
 
     Parameters
     ----------
     cells
-        ``dataset``, ``n_counts``, and ``donor`` where donors are known.
+        As `compare` takes them.
+    by
+        Column whose values are set beside each other as arms; cells without a value are in none. Without it the
+        cohort is one arm.
 
     Returns
     -------
     dict
-        The figures of an arm, and ``verdict``, ``reasons`` and ``notes`` that come of them alone.
+        As `compare` returns, of the one arm ``the cohort`` or one arm per value, and ``left_out``.
+
+    Raises
+    ------
+    CohortError
+        If no cell has a known value in ``by``.
     """
-    arm = _arm(cells)
-    judged = confounding.judge_cohort("the cohort", arm, _pseudo_donors([cells]))
-    return {
-        **arm,
-        "notes": _notes(cells, [arm]),
-        "verdict": confounding.worst(verdict for verdict, _ in judged),
-        "reasons": [f"{verdict}: {reason}" for verdict, reason in judged],
-    }
+    import pyarrow as pa
+
+    if by is None:
+        return {**_found({WHOLE: cells}, None, set(), ()), "left_out": []}
+    values = cells[by].cast(pa.string())
+    known = pa.array([not is_unclassified(v) for v in values.to_pylist()], pa.bool_())
+    without = len(cells) - sum(known.to_pylist())
+    if without == len(cells):
+        raise CohortError(
+            f"None of the {len(cells):,} cells has a known value in {by!r}. Choose another --by."
+        )
+    at = cells.column_names.index(by)
+    found = classes(cells.set_column(at, by, values).filter(known), by, defining=[by])
+    if without:
+        found["left_out"].append({"reason": f"no known value in {by}", "cells": without})
+    return found
 
 
-# --------------------------------------------------------------------------- two arms
+# --------------------------------------------------------------------------- arms beside each other
+
+
+def classes(
+    cells: pa.Table, column: str, *, before: pa.Table | None = None, defining: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Set the values of a text column beside each other, the 30 most frequent where there are more; see `compare`."""
+    counted = count_values(cells[column])
+    names = sorted(name for name, _ in most_frequent(Counter(counted)))
+    found = compare(cells, before=before, defining=defining, column=column, names=names)
+    rare = {name: size for name, size in counted.items() if name not in set(names)}
+    reason = f"of the {len(rare):,} rarer values of {column}"
+    found["left_out"] = [{"reason": reason, "cells": sum(rare.values())}] if rare else []
+    return found
 
 
 def compare(
@@ -70,9 +105,9 @@ def compare(
     defining: Iterable[str] = (),
     keys: Sequence[str] = (),
     column: str = ARM,
-    names: tuple[str, str] = (CASE, CONTROL),
+    names: Sequence[str] = (CASE, CONTROL),
 ) -> dict[str, Any]:
-    """Set two arms beside each other.
+    """Set arms beside each other.
 
     Parameters
     ----------
@@ -92,39 +127,47 @@ def compare(
         Plain JSON: ``names``, ``arms``, ``overlap``, ``depth_ratio``, ``depth``, ``balance``, ``verdict``,
         ``reasons``, ``notes``, ``unjudged``, ``thresholds``.
     """
-    sides = _sides(cells, column, names)
     earlier = _sides(before, column, names) if before is not None else None
-    skipped = {_family(column) for column in defining}
-    arms = {name: _arm(side) for name, side in sides.items()}
-    overlap = {c: _overlap(sides, c) for c in TECHNICAL if c not in skipped and c in cells.column_names}
-    depth = [arms[name]["median_n_counts"] for name in names]
-    columns = [c for c in _compared(cells, keys) if _family(c) not in skipped]
-    found: dict[str, Any] = {
-        "names": list(names),
-        "arms": arms,
-        "overlap": overlap,
-        "depth_ratio": _rounded(min(depth) / max(depth)) if max(depth) else None,
-        "depth": _histogram({name: side["n_counts"].to_pylist() for name, side in sides.items()}),
-        "balance": _balance(list(sides.values()), list(earlier.values()) if earlier else None, columns),
-        "notes": _notes(cells, list(arms.values())),
-        "unjudged": sorted(
-            [
-                *(c for c in TECHNICAL if c not in overlap),
-                *(c for c, o in overlap.items() if o["jaccard"] is None),
-            ]
-        ),
-        "thresholds": confounding.THRESHOLDS,
-    }
-    judged = confounding.judge(found, _pseudo_donors(list(sides.values())))
-    found["verdict"] = confounding.worst(verdict for verdict, _ in judged)
-    found["reasons"] = [f"{verdict}: {reason}" for verdict, reason in judged]
-    return found
+    return _found(_sides(cells, column, names), earlier, {_family(c) for c in defining}, keys)
 
 
 def _sides(cells: pa.Table, column: str, names: Sequence[str]) -> dict[str, pa.Table]:
     import pyarrow.compute as pc
 
     return {name: cells.filter(pc.equal(cells[column], name)) for name in names}
+
+
+def _found(
+    sides: Mapping[str, pa.Table],
+    earlier: Mapping[str, pa.Table] | None,
+    skipped: set[str],
+    keys: Sequence[str],
+) -> dict[str, Any]:
+    import pyarrow as pa
+
+    cells = pa.concat_tables(sides.values())
+    arms = {name: _arm(side) for name, side in sides.items()}
+    overlap = {c: _overlap(sides, c) for c in TECHNICAL if c not in skipped and c in cells.column_names}
+    depth = [arm["median_n_counts"] for arm in arms.values()]
+    columns = [c for c in _compared(cells, keys) if _family(c) not in skipped]
+    several = len(sides) > 1
+    found: dict[str, Any] = {
+        "names": list(sides),
+        "arms": arms,
+        "overlap": overlap,
+        "depth_ratio": rounded(min(depth) / max(depth)) if several and max(depth) else None,
+        "depth": _histogram({name: side["n_counts"].to_pylist() for name, side in sides.items()}),
+        "balance": balance(list(sides.values()), list(earlier.values()) if earlier else None, columns),
+        "notes": _notes(cells, list(arms.values())),
+        "unjudged": sorted(c for c in TECHNICAL if c not in overlap or overlap[c]["jaccard"] is None)
+        if several
+        else [],
+        "thresholds": confounding.THRESHOLDS,
+    }
+    judged = confounding.judge(found, _pseudo_donors(list(sides.values())))
+    found["verdict"] = confounding.worst(verdict for verdict, _ in judged)
+    found["reasons"] = [f"{verdict}: {reason}" for verdict, reason in judged]
+    return found
 
 
 def _arm(cells: pa.Table) -> dict[str, Any]:
@@ -150,14 +193,14 @@ def _donors(cells: pa.Table) -> list[str | None]:
 
 
 def _overlap(sides: Mapping[str, pa.Table], column: str) -> dict[str, Any]:
-    """Values of both arms; ``jaccard`` is None where an arm has no known value."""
-    counts = {name: Counter(_known(side[column].to_pylist())) for name, side in sides.items()}
+    """Values that two arms or more have; ``jaccard`` is None where an arm has no known value, or there is one arm."""
+    counts = {name: count_known(side[column]) for name, side in sides.items()}
     unknown = {name: counter.pop(None, 0) for name, counter in counts.items()}
-    values = [set(counter) for counter in counts.values()]
-    shared, either = values[0] & values[1], values[0] | values[1]
-    known = all(values)
+    arms_with = Counter(value for counter in counts.values() for value in counter)
+    shared = {value for value, arms in arms_with.items() if arms > 1}
+    known = len(sides) > 1 and all(counts.values())
     return {
-        "jaccard": _rounded(len(shared) / len(either)) if known else None,
+        "jaccard": rounded(len(shared) / len(arms_with)) if known else None,
         "shared": {
             name: _share(sum(n for v, n in counter.items() if v in shared), counter.total())
             if known
@@ -165,43 +208,8 @@ def _overlap(sides: Mapping[str, pa.Table], column: str) -> dict[str, Any]:
             for name, counter in counts.items()
         },
         "unknown": {name: _share(unknown[name], len(side)) for name, side in sides.items()},
-        "values": {name: dict(_most(counter)) for name, counter in counts.items()},
+        "values": {name: dict(most_frequent(counter)) for name, counter in counts.items()},
     }
-
-
-def _known(values: Sequence[Any]) -> list[str | None]:
-    return [None if is_unclassified(value) else str(value) for value in values]
-
-
-def _most(counter: Counter[Any]) -> list[tuple[Any, int]]:
-    return sorted(counter.items(), key=lambda item: (-item[1], str(item[0])))[:_LEVELS]
-
-
-# --------------------------------------------------------------------------- balance
-
-
-def smd(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Standardised mean difference of numbers; None where a variance is unknown, or zero and the means differ."""
-    if len(first) < 2 or len(second) < 2:
-        return None
-    (m1, v1), (m2, v2) = _mean_variance(first), _mean_variance(second)
-    return _standardised(m1 - m2, (v1 + v2) / 2)
-
-
-def smd_of_share(p1: float, p2: float) -> float | None:
-    """Standardised mean difference of the share of one level; None where it is 0 in one arm and 1 in the other."""
-    return _standardised(p1 - p2, (p1 * (1 - p1) + p2 * (1 - p2)) / 2)
-
-
-def _standardised(difference: float, variance: float) -> float | None:
-    if difference == 0:
-        return 0.0
-    return difference / math.sqrt(variance) if variance > 0 else None
-
-
-def _mean_variance(values: Sequence[float]) -> tuple[float, float]:
-    mean = math.fsum(values) / len(values)
-    return mean, math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)
 
 
 def _compared(cells: pa.Table, keys: Sequence[str]) -> list[str]:
@@ -211,62 +219,6 @@ def _compared(cells: pa.Table, keys: Sequence[str]) -> list[str]:
         if name not in ("cell_id", "barcode", "donor") and name in cells.column_names
     ]
     return list(dict.fromkeys([*core, *(key for key in keys if key != "donor")]))
-
-
-def _balance(
-    sides: Sequence[pa.Table], before: Sequence[pa.Table] | None, columns: Sequence[str]
-) -> list[dict[str, Any]]:
-    lines = []
-    for column in columns:
-        numeric = _is_number(sides[0], column)
-        now = _numbers(sides, column) if numeric else _levels(sides, column)
-        then = {} if before is None else _numbers(before, column) if numeric else _levels(before, column)
-        for level, (first, second, difference) in now.items():
-            earlier = then[level][2] if level in then else None
-            lines.append(
-                {
-                    "column": column,
-                    "level": level,
-                    "kind": "number" if numeric else "share",
-                    "first": _rounded(first),
-                    "second": _rounded(second),
-                    "smd": _rounded(difference),
-                    "smd_before": _rounded(earlier),
-                }
-            )
-    return lines
-
-
-Line = tuple[float | None, float | None, float | None]
-
-
-def _numbers(sides: Sequence[pa.Table], column: str) -> dict[str | None, Line]:
-    first, second = ([float(v) for v in side[column].to_pylist() if v is not None] for side in sides)
-    if not first and not second:
-        return {}
-    means = [math.fsum(values) / len(values) if values else None for values in (first, second)]
-    return {None: (means[0], means[1], smd(first, second))}
-
-
-def _levels(sides: Sequence[pa.Table], column: str) -> dict[str | None, Line]:
-    """Share of each level, ``(unknown)`` among them; nothing where all is unknown."""
-    counts = [Counter(_known(side[column].to_pylist())) for side in sides]
-    both = counts[0] + counts[1]
-    if set(both) <= {None}:
-        return {}
-    sizes = [max(1, counter.total()) for counter in counts]
-    found: dict[str | None, Line] = {}
-    for level, _ in _most(both):
-        p1, p2 = (counter[level] / size for counter, size in zip(counts, sizes, strict=True))
-        found["(unknown)" if level is None else level] = (p1, p2, smd_of_share(p1, p2))
-    return found
-
-
-def _is_number(cells: pa.Table, column: str) -> bool:
-    import pyarrow as pa
-
-    kind = cells.schema.field(column).type
-    return column in _NUMBERS or bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def _family(column: str) -> str:
@@ -284,11 +236,18 @@ def _pseudo_donors(sides: Sequence[pa.Table]) -> list[str]:
     """Donors whose name says that they are several people, or nobody."""
     found = set()
     for cells in sides:
-        if "donor" in cells.column_names:
-            for dataset, donor in zip(cells["dataset"].to_pylist(), cells["donor"].to_pylist(), strict=True):
-                if donor is not None and _is_nobody(donor, dataset):
-                    found.add(f"{dataset} / {donor}")
+        for dataset, donor in _datasets_and_donors(cells):
+            if _is_nobody(donor, dataset):
+                found.add(f"{dataset} / {donor}")
     return sorted(found)
+
+
+def _datasets_and_donors(cells: pa.Table) -> list[tuple[str, str]]:
+    """Each dataset with each of its known donors, once."""
+    if "donor" not in cells.column_names:
+        return []
+    rows = cells.select(["dataset", "donor"]).group_by(["dataset", "donor"]).aggregate([]).to_pylist()
+    return [(row["dataset"], row["donor"]) for row in rows if row["donor"] is not None]
 
 
 def _is_nobody(donor: str, dataset: str) -> bool:
@@ -298,14 +257,11 @@ def _is_nobody(donor: str, dataset: str) -> bool:
 
 def _notes(cells: pa.Table, arms: Sequence[Mapping[str, Any]]) -> list[str]:
     """Facts that a reader may need and that are no fault."""
-    if "donor" not in cells.column_names:
-        return []
     datasets_of: dict[str, set[str]] = {}
     donors_of: dict[str, set[str]] = {}
-    for dataset, donor in zip(cells["dataset"].to_pylist(), cells["donor"].to_pylist(), strict=True):
-        if donor is not None:
-            datasets_of.setdefault(donor, set()).add(dataset)
-            donors_of.setdefault(dataset, set()).add(donor)
+    for dataset, donor in _datasets_and_donors(cells):
+        datasets_of.setdefault(donor, set()).add(dataset)
+        donors_of.setdefault(dataset, set()).add(donor)
     repeated = sorted(donor for donor, datasets in datasets_of.items() if len(datasets) > 1)
     notes = []
     if repeated:
@@ -314,7 +270,7 @@ def _notes(cells: pa.Table, arms: Sequence[Mapping[str, Any]]) -> list[str]:
         )
     if len(donors_of) > 1 and all(len(donors) == 1 for donors in donors_of.values()):
         notes.append("every dataset has exactly one donor: it may stand for several people")
-    if sum(arm["unknown_donor_cells"] for arm in arms):
+    if "donor" in cells.column_names and sum(arm["unknown_donor_cells"] for arm in arms):
         notes.append("cells of unknown donors belong to no donor, and never to one that they share")
     return notes
 
@@ -390,14 +346,14 @@ def _histogram(values: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     logs = {name: [math.log10(1 + v) for v in column] for name, column in values.items()}
     every = [v for column in logs.values() for v in column]
     if not every:
-        return {"edges": [], **{name: [] for name in values}}
+        return {"edges": [], "cells": {name: [] for name in values}}
     low, high = min(every), max(every)
     width = (high - low) / _BINS or 1 / _BINS
     counted = {name: [0] * _BINS for name in logs}
     for name, column in logs.items():
         for value in column:
             counted[name][min(_BINS - 1, int((value - low) / width))] += 1
-    return {"edges": [_rounded(low + k * width) for k in range(_BINS + 1)], **counted}
+    return {"edges": [rounded(low + k * width) for k in range(_BINS + 1)], "cells": counted}
 
 
 def _median(values: Sequence[float]) -> float | None:
@@ -408,7 +364,3 @@ def _median(values: Sequence[float]) -> float | None:
 
 def _share(part: int, whole: int) -> float:
     return round(part / whole, 6) if whole else 0.0
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)

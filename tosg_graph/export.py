@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tosg_graph import bundle
+from tosg_graph import bundle, diagnostics_page
 from tosg_graph.bundle import SPLITS, Manifest
 from tosg_graph.bundle_cells import CellPlan, check_label_column, prepare
 from tosg_graph.bundle_features import (
@@ -36,7 +36,7 @@ from tosg_graph.measured_features import MeasuredFeatures
 from tosg_graph.normalise import PARAMETERS
 from tosg_graph.progress import Progress, silent
 from tosg_graph.sampling import Sampling
-from tosg_graph.splits import SplitPlan
+from tosg_graph.split_plan import SplitPlan
 from tosg_graph.types import LeftOut, Selection, StoreVersion
 
 if TYPE_CHECKING:
@@ -310,6 +310,8 @@ def write_bundle(
         _write_features(measured.features, folder)
         bundle.write_table(chosen.cells, folder / bundle.CELLS)
         bundle.write_json(chosen.diagnostics, folder / bundle.DIAGNOSTICS)
+        page = diagnostics_page.bundle_page(chosen.diagnostics)
+        (folder / bundle.DIAGNOSTICS_PAGE).write_text(page, encoding="utf-8")
         shards, totals = write_shards(chosen.cells, joined, measured, folder, progress, fitting)
         more: dict[str, Any] = {}
         if joined.measured:

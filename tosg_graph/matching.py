@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tosg_graph.cohort import identifier, kind_of
+from tosg_graph.cohort import kind_of, single_valued
+from tosg_graph.donors import rank
 from tosg_graph.errors import CohortError
 from tosg_graph.harmonise import UNMAPPED
 from tosg_graph.resources import schema
 from tosg_graph.sampling import groups_of
-from tosg_graph.splits import rank
 from tosg_graph.types import LeftOut
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _key(part: str, columns: Mapping[str, str]) -> Key:
             width = -1.0
         if not 0 < width < float("inf"):
             raise CohortError(f"{digits!r} in --match {part} is no width of bins. Write age_years:10.")
-    identifier(column, columns)
+    single_valued(column, columns)
     kind = kind_of(columns[column])
     if kind == "number" and width is None:
         raise CohortError(

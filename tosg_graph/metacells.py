@@ -14,7 +14,7 @@ import numpy as np
 
 from tosg_graph.abundance_store import cell_id
 from tosg_graph.cell_groups import CellGroups, agreed, donor_groups
-from tosg_graph.cohort import identifier
+from tosg_graph.cohort import single_valued
 from tosg_graph.errors import CellsError
 from tosg_graph.layers import GENE
 from tosg_graph.metacell_methods import assign, check_method
@@ -100,7 +100,7 @@ def add_metacells(
     reader.check_one_kind(cells, expand_term)
     found = reader.cells(cells, expand_term)
     _only_cells(found)
-    identifier(purity, dict.fromkeys(found.column_names, ""))
+    single_valued(purity, reader.cell_columns())
     groups = donor_groups(found, ["cell_type"])
     row, left_out = _assigned(reader, found, groups, size, method, min_cells, seed, progress)
     said = f"{method}, size {size}, seed {seed}"

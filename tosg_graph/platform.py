@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from tosg_graph.restore import RestoreReport
     from tosg_graph.sampling import Sampling
     from tosg_graph.saved_cohorts import SavedCohort
-    from tosg_graph.splits import SplitPlan
+    from tosg_graph.split_plan import SplitPlan
     from tosg_graph.summarize import Summary
     from tosg_graph.term_audit import Applied
     from tosg_graph.types import CellsLedger, LedgerLine, Loader, Parsed, Selection, Source
@@ -413,11 +413,13 @@ class Platform:
         """
         from tosg_graph.cells import add
 
+        mapping = self._mapping(mapping, kept_terms)
+        store = self._checked_store([Path(path)], mapping, layer, options)
         return add(
             Path(path),
             self.graph,
-            self.store,
-            mapping=self._mapping(mapping, kept_terms),
+            store,
+            mapping=mapping,
             layer=layer,
             dataset=dataset,
             options=options,
@@ -444,11 +446,14 @@ class Platform:
         """
         from tosg_graph.cells import add_files
 
+        files = [Path(path) for path in paths]
+        mapping = self._mapping(mapping, kept_terms)
+        store = self._checked_store(files, mapping, layer, options)
         return add_files(
-            [Path(path) for path in paths],
+            files,
             self.graph,
-            self.store,
-            mapping=self._mapping(mapping, kept_terms),
+            store,
+            mapping=mapping,
             layer=layer,
             datasets=datasets,
             options=options,
@@ -457,6 +462,24 @@ class Platform:
             engine=self.engine,
             progress=self.progress,
         )
+
+    def _checked_store(
+        self,
+        paths: Sequence[Path],
+        mapping: ObsMapping,
+        layer: str | None,
+        options: Mapping[str, str] | None,
+    ) -> AbundanceStore:
+        """Open the store; refuse it, and files, before the server is started for them.
+
+        With a connection the add itself says the same of the files.
+        """
+        from tosg_graph.cells import check_files
+
+        store = self.store
+        if "graph" not in self.__dict__:
+            check_files(paths, mapping=mapping, layer=layer, options=options)
+        return store
 
     def _mapping(self, mapping: ObsMapping | None, kept_terms: bool) -> ObsMapping:
         from tosg_graph.decisions import read_kept
@@ -480,7 +503,7 @@ class Platform:
         from tosg_graph.term_audit import apply
         from tosg_graph.terms import Vocabulary
 
-        return apply(self.store, Path(path), Vocabulary(self.graph), dataset=dataset)
+        return apply(self.store, Path(path), Vocabulary(lambda: self.graph), dataset=dataset)
 
     def define_cells(
         self,
@@ -507,10 +530,8 @@ class Platform:
 
         Without ``by``: by dataset, and by each ontology column that has values.
         """
-        from tosg_graph.harmonise import term_expander
-
         with self.reader() as reader:
-            return reader.facets(self._checked(cells, reader), term_expander(self.graph), by)
+            return reader.facets(self._checked(cells, reader), self._expand_term, by)
 
     def measured(self, cells: str | CohortDefinition = "true") -> pa.Table:
         """Say what the datasets of a cohort measured; see `tosg_graph.measured_features.of_cohort`.
@@ -524,25 +545,29 @@ class Platform:
             store = self.store
             return of_cohort(groups, store.measured(reader.version), store.axis_rows(reader.version))
 
-    def describe(self, cells: str | CohortDefinition = "true") -> dict[str, Any]:
-        """Say of whom a cohort is made: donors, unknown ones, the largest; see `tosg_graph.diagnostics.describe`."""
-        from tosg_graph.diagnostics import describe
-        from tosg_graph.harmonise import term_expander
+    def describe(self, cells: str | CohortDefinition = "true", by: str | None = None) -> dict[str, Any]:
+        """Say of whom and of what a cohort is made, or the cells of each value of ``by`` beside each other.
+
+        See `tosg_graph.diagnostics.describe`; `tosg_graph.diagnostics_page.write` makes a page of it.
+        """
+        from tosg_graph.cohort import single_valued
+        from tosg_graph.diagnostics import columns, describe
 
         with self.reader() as reader:
-            columns = [c for c in ("dataset", "donor", "n_counts") if c in reader.cell_columns()]
-            return describe(reader.cells(self._checked(cells, reader), term_expander(self.graph), columns))
+            wanted = columns(known := reader.cell_columns(), by)
+            if by is not None:
+                single_valued(by, known)
+            return describe(reader.cells(self._checked(cells, reader), self._expand_term, wanted), by)
 
     def save_cohort(
         self, name: str, cells: str | CohortDefinition = "true", *, replace: bool = False
     ) -> SavedCohort:
         """Give a cohort a name: ``@name`` in an expression then stands for it; see `tosg_graph.saved_cohorts`."""
-        from tosg_graph.harmonise import term_expander
         from tosg_graph.saved_cohorts import SavedCohort, save
 
         wanted = self.define_cells(cells) if isinstance(cells, str) else cells
         with self.reader() as reader:
-            found = reader.cells(self._checked(wanted, reader), term_expander(self.graph), ["cell_id"])
+            found = reader.cells(self._checked(wanted, reader), self._expand_term, ["cell_id"])
             cohort = SavedCohort(
                 name,
                 wanted.expression,
@@ -577,17 +602,35 @@ class Platform:
     ) -> Compared:
         """Set cases and controls of a cohort beside each other; see `tosg_graph.comparison.compare`."""
         from tosg_graph.comparison import compare
-        from tosg_graph.harmonise import term_expander
 
         with self.reader() as reader:
             return compare(
                 reader,
                 self._checked(cells, reader),
-                term_expander(self.graph),
+                self._expand_term,
                 self._written_out(arms),
                 sampling=sampling,
                 seed=seed,
             )
+
+    def check_columns(self, cells: str | CohortDefinition, columns: Sequence[str] = ()) -> None:
+        """Refuse an empty store, an expression that does not fit it and unknown columns; needs no server.
+
+        Raises
+        ------
+        StoreError
+            If the store holds no cells.
+        CohortError
+            If the expression is refused, or a column is not there.
+        """
+        from tosg_graph.cohort import identifier, parse
+
+        wanted = self.define_cells(cells) if isinstance(cells, str) else cells
+        with self.reader() as reader:
+            known = reader.cell_columns()
+        parse(wanted.expression, known)
+        for column in columns:
+            identifier(column, known)
 
     def _checked(self, cells: str | CohortDefinition, reader: AbundanceReader) -> Cohort:
         """Check a cohort against the columns of the store; its query runs now."""
@@ -623,10 +666,11 @@ class Platform:
         from tosg_graph.summarize import MIN_FRACTION, summarize
 
         with self.reader() as reader:
+            checked = self._checked(cells, reader)
             return summarize(
                 self.graph,
                 reader,
-                cells=self._checked(cells, reader),
+                cells=checked,
                 by=by,
                 min_fraction=MIN_FRACTION if min_fraction is None else min_fraction,
                 progress=self.progress,
@@ -808,6 +852,7 @@ class Platform:
         stats = list(abundance) if abundance else None
         reader = self.reader() if stats else None
         try:
+            checked = self._checked(cells, reader) if cells and reader else _expression(cells)
             return run(
                 self.graph,
                 cypher,
@@ -815,7 +860,7 @@ class Platform:
                 abundance=stats,
                 layer=layer,
                 by=by,
-                cells=self._checked(cells, reader) if cells and reader else _expression(cells),
+                cells=checked,
                 reader=reader,
                 limit=limit,
                 timeout=timeout,

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tosg_graph.donors import donor_keys, rank
 from tosg_graph.errors import CohortError
-from tosg_graph.splits import donor_keys, rank
 from tosg_graph.types import LeftOut
 
 if TYPE_CHECKING:
@@ -107,9 +107,15 @@ def weights(cells: pa.Table, by: str) -> NDArray[np.float64]:
 
 def groups_of(cells: pa.Table, column: str) -> list[Any]:
     """Value of each cell; a donor is dataset and donor together, and None where it is unknown."""
+    import pyarrow as pa
+
     if column not in cells.column_names:
         raise CohortError(
             f"The cells have no column {column!r} to sample by. They have {', '.join(cells.column_names)}."
+        )
+    if pa.types.is_nested(cells.schema.field(column).type):
+        raise CohortError(
+            f"The column {column!r} holds several values per cell, and cells are sampled by one. Choose another column."
         )
     found: list[Any] = donor_keys(cells) if column == "donor" else cells[column].to_pylist()
     return found

@@ -309,14 +309,13 @@ def cohorts(saved: Sequence[SavedCohort]) -> None:
 
 
 def cohort(found: Mapping[str, Any]) -> None:
-    """Print of whom a cohort is made."""
-    unknown = (
-        f", {found['unknown_donor_cells']:,} cells of unknown ones" if found["unknown_donor_cells"] else ""
-    )
+    """Print of whom a cohort without arms is made."""
+    [arm] = found["arms"].values()
+    unknown = f", {arm['unknown_donor_cells']:,} cells of unknown ones" if arm["unknown_donor_cells"] else ""
     facts(
         {
-            "cells": f"{found['cells']:,} of {found['datasets']:,} datasets",
-            "donors": f"{found['donors']:,}{unknown}",
+            "cells": f"{arm['cells']:,} of {arm['datasets']:,} datasets",
+            "donors": f"{arm['donors']:,}{unknown}",
             "verdict": found["verdict"],
         }
     )
@@ -325,7 +324,7 @@ def cohort(found: Mapping[str, Any]) -> None:
 
 
 def comparison(found: Mapping[str, Any]) -> None:
-    """Print two arms beside each other, where the other cells went, and how far a difference can be trusted."""
+    """Print arms beside each other, where the other cells went, and how far a difference can be trusted."""
     fields = {
         "cells": "cells",
         "donors": "known donors",
@@ -335,7 +334,7 @@ def comparison(found: Mapping[str, Any]) -> None:
     }
     arms = found["arms"]
     table(("arm", *fields.values()), ((name, *(arms[name][f] for f in fields)) for name in found["names"]))
-    if report := found["match"]["report"]:
+    if report := found.get("match", {}).get("report"):
         table(list(report[0]), (line.values() for line in report), "Match")
     if found["left_out"]:
         table(("reason", "cells"), ((x["reason"], x["cells"]) for x in found["left_out"]), "Not compared")

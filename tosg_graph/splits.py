@@ -8,49 +8,20 @@ share a cell, because it is in the store twice, are one unit. A study that is le
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tosg_graph.donors import people, rank
 from tosg_graph.errors import ExportError
-from tosg_graph.types import METACELL_OF, LeftOut
+from tosg_graph.split_plan import SPLITS, SplitPlan, check_plan
+from tosg_graph.types import LeftOut
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SPLITS = ("train", "val", "test")
-FRACTIONS = (0.8, 0.1, 0.1)
 FEW_DONORS = 6  # below it a split is at best `caution`
-
-
-@dataclass(frozen=True)
-class SplitPlan:
-    """How cells are to be split.
-
-    Parameters
-    ----------
-    by
-        ``donor``, or ``study``: the test set is one whole dataset.
-    fractions
-        Shares of cells for train, val and test; they add up to 1. Of a study split, train and val share the rest.
-    folds, fold
-        K-fold: donors are dealt to ``folds`` folds; number ``fold``, from 0, is the test set and the next one, where
-        there are three or more, is val. Over all folds each known donor is tested once. Of a study split, ``fold`` is
-        the place of the study among their sorted names.
-    hold_out
-        Name of the study that is the test set.
-    stratify
-        Deal donors so that each label has its share on each side, as far as whole donors allow; folds always do.
-    """
-
-    by: str = "donor"
-    fractions: tuple[float, ...] = FRACTIONS
-    folds: int | None = None
-    fold: int | None = None
-    hold_out: str | None = None
-    stratify: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,10 +84,11 @@ def assign_splits(
         If a cell is listed twice, or the plan does not fit the cells: more folds than donors, one study alone.
     """
     plan = plan or SplitPlan()
-    _check(cells, plan)
+    check_plan(plan)
+    _check_once(cells["cell_id"].to_pylist())
     rows = _Rows(
         ids=cells["cell_id"].to_pylist(),
-        donors=_units(cells, copies),
+        donors=people(cells, copies),
         strata=[repr(v) for v in cells[label].to_pylist()] if label else ["None"] * len(cells),
         copies=list(copies) if copies is not None else [None] * len(cells),
     )
@@ -390,47 +362,6 @@ def _unseen(split: Sequence[str | None], strata: Sequence[str]) -> list[str]:
 # --------------------------------------------------------------------------- what they share
 
 
-def rank(seed: int, key: str) -> bytes:
-    """Order of a cell or a donor among others: 16 bytes that depend on the seed and the key alone."""
-    return hashlib.blake2b(key.encode(), key=str(seed).encode(), digest_size=16).digest()
-
-
-def donor_keys(cells: pa.Table) -> list[str | None]:
-    """Dataset and donor of each cell as one text; None where the donor is unknown."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if "donor" not in cells.column_names:
-        return [None] * len(cells)
-    # The donor of a metacell is that of its members, who are of another dataset.
-    of = cells[METACELL_OF] if METACELL_OF in cells.column_names else pa.nulls(len(cells), pa.string())
-    datasets = pc.coalesce(of, cells["dataset"].cast(pa.string()))
-    pairs = zip(datasets.to_pylist(), cells["donor"].to_pylist(), strict=True)
-    return [None if donor is None else f"{dataset}\x1f{donor}" for dataset, donor in pairs]
-
-
-def _units(cells: pa.Table, copies: Sequence[str | None] | None) -> list[str | None]:
-    """Donor of each cell; donors that share a copied cell go by the name of the first of them."""
-    donors = donor_keys(cells)
-    if copies is None or not any(copies):
-        return donors
-    above: dict[str, str] = {}
-
-    def top(name: str) -> str:
-        while above.setdefault(name, name) != name:
-            name = above[name]
-        return name
-
-    # A copy's own name sorts behind every donor: the name of a set of donors is that of a donor.
-    names = [None if copy is None else f"\U0010ffff{copy}" for copy in copies]
-    for donor, copy in zip(donors, names, strict=True):
-        if donor and copy:
-            first, second = sorted((top(donor), top(copy)))
-            above[second] = first
-    units = [top(donor or copy or "") for donor, copy in zip(donors, names, strict=True)]
-    return [None if not unit or unit.startswith("\U0010ffff") else unit for unit in units]
-
-
 def _result(
     split: Sequence[str | None],
     unit: str,
@@ -460,36 +391,7 @@ def _empty_sides(split: Sequence[str | None], plan: SplitPlan) -> list[str]:
     return [f"no cell is in {side}" for side in wanted if side not in held]
 
 
-def _check(cells: pa.Table, plan: SplitPlan) -> None:
-    fractions = plan.fractions
-    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
-        raise ExportError(f"The split fractions {tuple(fractions)} are not three shares that add up to 1.")
-    if plan.by not in ("donor", "study"):
-        raise ExportError(f"{plan.by!r} is no way to split. Choose donor or study.")
-    _check_folds(plan)
-    ids = cells["cell_id"].to_pylist()
+def _check_once(ids: Sequence[str]) -> None:
     if len(set(ids)) != len(ids):
         twice = next(i for i, n in Counter(ids).items() if n > 1)
         raise ExportError(f"The cell {twice!r} is listed twice; a cell may be on one side only.")
-
-
-def _check_folds(plan: SplitPlan) -> None:
-    if plan.by == "study":
-        if plan.folds is not None:
-            raise ExportError(
-                "A split by study has one fold per study: leave --folds out, and give --fold or --hold-out."
-            )
-        if plan.hold_out is not None and plan.fold is not None:
-            raise ExportError("--hold-out and --fold both name the study that is left out. Give one of them.")
-        return
-    if plan.hold_out is not None:
-        raise ExportError("--hold-out names a study. Add --split study.")
-    if (plan.folds is None) != (plan.fold is None):
-        raise ExportError("--folds and --fold belong together: --folds 5 --fold 0 is the first of five.")
-    if plan.folds is not None and plan.fold is not None:
-        if plan.folds < 2 or not 0 <= plan.fold < plan.folds:
-            raise ExportError(
-                f"--folds {plan.folds} --fold {plan.fold} is none: folds are 2 or more, and numbered from 0."
-            )
-        if plan.fractions != FRACTIONS:
-            raise ExportError("Folds are of equal size: leave --fractions out, or --folds and --fold.")

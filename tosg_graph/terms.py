@@ -61,16 +61,23 @@ class Terms:
 
 
 class Vocabulary:
-    """The terms of each column of `schema/cells.yaml`; without a graph, those of the installed ontologies."""
+    """The terms of each column of `schema/cells.yaml`; without a graph, those of the installed ontologies.
 
-    def __init__(self, graph: Graph | None = None) -> None:
-        self._graph = graph
+    A function instead of the graph is called when the first term is looked up.
+    """
+
+    def __init__(self, graph: Graph | Callable[[], Graph] | None = None) -> None:
+        self._given = graph
         self.terms: Callable[[str], Terms] = cache(self._terms)
         self._stored: Callable[[str], list[dict[str, Any]]] = cache(self._read)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Another process, perhaps on another machine, is given the terms and not the connection.
         return _Given, ({column: self.terms(column) for column in term_columns()},)
+
+    @cached_property
+    def _graph(self) -> Graph | None:
+        return self._given() if callable(self._given) else self._given
 
     def below(self, column: str, ids: Iterable[str]) -> frozenset[str]:
         """Terms of a column and everything below them (IS_A, PART_OF)."""

@@ -17,6 +17,7 @@ from tosg_graph.cli.options import (
     platform,
     read_arms,
     read_sampling,
+    report_option,
     server_options,
     settings,
     store_version_option,
@@ -224,13 +225,7 @@ def cells_summarize(
 @click.option("--remove", metavar="NAME", help="Forget a saved cohort; the cells stay.")
 @comparison_options
 @click.option("--seed", default=0, show_default=True, help="Sample and match.")
-@click.option(
-    "--report",
-    "reports",
-    multiple=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the comparison as a page (.html) or as JSON (.json). Repeatable.",
-)
+@report_option
 @engine_options
 @server_options
 def cohort(
@@ -263,15 +258,17 @@ def cohort(
     Example: tosg cohort "cell_type = 'T cell'" --case "disease = 'lupus'" --control "disease = 'normal'"
     --match sex,age_years:10 --report lupus.html
     """
-    from tosg_graph import comparison_page, show
+    from tosg_graph import diagnostics_page, show
 
-    if odd := [path.name for path in reports if path.suffix not in (".html", ".json")]:
-        raise click.UsageError(f"--report {odd[0]} does not end in .html or .json.")
     arms, sampling = read_arms(case, control, match, ratio), read_sampling(caps, balance, size, size_by)
-    if arms is None and (sampling or reports):
+    if arms is None and sampling:
+        raise click.UsageError("--cap, --balance and --sample belong to a comparison. Add --case EXPR.")
+    if arms is not None and by:
         raise click.UsageError(
-            "--cap, --balance, --sample and --report belong to a comparison. Add --case EXPR."
+            "--by counts one cohort, --case compares two parts of it. Leave one of them out."
         )
+    if reports and len(by) > 1:
+        raise click.UsageError(f"--report sets the values of one column beside each other, not of {len(by)}.")
     if replace and name is None:
         raise click.UsageError("--replace belongs to --save NAME.")
     with platform(uri, user, password, debug) as p:
@@ -291,10 +288,14 @@ def cohort(
             found = p.compare(cells, arms, sampling=sampling, seed=seed)
             show.comparison(found.diagnostics)
             for path in reports:
-                comparison_page.write(found.diagnostics, path, f"{case} beside {control or 'the others'}")
-        elif name is None:
+                diagnostics_page.write(found.diagnostics, path, f"{case} beside {control or 'the others'}")
+        elif name is None or reports:
             for facet in p.cohort(cells, by):
                 show.arrow(facet)
             if not by:
                 show.measured(p.measured(cells))
-                show.cohort(p.describe(cells))
+            if reports or not by:
+                described = p.describe(cells, *by)
+                show.comparison(described) if by else show.cohort(described)
+                for path in reports:
+                    diagnostics_page.write(described, path, " by ".join((expression, *by)))

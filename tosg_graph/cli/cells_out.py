@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from tosg_graph.cli.options import engine_options, platform, server_options, store_version_option
+from tosg_graph.cli.options import (
+    cells_query_options,
+    engine_options,
+    parse_parameters,
+    platform,
+    report_option,
+    server_options,
+    store_version_option,
+)
 
 cohort_option = click.option(
     "--cells", "expression", default="true", show_default=True, metavar="EXPR", help="The cohort."
@@ -15,6 +23,7 @@ cohort_option = click.option(
 
 @click.command("export")
 @cohort_option
+@cells_query_options
 @click.option(
     "--format",
     "format_",
@@ -31,14 +40,19 @@ cohort_option = click.option(
     help="Counts of genes, or of surface proteins in the cells in which they were measured.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="What to write; must not exist.")
+@report_option
 @store_version_option
 @engine_options
 @server_options
 def export(
     expression: str,
+    cells_query: str | None,
+    cells_parameters: tuple[str, ...],
+    exact_terms: bool,
     format_: str,
     layer: str,
     out: Path,
+    reports: tuple[Path, ...],
     uri: str | None,
     user: str | None,
     password: str | None,
@@ -48,14 +62,22 @@ def export(
 
     Example: tosg cells export --cells "cell_type = 'T cell'" --out t_cells.h5ad
     """
-    from tosg_graph import show
+    from tosg_graph import diagnostics_page, show
 
     with platform(uri, user, password, debug) as p:
-        show.cells_export(p.export_cells(out, cells=expression, format=format_, layer=layer))
+        cells = p.define_cells(
+            expression, cells_query, parse_parameters(cells_parameters), exact_terms=exact_terms
+        )
+        show.cells_export(p.export_cells(out, cells=cells, format=format_, layer=layer))
+        if reports:
+            found = p.describe(cells)
+            for path in reports:
+                diagnostics_page.write(found, path, expression)
 
 
 @click.command("pseudobulk")
 @cohort_option
+@cells_query_options
 @click.option(
     "--by",
     multiple=True,
@@ -78,6 +100,9 @@ def export(
 @server_options
 def pseudobulk(
     expression: str,
+    cells_query: str | None,
+    cells_parameters: tuple[str, ...],
+    exact_terms: bool,
     by: tuple[str, ...],
     min_cells: int,
     out: Path,
@@ -93,11 +118,15 @@ def pseudobulk(
     from tosg_graph import show
 
     with platform(uri, user, password, debug) as p:
-        show.pseudobulk(p.pseudobulk(out, cells=expression, by=by, min_cells=min_cells), out)
+        cells = p.define_cells(
+            expression, cells_query, parse_parameters(cells_parameters), exact_terms=exact_terms
+        )
+        show.pseudobulk(p.pseudobulk(out, cells=cells, by=by, min_cells=min_cells), out)
 
 
 @click.command("metacell")
 @cohort_option
+@cells_query_options
 @click.option(
     "--size", default=50, show_default=True, type=click.IntRange(1), help="Cells per metacell, about."
 )
@@ -127,6 +156,9 @@ def pseudobulk(
 @server_options
 def metacell(
     expression: str,
+    cells_query: str | None,
+    cells_parameters: tuple[str, ...],
+    exact_terms: bool,
     size: int,
     method: str,
     purity: str,
@@ -145,8 +177,11 @@ def metacell(
     from tosg_graph import show
 
     with platform(uri, user, password, debug) as p:
+        cells = p.define_cells(
+            expression, cells_query, parse_parameters(cells_parameters), exact_terms=exact_terms
+        )
         made = p.metacells(
-            expression,
+            cells,
             size=size,
             method=method,
             purity=purity,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tosg_graph.platform import Platform
     from tosg_graph.sampling import Sampling
     from tosg_graph.settings import Settings
-    from tosg_graph.splits import SplitPlan
+    from tosg_graph.split_plan import SplitPlan
 
 INTERRUPTED = 130  # what shells use for a process ended by Ctrl-C
 AGAIN_AFTER = 0.05  # seconds; enough for a finalizer to be left
@@ -127,6 +127,24 @@ cells_query_options = options(
         help="Its $parameter. Repeatable.",
     ),
     click.option("--exact-terms", is_flag=True, help="A returned term means itself alone."),
+)
+
+
+def _check_reports(
+    _context: click.Context, _option: click.Parameter, paths: tuple[Path, ...]
+) -> tuple[Path, ...]:
+    if odd := [path.name for path in paths if path.suffix not in (".html", ".json")]:
+        raise click.UsageError(f"--report {odd[0]} does not end in .html or .json.")
+    return paths
+
+
+report_option = click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    callback=_check_reports,
+    help="Write the diagnostics of the cells as a page (.html) or as JSON (.json). Repeatable.",
 )
 comparison_options = options(
     click.option("--case", metavar="EXPR", help="Cells of the cohort that are cases."),
@@ -377,7 +395,7 @@ def read_split(
     stratify: bool,
 ) -> SplitPlan:
     """Make a plan of the options of a split."""
-    from tosg_graph.splits import FRACTIONS, SplitPlan
+    from tosg_graph.split_plan import FRACTIONS, SplitPlan
 
     try:
         shares = tuple(map(float, fractions.split(","))) if fractions else FRACTIONS

@@ -195,12 +195,14 @@ def export(
     correction = correction_plan(correct, batch, covariates, unseen)
     with platform(uri, user, password, debug) as p:
         refuse_existing(out)  # neither a server need be started for that, nor the query run
+        cells = p.define_cells(
+            expression, cells_query, parse_parameters(cells_parameters), exact_terms=exact_terms
+        )
+        p.check_columns(cells, [] if arms and label == "arm" else [label])
         picked = p.select(
             cypher,
             parse_parameters(parameters),
-            cells=p.define_cells(
-                expression, cells_query, parse_parameters(cells_parameters), exact_terms=exact_terms
-            ),
+            cells=cells,
             induce=induce,
             sources=sources,
             license_allow=license_allow,

@@ -1,17 +1,19 @@
-"""A comparison as one HTML page: verdict, reasons, plots and tables. It holds no script and loads nothing."""
+"""Diagnostics as one HTML page: verdict, reasons, plots and tables. It holds no script and loads nothing."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from tosg_graph.bundle import write_json
 from tosg_graph.errors import ExportError
 
-_COLOURS = ("#1b6ca8", "#d1782b")  # first and second arm; apart also in grey
+# Of the arms, in turns; the first two are apart also in grey.
+_COLOURS = ("#1b6ca8", "#d1782b", "#3f8f5b", "#8a5a9e", "#b3435a", "#6b6b2f", "#2aa1a1", "#7a5230")
 _VERDICT = {"ok": "#2c7a3f", "caution": "#a86a00", "unreliable": "#b3261e"}
 _WIDTH = 760  # of a plot, in pixels
 _LABEL = 250  # of them for names at the left
@@ -29,7 +31,7 @@ code { background: #f3f3f3; padding: 0 .2rem; }
 
 
 def write(found: Mapping[str, Any], path: Path, title: str) -> None:
-    """Write what `diagnostics.compare` found as a page, or as JSON where the name ends in ``.json``.
+    """Write what `diagnostics` found as a page, or as JSON where the name ends in ``.json``.
 
     Raises
     ------
@@ -47,7 +49,31 @@ def write(found: Mapping[str, Any], path: Path, title: str) -> None:
 
 
 def page(found: Mapping[str, Any], title: str) -> str:
-    """Return the page of what `diagnostics.compare` found; the same input gives the same text."""
+    """Return the page of what `diagnostics.describe` or `diagnostics.compare` found; the same input, the same text."""
+    return _html(title, _parts(found))
+
+
+def bundle_page(found: Mapping[str, Any]) -> str:
+    """Return the page of the content of a bundle's ``diagnostics.json``: the split, and its classes or the cohort."""
+    arms = found["comparison"] or found["cohort"]
+    parts = [
+        f"<p>Verdict of the bundle: {_badge(found['verdict'])}</p>",
+        _section(f"Split by {found['split_unit']}", _split(found)),
+        _section("Arms beside each other" if found["comparison"] else "The cohort", _parts(arms)),
+    ]
+    return _html(f"Cells labelled by {found['label']}", "\n".join(parts))
+
+
+def _html(title: str, body: str) -> str:
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>\n<h1>{escape(title)}</h1>\n"
+        f"{body}\n</body></html>\n"
+    )
+
+
+def _parts(found: Mapping[str, Any]) -> str:
     parts = [
         _verdict(found),
         _section("Arms", _arms(found)),
@@ -59,13 +85,7 @@ def page(found: Mapping[str, Any], title: str) -> str:
         _section("Protocol and origin", _overlap_plots(found)),
         _section("Figures", _balance_table(found)),
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>\n<h1>{escape(title)}</h1>\n"
-        + "\n".join(part for part in parts if part)
-        + "\n</body></html>\n"
-    )
+    return "\n".join(part for part in parts if part)
 
 
 def _section(title: str, body: str) -> str:
@@ -75,20 +95,38 @@ def _section(title: str, body: str) -> str:
 # --------------------------------------------------------------------------- words and tables
 
 
+def _badge(verdict: str) -> str:
+    return f'<span class="verdict" style="background:{_VERDICT[verdict]}">{verdict}</span>'
+
+
 def _verdict(found: Mapping[str, Any]) -> str:
-    verdict = found["verdict"]
-    badge = f'<span class="verdict" style="background:{_VERDICT[verdict]}">{verdict}</span>'
-    lines = "".join(f"<li>{escape(reason)}</li>" for reason in found["reasons"])
     notes = "".join(f"<li>{escape(note)}</li>" for note in found["notes"])
     unjudged = ", ".join(map(escape, found["unjudged"]))
     return (
-        f"<p>Verdict: {badge}</p><ul>{lines or '<li>No threshold is crossed.</li>'}</ul>"
+        f"<p>Verdict: {_badge(found['verdict'])}</p>{_reasons(found['reasons'])}"
         + (f"<p>Also to know:</p><ul>{notes}</ul>" if notes else "")
         + (
             f"<p>Not judged, because unknown or what the arms are made by: {unjudged}.</p>"
             if unjudged
             else ""
         )
+    )
+
+
+def _reasons(reasons: Iterable[str]) -> str:
+    lines = "".join(f"<li>{escape(reason)}</li>" for reason in reasons)
+    return f"<ul>{lines or '<li>No threshold is crossed.</li>'}</ul>"
+
+
+def _split(found: Mapping[str, Any]) -> str:
+    sides = found["labels"]
+    levels = sorted({label for counts in sides.values() for label in counts})[:_ROWS_SHOWN]
+    rows = [[level, *(counts.get(level, 0) for counts in sides.values())] for level in levels]
+    rows.append(["donors", *(len(found["donors"][name]) for name in sides)])
+    crossing = ", ".join(f"{what.replace('_', ' ')} {count:,}" for what, count in found["overlap"].items())
+    return (
+        f"{_reasons(found['reasons'])}{_table([found['label'], *sides], rows)}"
+        f"<p>On two sides: {escape(crossing)}.</p>"
     )
 
 
@@ -107,7 +145,7 @@ def _arms(found: Mapping[str, Any]) -> str:
     body = [[title, *(found["arms"][name][key] for name in names)] for title, key in rows.items()]
     legend = "".join(
         f'<span style="color:{colour}">&#9632;</span> {escape(name)} &nbsp; '
-        for name, colour in zip(names, _COLOURS, strict=True)
+        for name, colour in zip(names, cycle(_COLOURS), strict=False)
     )
     return f"<p>{legend}</p>{_table(['', *names], body)}"
 
@@ -131,10 +169,13 @@ def _left_out(found: Mapping[str, Any]) -> str:
 
 
 def _balance_table(found: Mapping[str, Any]) -> str:
-    fields = ("column", "level", "first", "second", "smd_before", "smd")
-    first, second = found["names"]
-    header = ["column", "level", first, second, "difference before", "difference"]
-    return _table(header, [[line[f] for f in fields] for line in found["balance"]])
+    apart = ("smd_before", "smd") if len(found["names"]) > 1 else ()
+    header = ["column", "level", *found["names"], *("difference before", "difference")[: len(apart)]]
+    rows = [
+        [line["column"], line["level"], *line["values"], *(line[a] for a in apart)]
+        for line in found["balance"]
+    ]
+    return _table(header, rows)
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -156,7 +197,8 @@ def _cell(value: Any) -> str:
 
 def _love_plot(found: Mapping[str, Any]) -> str:
     """Draw each standardised difference, before (ring) and after (dot), largest first."""
-    lines = [x for x in found["balance"] if x["smd"] is not None or x["kind"] == "share"]
+    several = len(found["names"]) > 1
+    lines = [x for x in found["balance"] if several and (x["smd"] is not None or x["kind"] == "share")]
     lines = sorted(lines, key=lambda x: -max(_extent(x["smd"]), _extent(x["smd_before"], 0)))[:_LINES_SHOWN]
     if not lines:
         return ""
@@ -201,51 +243,58 @@ def _donor_plot(found: Mapping[str, Any]) -> str:
         for place, count in enumerate(counts):
             height, x = 90 * count / most, _LABEL + place * step
             shapes.append(_bar(x, base - height, max(1.0, step - 1), height, row))
-    return _svg(shapes, 250, "Cells per donor")
+    return _svg(shapes, 130 * len(found["names"]) - 10, "Cells per donor")
 
 
 def _depth_plot(found: Mapping[str, Any]) -> str:
-    """Draw the counts per cell of both arms as steps, each arm to its own height."""
+    """Draw the counts per cell of the arms as steps, each arm to its own height."""
     edges = found["depth"]["edges"]
     if not edges:
         return ""
-    shapes, base = [], 170
+    shapes, base = [], max(170.0, 30.0 + 20 * len(found["names"]))
     for row, name in enumerate(found["names"]):
-        counts = found["depth"][name]
+        counts = found["depth"]["cells"][name]
         top = max([1, *counts])
-        points = [(_place(edges[0], edges[0], edges[-1]), float(base))]
+        points = [(_place(edges[0], edges[0], edges[-1]), base)]
         for left, right, count in zip(edges, edges[1:], counts, strict=False):
             y = base - 150 * count / top
             points += [(_place(e, edges[0], edges[-1]), y) for e in (left, right)]
-        points.append((_place(edges[-1], edges[0], edges[-1]), float(base)))
+        points.append((_place(edges[-1], edges[0], edges[-1]), base))
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        shapes.append(f'<polyline points="{path}" fill="none" stroke="{_COLOURS[row]}" stroke-width="2"/>')
-        shapes.append(_text(_LABEL - 8, 40 + 20 * row, name, "end", _COLOURS[row]))
+        shapes.append(f'<polyline points="{path}" fill="none" stroke="{_colour(row)}" stroke-width="2"/>')
+        shapes.append(_text(_LABEL - 8, 40 + 20 * row, name, "end", _colour(row)))
     shapes += [
         _text(_place(edge, edges[0], edges[-1]), base + 18, f"{10**edge - 1:,.0f}", "middle")
         for edge in (edges[0], edges[-1])
     ]
-    return _svg(shapes, 195, "Counts per cell, on a logarithmic scale")
+    return _svg(shapes, base + 25, "Counts per cell, on a logarithmic scale")
 
 
 def _overlap_plots(found: Mapping[str, Any]) -> str:
-    """Draw the share of each dataset, assay and suspension in both arms."""
+    """Draw the share of each dataset, assay and suspension in each arm."""
     parts = []
+    several = len(found["names"]) > 1
     for column, overlap in found["overlap"].items():
-        if overlap["jaccard"] is None:
+        if (several and overlap["jaccard"] is None) or not any(overlap["values"].values()):
             continue
         values = overlap["values"]
         totals = {name: max(1, sum(values[name].values())) for name in found["names"]}
         levels = sorted({v for counts in values.values() for v in counts})[:_LINES_SHOWN]
         shapes = []
         for row, level in enumerate(levels):
-            y = 8 + 30 * row
+            y = 8 + (8 + 11 * len(found["names"])) * row
             shapes.append(_text(_LABEL - 8, y + 14, level, "end"))
             for place, name in enumerate(found["names"]):
                 share = values[name].get(level, 0) / totals[name]
                 shapes.append(_bar(_LABEL, y + 11 * place, (_WIDTH - _LABEL) * share, 10, place))
-        said = f"{column}: {100 * overlap['jaccard']:.0f} % of the values are in both arms"
-        parts.append(f"<p>{escape(said)}</p>" + _svg(shapes, 16 + 30 * len(levels), said))
+        arms = "both arms" if len(found["names"]) == 2 else "two arms or more"
+        unknown = max(overlap["unknown"].values())
+        said = (
+            f"{column}: {100 * overlap['jaccard']:.0f} % of the values are in {arms}" if several else column
+        )
+        said += f"; unknown of up to {100 * unknown:.0f} % of the cells" if unknown else ""
+        height = 16 + (8 + 11 * len(found["names"])) * len(levels)
+        parts.append(f"<p>{escape(said)}</p>" + _svg(shapes, height, said))
     return "".join(parts)
 
 
@@ -256,13 +305,17 @@ def _svg(shapes: Sequence[str], height: float, title: str) -> str:
     )
 
 
+def _colour(arm: int) -> str:
+    return _COLOURS[arm % len(_COLOURS)]
+
+
 def _place(value: float, low: float, high: float) -> float:
     share = (value - low) / (high - low) if high > low else 0.5
     return round(_LABEL + (_WIDTH - _LABEL) * share, 1)
 
 
 def _bar(x: float, y: float, width: float, height: float, arm: int) -> str:
-    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{_COLOURS[arm]}"/>'
+    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{_colour(arm)}"/>'
 
 
 def _text(x: float, y: float, text: str, anchor: str, colour: str = "#333") -> str:
