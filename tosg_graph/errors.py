@@ -16,6 +16,7 @@
     ├── QueryError             Cypher is refused, wrong, or has no graph elements
     ├── ExportError            a bundle or another file cannot be written
     ├── BundleError            a bundle cannot be read
+    ├── LayerError             a network's layer cannot run on a topology that cells share
     ├── CorrectionError        an effect of batches cannot be told, or not be removed
     ├── GdsError               an algorithm cannot be run on the graph
     └── EmbeddingError         text cannot be embedded
@@ -78,6 +79,10 @@ class ExportError(TosgError):
 
 class BundleError(TosgError):
     """A bundle cannot be read: damaged, or of another format version."""
+
+
+class LayerError(TosgError):
+    """A layer of a network cannot run, or would be silently wrong, on a topology that cells share."""
 
 
 class CorrectionError(TosgError):
