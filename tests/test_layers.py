@@ -590,12 +590,16 @@ def test_the_bundles_hold_the_hard_cases(folder: Path) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("edges_on", ["cpu", "cuda"])
 @pytest.mark.parametrize("name", MODELS)
-def test_a_gpu_gives_what_the_processor_gives(name: str) -> None:
+def test_a_gpu_gives_what_the_processor_gives(name: str, edges_on: str) -> None:
     torch.manual_seed(0)
     make, bound = MODELS[name]
-    layer, x = SharedLayer(make(), Topology(EDGES, NODES)), cells(5, NODES, 1).float()
-    expected = layer(x)
-    found = layer.to("cuda")(x.to("cuda").requires_grad_())
+    conv, x = make(), cells(5, NODES, 1).float()
+    expected = SharedLayer(conv, Topology(EDGES, NODES))(x)
+    on_device = x.to("cuda").requires_grad_()
+    found = SharedLayer(conv.to("cuda"), Topology(EDGES.to(edges_on), NODES))(on_device)
     found.sum().backward()
     torch.testing.assert_close(found.cpu(), expected, rtol=bound, atol=bound)
+    assert on_device.grad is not None
+    assert on_device.grad.isfinite().all()

@@ -61,6 +61,7 @@ class Topology:
             )
         if edge_weight is not None:
             _check_weight(edge_weight, edge_index.shape[1])
+            edge_weight = edge_weight.to(edge_index.device)
         self.edge_index, self.num_nodes, self.edge_weight = edge_index, num_nodes, edge_weight
         self._kept: dict[tuple[Any, ...], Any] = {}
 
@@ -101,16 +102,17 @@ class Topology:
         like
             Of the device wanted; the matrix is float64 where ``like`` is, else float32.
         mean
-            Divide by the number of incoming edges, and by 1 where there are none, as PyG does.
+            Divide by the number of incoming edges.
         reverse
             Sum over outgoing edges (PyG's ``flow="target_to_source"``).
         """
 
         def make() -> Matrix:
             source, target = _directed(self.edge_index, reverse)
-            values = torch.ones(self.num_edges) if self.edge_weight is None else self.edge_weight
+            ones = torch.ones(self.num_edges, device=self.edge_index.device)
+            values = ones if self.edge_weight is None else self.edge_weight
             if mean:
-                count = torch.bincount(target, minlength=self.num_nodes).clamp(min=1)
+                count = torch.bincount(target, minlength=self.num_nodes)
                 values = values.double() / count[target]
             return _matrix(source, target, values, self.num_nodes, like)
 
