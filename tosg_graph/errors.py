@@ -18,6 +18,7 @@
     ├── ExportError            a bundle or another file cannot be written
     ├── BundleError            a bundle cannot be read
     ├── FeedError              batches cannot be made, or not be gone on with
+    ├── LayerError             a network's layer cannot run on a topology that cells share
     ├── CorrectionError        an effect of batches cannot be told, or not be removed
     ├── GdsError               an algorithm cannot be run on the graph
     └── EmbeddingError         text cannot be embedded
@@ -88,6 +89,8 @@ class BundleError(TosgError):
 
 class FeedError(TosgError):
     """Batches cannot be made as asked, or a state is of another feed."""
+class LayerError(TosgError):
+    """A layer of a network cannot run, or would be silently wrong, on a topology that cells share."""
 
 
 class CorrectionError(TosgError):
