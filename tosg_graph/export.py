@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tosg_graph.correction import Fitting, Plan
     from tosg_graph.features import Feature
     from tosg_graph.graph import Graph
+    from tosg_graph.sentences import TextPlan
 
 SHARD_CELLS = 8192  # cells per file: bounds memory, and the number of scans of the store
 SOFTWARE = ("tosg-graph", "numpy", "pyarrow", "safetensors", "duckdb", "deltalake", "neo4j")
@@ -97,6 +98,7 @@ def export(
     sampling: Sampling | None = None,
     split: SplitPlan | None = None,
     correct: Plan | None = None,
+    text: TextPlan | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
     """Write the bundle of ``selection`` and the cohort ``cells`` to ``out``.
@@ -123,6 +125,8 @@ def export(
         How cells are split; by donor in fractions without it.
     correct
         Batch correction to fit on the training cells and write along; the counts stay as they are.
+    text
+        Write texts for language models along, with sentences of this length.
 
     Raises
     ------
@@ -159,6 +163,7 @@ def export(
             sampling=sampling,
             split=split,
             correct=correct,
+            text=text,
             progress=progress or silent,
         )
     finally:
@@ -228,6 +233,7 @@ def write_bundle(
     sampling: Sampling | None = None,
     split: SplitPlan | None = None,
     correct: Plan | None = None,
+    text: TextPlan | None = None,
     progress: Progress = silent,
 ) -> Manifest:
     """Write a bundle from tables at hand; `export` says what the arguments mean.
@@ -259,8 +265,8 @@ def write_bundle(
     fitting = correct.start(chosen.cells, len(genes)) if correct else None
     with bundle.new_bundle(out) as folder:
         _write_graph(selection, genes, folder)
-        text = {"embedding": measured.text.astype("float32", copy=False), "mask": measured.text_mask}
-        bundle.write_tensors(text, folder / bundle.TEXT)
+        embedded = {"embedding": measured.text.astype("float32", copy=False), "mask": measured.text_mask}
+        bundle.write_tensors(embedded, folder / bundle.TEXT)
         _write_features(measured.features, folder)
         bundle.write_table(chosen.cells, folder / bundle.CELLS)
         bundle.write_json(chosen.diagnostics, folder / bundle.DIAGNOSTICS)
@@ -270,6 +276,11 @@ def write_bundle(
             more["features"] = {name: f.values.shape[1] for name, f in measured.features.items()}
         if correct and fitting:
             more["correction"] = _write_correction(correct, fitting, chosen.cells, folder)
+        if text:
+            from tosg_graph.sentences import Written, write_texts
+
+            written = Written(selection.nodes, genes, selection.edges, chosen.cells, shards, label)
+            more["text"] = write_texts(folder, text, written)
         content = {
             "format_version": bundle.FORMAT_VERSION,
             "query": selection.query,

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from tosg_graph.restore import RestoreReport
     from tosg_graph.sampling import Sampling
     from tosg_graph.saved_cohorts import SavedCohort
+    from tosg_graph.sentences import TextPlan
     from tosg_graph.splits import SplitPlan
     from tosg_graph.summarize import Summary
     from tosg_graph.term_audit import Applied
@@ -796,6 +797,7 @@ class Picked:
         sampling: Sampling | None = None,
         split: SplitPlan | None = None,
         correct: Plan | None = None,
+        text: TextPlan | None = None,
     ) -> Manifest:
         """Write the bundle and return its manifest; see `tosg_graph.export.export`."""
         from tosg_graph.export import export
@@ -815,6 +817,7 @@ class Picked:
             sampling=sampling,
             split=split,
             correct=correct,
+            text=text,
             progress=p.progress,
         )
 

@@ -19,10 +19,12 @@ from tosg_graph.cli.options import (
     read_arms,
     read_sampling,
     read_split,
+    read_text,
     rows_options,
     server_options,
     split_options,
     store_version_option,
+    text_options,
     write_rows,
 )
 
@@ -124,6 +126,7 @@ def query(
     help="Numeric node properties, or runs of `tosg gds`, to write along as tensors.",
 )
 @correction_options
+@text_options
 @store_version_option
 @server_options
 def export(
@@ -160,6 +163,9 @@ def export(
     batch: str | None,
     covariates: tuple[str, ...],
     unseen: str,
+    with_text: bool,
+    text_genes: int | None,
+    text_chars: int | None,
     uri: str | None,
     user: str | None,
     password: str | None,
@@ -180,6 +186,8 @@ def export(
     sampling = read_sampling(caps, balance, size, size_by, weight_by)
     split = read_split(by, fractions, folds, fold, hold_out, stratify)
     correction = correction_plan(correct, batch, covariates, unseen)
+    with errors(debug):
+        text = read_text(with_text, text_genes, text_chars)
     with platform(uri, user, password, debug) as p:
         refuse_existing(out)  # neither a server need be started for that, nor the query run
         picked = p.select(
@@ -202,5 +210,6 @@ def export(
             sampling=sampling,
             split=split,
             correct=correction,
+            text=text,
         )
         show.facts(manifest.as_facts())
