@@ -1,4 +1,4 @@
-"""Commands that ask: query and export."""
+"""Commands that ask, and what becomes of the answers: query, export and convert."""
 
 from __future__ import annotations
 
@@ -213,3 +213,18 @@ def export(
             text=text,
         )
         show.facts(manifest.as_facts())
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--debug", is_flag=True, help="Show the whole trace of an error.")
+def convert(bundle: Path, out: Path, debug: bool) -> None:
+    """Write a bundle for other programs: .h5ad (AnnData), .graphml, or its edges as .tsv or .parquet.
+
+    Example: tosg convert bundle bundle.h5ad
+    """
+    from tosg_graph import bundle_formats, show
+
+    with errors(debug):
+        show.facts(bundle_formats.convert(bundle, out).as_facts())
