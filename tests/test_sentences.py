@@ -23,8 +23,9 @@ from test_cli import tosg
 from tosg_graph import bundle
 from tosg_graph.errors import ExportError
 from tosg_graph.export import write_bundle
+from tosg_graph.gene_relations import PHRASES
 from tosg_graph.resources import schema
-from tosg_graph.sentences import PHRASES, Sentences, TextPlan, Written, holds, top_genes
+from tosg_graph.sentences import Sentences, TextPlan, Written, holds, top_genes
 from tosg_graph.types import Selection
 
 

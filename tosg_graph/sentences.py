@@ -12,7 +12,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ import numpy as np
 from tosg_graph.bundle import SPLITS, TEXTS
 from tosg_graph.bundle_content import EdgeKey, shard_counts
 from tosg_graph.errors import ExportError
+from tosg_graph.gene_relations import PHRASES, Owners, Relations, Terms, first_of_rows
 from tosg_graph.resources import schema
 from tosg_graph.text import clean
 
@@ -35,18 +35,8 @@ MOST_GENES = 500
 FEWEST_CHARS = 200
 PAIRS = 1_000_000  # pairs of genes that are looked up at once: bounds memory
 NODES_AT_ONCE = 10_000
-NAMED_GENES = 5  # of those that share a pathway
 SHORTEST_VALUE = 3  # a donor called "1" is not looked for in names
 
-# What is said of two genes: verb, sign, words. The order is the order in a sentence; a sign outdoes an unknown one.
-PHRASES = (
-    ("SIGNALS_TO", 1, "activates"),
-    ("SIGNALS_TO", -1, "inhibits"),
-    ("SIGNALS_TO", 0, "signals to"),
-    ("LIGAND_OF", 0, "is a ligand of"),
-    ("INTERACTS_WITH", 0, "interacts with"),
-)
-SYMMETRIC = "INTERACTS_WITH"
 SHARED = {
     "PARTICIPATES_IN": "Pathways",
     "INVOLVED_IN": "Processes",
@@ -191,13 +181,15 @@ class Sentences:
             for name, id_ in zip(*(written.nodes[c].to_pylist() for c in ("name", "id")), strict=True)
         ]
         self._gene_names = [self._names[row] for row in written.genes["node_row"].to_pylist()]
-        owned = _Owned.of(written)
-        self._relations = _Relations.of(written.edges, owned)
+        owners = Owners.of(written.genes["node_row"].to_numpy(), len(written.nodes), written.edges)
+        self._relations = Relations.of(written.edges, owners)
         told = _names_of_cells(written.cells, written.label)
         self.left_out = 0
-        self._kinds: dict[str, _Terms] = {}
+        self._kinds: dict[str, Terms] = {}
         for verb, title in SHARED.items():
-            terms, hidden = _Terms.of(verb, written.edges, owned, self._names, told)
+            terms, hidden = Terms.of(
+                verb, written.edges, owners, lambda row: not holds(self._names[row], told)
+            )
             self._kinds[title] = terms
             self.left_out += hidden
 
@@ -243,11 +235,11 @@ def top_genes(counts: csr_array[Any, Any], most: int) -> Ints:
     """
     cells = counts.shape[0]
     row = np.repeat(np.arange(cells), np.diff(counts.indptr))
-    order = np.lexsort((counts.indices, -counts.data.astype(np.int64), row))
-    place = np.arange(len(row)) - np.repeat(counts.indptr[:-1], np.diff(counts.indptr))
-    kept = place < most
+    order = first_of_rows(row, (counts.indices, -counts.data.astype(np.int64)), cells, most)
+    row, place = row[order], np.arange(len(order))
+    place -= np.searchsorted(row, row)
     found = np.full((cells, most), -1, np.int64)
-    found[row[order][kept], place[kept]] = counts.indices[order][kept]
+    found[row, place] = counts.indices[order]
     return found
 
 
@@ -260,187 +252,6 @@ def _line(title: str, items: Sequence[str], between: str, chars: int) -> str:
             break
         fitting += 1
     return f"{title}: {between.join(items[:fitting])}." if fitting else ""
-
-
-# --------------------------------------------------------------------------- what the subgraph says
-
-
-@dataclass(frozen=True)
-class _Owned:
-    """Whose abundance a node stands for: a measured node for its own, another protein for that of its genes."""
-
-    pointer: Ints  # (N + 1,)
-    gene: Ints  # columns of the counts
-
-    @classmethod
-    def of(cls, written: Written) -> _Owned:
-        measured = written.genes["node_row"].to_numpy()
-        column = np.full(len(written.nodes), -1, np.int64)
-        column[measured] = np.arange(len(measured))
-        rows, columns = [measured], [np.arange(len(measured))]
-        for (_, verb, _), table in written.edges.items():
-            if verb == "ENCODES":
-                source, target = _ends(_stated(table))
-                lent = (column[source] >= 0) & (column[target] < 0)
-                rows.append(target[lent])
-                columns.append(column[source[lent]])
-        pairs = np.unique(np.stack([np.concatenate(rows), np.concatenate(columns)]), axis=1)
-        sizes = np.bincount(pairs[0], minlength=len(written.nodes))
-        return cls(np.concatenate([[0], np.cumsum(sizes)]), pairs[1])
-
-    @cached_property
-    def genes(self) -> int:
-        return int(self.gene.max(initial=-1)) + 1
-
-    def expand(self, rows: Ints) -> tuple[Ints, Ints]:
-        """For each gene that each of ``rows`` stands for: the index into ``rows``, and the gene."""
-        length = np.diff(self.pointer)[rows]
-        at = np.repeat(np.arange(len(rows)), length)
-        within = np.arange(len(at)) - np.repeat(np.cumsum(length) - length, length)
-        return at, self.gene[np.repeat(self.pointer[rows], length) + within]
-
-
-@dataclass(frozen=True)
-class _Relations:
-    """What is said of ordered pairs of genes; bit b of ``bits`` is phrase b."""
-
-    genes: int
-    keys: Ints  # source * genes + target, ascending
-    bits: Ints
-
-    @classmethod
-    def of(cls, edges: Mapping[EdgeKey, pa.Table], owned: _Owned) -> _Relations:
-        keys, bits = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-        for (_, verb, _), table in edges.items():
-            if not any(verb == said for said, _, _ in PHRASES):
-                continue
-            stated = _stated(table)
-            rows, targets = _ends(stated)
-            at, source = owned.expand(rows)
-            again, target = owned.expand(targets[at])
-            source, at = source[again], at[again]
-            if verb == SYMMETRIC:
-                source, target = np.minimum(source, target), np.maximum(source, target)
-            keys.append(source * owned.genes + target)
-            bits.append(_phrase_bits(verb, stated)[at])
-        every, place = np.unique(np.concatenate(keys), return_inverse=True)
-        joined = np.zeros(len(every), np.int64)
-        np.bitwise_or.at(joined, place, np.concatenate(bits))
-        return cls(owned.genes, every, joined)
-
-    def among(self, top: Ints, most: int) -> list[list[tuple[int, int, int]]]:
-        """Of each cell, ``(rank, rank, bits)`` of pairs of its genes; pairs of higher genes first."""
-        found: list[list[tuple[int, int, int]]] = [[] for _ in top]
-        if not len(self.keys):
-            return found
-        absent = top < 0
-        keys = top[:, :, None] * self.genes + top[:, None, :]
-        keys[absent[:, :, None] | absent[:, None, :]] = -1
-        place = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
-        cell, i, j = np.nonzero(self.keys[place] == keys)
-        bits = self.bits[place[cell, i, j]]
-        for k in np.lexsort((i, np.minimum(i, j), np.maximum(i, j), cell)):
-            if len(found[cell[k]]) < most:
-                found[cell[k]].append((int(i[k]), int(j[k]), int(bits[k])))
-        return found
-
-
-@dataclass(frozen=True)
-class _Terms:
-    """Which genes take part in which pathway, or process ..."""
-
-    node: Ints  # term -> node row
-    sizes: Ints  # term -> genes
-    keys: Ints  # gene * terms + term, ascending
-    genes: int
-
-    @classmethod
-    def of(
-        cls,
-        verb: str,
-        edges: Mapping[EdgeKey, pa.Table],
-        owned: _Owned,
-        names: Sequence[str],
-        told: frozenset[tuple[str, ...]],
-    ) -> tuple[_Terms, int]:
-        """The terms, and how many were left out because their names hold one of ``told``."""
-        genes, nodes = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-        for (_, said, _), table in edges.items():
-            if said == verb:
-                rows, targets = _ends(_stated(table))
-                at, gene = owned.expand(rows)
-                genes.append(gene)
-                nodes.append(targets[at])
-        node, term = np.unique(np.concatenate(nodes), return_inverse=True)
-        shown = np.array([not holds(names[n], told) for n in node], bool)
-        kept = shown[term]
-        number = np.cumsum(shown) - 1
-        keys = np.unique(np.concatenate(genes)[kept] * shown.sum() + number[term[kept]])
-        sizes = np.bincount(keys % max(shown.sum(), 1), minlength=shown.sum())
-        return cls(node[shown], sizes, keys, owned.genes), int((~shown).sum())
-
-    @cached_property
-    def _matrix(self) -> csr_array[Any, Any]:
-        from scipy.sparse import csr_array
-
-        gene, term = np.divmod(self.keys, len(self.node))
-        ones = np.ones(len(gene), np.int64)
-        return csr_array((ones, (gene, term)), shape=(self.genes, len(self.node)))
-
-    def shared(self, top: Ints, most: int) -> list[list[tuple[int, list[int]]]]:
-        """Of each cell, terms as node rows, each with the ranks of some of the cell's genes that take part.
-
-        Terms whose genes are most alike the cell's come first: by the cosine of the two sets of genes, which is
-        c / sqrt(K * size) with c common genes. Its square is compared, times K, the same for all terms of a cell.
-        """
-        from scipy.sparse import csr_array
-
-        found: list[list[tuple[int, list[int]]]] = [[] for _ in top]
-        if not len(self.node) or not most:
-            return found
-        cell, rank = np.nonzero(top >= 0)
-        of_cells = csr_array(
-            (np.ones(len(cell), np.int64), (cell, top[cell, rank])), shape=(len(top), self.genes)
-        )
-        common = of_cells @ self._matrix  # (cells, terms)
-        common.sort_indices()
-        row = np.repeat(np.arange(len(top)), np.diff(common.indptr))
-        alike = common.data.astype(np.float64) ** 2 / self.sizes[common.indices]
-        order = np.lexsort((common.indices, -alike, row))
-        place = np.arange(len(row)) - np.repeat(common.indptr[:-1], np.diff(common.indptr))
-        order = order[place < most]
-        cells, terms = row[order], common.indices[order].astype(np.int64)
-        wanted = np.where(top[cells] < 0, -1, top[cells] * len(self.node) + terms[:, None])  # (found, K)
-        at = np.searchsorted(self.keys, wanted).clip(max=len(self.keys) - 1)
-        takes_part = self.keys[at] == wanted
-        for c, term, held in zip(cells.tolist(), terms.tolist(), takes_part, strict=True):
-            found[c].append((int(self.node[term]), np.flatnonzero(held)[:NAMED_GENES].tolist()))
-        return found
-
-
-def _ends(table: pa.Table) -> tuple[Ints, Ints]:
-    return table["source_row"].to_numpy(), table["target_row"].to_numpy()
-
-
-def _stated(table: pa.Table) -> pa.Table:
-    """Edges without those that a source states to be false."""
-    import pyarrow.compute as pc
-
-    if "negated" not in table.column_names:
-        return table
-    return table.filter(pc.invert(pc.fill_null(table["negated"].cast("bool"), False)))
-
-
-def _phrase_bits(verb: str, table: pa.Table) -> Ints:
-    """Int64 ``(edges,)``: the bit of each edge's phrase."""
-    sign = np.zeros(len(table), np.int64)
-    if verb == "SIGNALS_TO" and "sign" in table.column_names:
-        sign = table["sign"].cast("int64").fill_null(0).to_numpy()
-    bits = np.zeros(len(table), np.int64)
-    for bit, (said, value, _) in enumerate(PHRASES):
-        if said == verb:
-            bits[sign == value] = 1 << bit
-    return bits
 
 
 # --------------------------------------------------------------------------- what no sentence may hold
