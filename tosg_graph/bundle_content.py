@@ -127,5 +127,6 @@ def shard_counts(folder: Path, shard: dict[str, Any], genes: int) -> csr_array[A
         raise BundleError(f"{path} lacks {min(missing)!r}. Export the bundle again.")
     bundle.check_length(path, "cells", len(tensors["indptr"]) - 1, shard["cells"])
     bundle.check_length(path, "values", len(tensors["data"]), shard["nonzeros"])
+    bundle.check_length(path, "indices", len(tensors["indices"]), shard["nonzeros"])
     parts = (tensors["data"], tensors["indices"], tensors["indptr"])
     return csr_array(parts, shape=(shard["cells"], genes))
