@@ -22,6 +22,7 @@ from test_cli import tosg
 import tosg_graph as tg
 from tosg_graph import bundle, bundle_anndata, bundle_graph
 from tosg_graph.bundle_anndata import adjacency
+from tosg_graph.contract import arrow_type, stored_edge_columns, stored_node_columns
 from tosg_graph.errors import BundleError, ExportError
 from tosg_graph.export import write_bundle
 from tosg_graph.types import Selection
@@ -308,6 +309,28 @@ def test_a_bundle_without_edges_converts(tmp_path: Path, ending: str) -> None:
     write_bundle(alone, toy.measured(), cohort="true", label="cell_type", out=tmp_path / "b")
     tg.convert(tmp_path / "b", tmp_path / f"b.{ending}")
     assert (tmp_path / f"b.{ending}").stat().st_size
+
+
+@pytest.mark.parametrize("ending", ["h5ad", "graphml", "tsv", "parquet"])
+def test_columns_without_any_value_convert(tmp_path: Path, ending: str) -> None:
+    """Every property of the contract, as a selection has them, most of them null in all rows."""
+    plain = toy.selection()
+    nodes = with_all(plain.nodes, dict(stored_node_columns()))
+    edges = {key: with_all(rows, stored_edge_columns(key[1])) for key, rows in plain.edges.items()}
+    full = replace(plain, nodes=nodes, edges=edges)
+    write_bundle(full, toy.measured(), cohort="true", label="cell_type", out=tmp_path / "b")
+    tg.convert(tmp_path / "b", tmp_path / f"b.{ending}")
+    if ending == "h5ad":
+        told = anndata.read_h5ad(tmp_path / "b.h5ad").uns["tosg"]["nodes"]
+        assert set(nodes.column_names) == {"id", *told.columns}
+        assert told["synonyms"].isna().all()
+
+
+def with_all(rows: pa.Table, columns: dict[str, str]) -> pa.Table:
+    for name, kind in columns.items():
+        if name not in rows.column_names:
+            rows = rows.append_column(name, pa.nulls(len(rows), arrow_type(kind)))
+    return rows
 
 
 def test_bad_names_are_refused(tmp_path: Path) -> None:
