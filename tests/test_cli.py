@@ -69,6 +69,7 @@ COMMANDS = [
     ("cohort",),
     ("query",),
     ("export",),
+    ("convert",),
     ("demo",),
 ]
 

@@ -27,6 +27,7 @@ from tosg_graph.export import export, write_bundle
 from tosg_graph.history import recorded_exports
 from tosg_graph.resources import schema
 from tosg_graph.selection import select
+from tosg_graph.sentences import TextPlan
 
 if TYPE_CHECKING:
     from tosg_graph.abundance_store import AbundanceStore
@@ -420,8 +421,15 @@ def test_the_whole_export_is_the_same_twice(
 ) -> None:
     for name in ("a", "b"):
         chosen = select(graph, "MATCH p = (:Gene)-->() RETURN p")
-        export(chosen, graph, store_of_cells, cells="true", label="batch", out=tmp_path / name, seed=3)
+        given: dict[str, Any] = {"cells": "true", "label": "batch", "seed": 3, "text": TextPlan()}
+        export(chosen, graph, store_of_cells, out=tmp_path / name, **given)
     assert files(tmp_path / "a") == files(tmp_path / "b")
+    for split in bundle.SPLITS:
+        for line in (tmp_path / "a" / "text" / f"cells-{split}.jsonl").read_text().splitlines():
+            # Gene k is the k-th by id, and has the k-th lowest count; no cell is without a count.
+            assert json.loads(line)["prompt"].startswith(
+                "Genes by abundance: SYM4, SYM3, SYM2, SYM1.\nPathways: "
+            )
     assert recorded_exports(graph.settings.home)[-2:] == [tmp_path / "a", tmp_path / "b"]
 
 

@@ -12,13 +12,37 @@ from typing import TYPE_CHECKING, Any
 from tosg_graph.errors import TosgError
 
 if TYPE_CHECKING:
+    from tosg_graph.bundle_anndata import to_anndata
+    from tosg_graph.bundle_formats import convert
+    from tosg_graph.bundle_graph import to_networkx
     from tosg_graph.dataset import TosgDataset
+    from tosg_graph.in_memory import TosgInMemoryDataset
     from tosg_graph.platform import Platform, open
+    from tosg_graph.sentences import TextPlan
 
-__all__ = ["Platform", "TosgDataset", "TosgError", "open"]
+__all__ = [
+    "Platform",
+    "TextPlan",
+    "TosgDataset",
+    "TosgError",
+    "TosgInMemoryDataset",
+    "convert",
+    "open",
+    "to_anndata",
+    "to_networkx",
+]
 
 # Imported on first use: torch and the driver take seconds, `tosg --help` must not.
-_HOMES = {"TosgDataset": "dataset", "Platform": "platform", "open": "platform"}
+_HOMES = {
+    "Platform": "platform",
+    "TextPlan": "sentences",
+    "TosgDataset": "dataset",
+    "TosgInMemoryDataset": "in_memory",
+    "convert": "bundle_formats",
+    "open": "platform",
+    "to_anndata": "bundle_anndata",
+    "to_networkx": "bundle_graph",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -32,6 +32,7 @@ FEATURES = "features.safetensors"  # only where features were asked for
 PROTEINS = "proteins.parquet"  # only where proteins were asked for
 MEASURED = "measured.safetensors"  # where it is known which features each dataset measured
 CORRECTION = "correction.safetensors"  # only where a correction was asked for
+TEXTS = "text"  # folder; only where texts for language models were asked for
 CELLS = "cells.parquet"
 DIAGNOSTICS = "diagnostics.json"
 DIAGNOSTICS_PAGE = "diagnostics.html"  # the same for people; not in bundles of before
@@ -68,6 +69,12 @@ class Manifest:
                 f"{made['method']} by {made['batch']}: {len(made['batches'])} batches, fitted on "
                 f"{made['cells_fitted']:,} cells; as they were: {made['genes_uncorrected']:,} genes, "
                 f"{made['cells_unseen']:,} cells of other batches"
+            )
+        if texts := c.get("text"):
+            facts["text"] = (
+                f"text/*.jsonl: sentences of up to {texts['genes']:,} genes and {texts['chars']:,} characters; "
+                f"{texts['names_left_out']:,} names that would tell of the cells left out, "
+                f"{texts['nodes_without_text']:,} nodes without text"
             )
         return facts
 
@@ -262,7 +269,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _inside(name: str) -> bool:
-    return bool(re.fullmatch(r"(edges/|abundance/)?[A-Za-z0-9_.-]+", name)) and ".." not in name
+    return bool(re.fullmatch(r"((edges|abundance|text)/)?[A-Za-z0-9_.-]+", name)) and ".." not in name
 
 
 def verify(folder: Path, manifest: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ from tosg_graph.bundle import new_bundle, new_file
 from tosg_graph.errors import ExportError
 
 if TYPE_CHECKING:
+    import anndata
     import pandas as pd
     import pyarrow as pa
     from scipy.sparse import csr_array
@@ -80,19 +81,17 @@ def feature_table(axis: pa.Table) -> pa.Table:
     )
 
 
-def write_h5ad(matrix: CountMatrix, out: Path) -> None:
-    """Write AnnData: ``X`` as CSR of raw counts; obs and var with all columns.
+def as_anndata(matrix: CountMatrix, X: Any = None, **parts: Any) -> anndata.AnnData:
+    """Return obs and var with all columns, the facts in ``uns``, and further ``parts`` of AnnData, such as ``varp``.
 
     Raises
     ------
     ExportError
-        If ``out`` exists or cannot be written, or a column has a name that AnnData cannot hold.
+        If a column has a name that AnnData cannot hold.
     """
     import anndata
-    import h5py
-    from anndata.io import sparse_dataset, write_elem
 
-    genes = _frame(matrix.features.drop(["name"]), matrix.features["name"].to_pylist())
+    genes = frame(matrix.features.drop(["name"]), matrix.features["name"].to_pylist())
     odd = [name for name in matrix.obs.column_names if "/" in name or name == "_index"]
     if odd:
         raise ExportError(
@@ -102,10 +101,25 @@ def write_h5ad(matrix: CountMatrix, out: Path) -> None:
     genes = genes.rename(columns={"gene_id": "gene_ids"})
     if _of_proteins(matrix):  # so that nobody takes them for genes
         genes["feature_types"] = _ANTIBODIES
+    return anndata.AnnData(
+        X, obs=frame(matrix.obs, matrix.names), var=genes, **{"uns": dict(matrix.facts), **parts}
+    )
+
+
+def write_h5ad(matrix: CountMatrix, out: Path, **parts: Any) -> None:
+    """Write AnnData: ``X`` as CSR of raw counts, chunk by chunk, and what `as_anndata` says.
+
+    Raises
+    ------
+    ExportError
+        If ``out`` exists or cannot be written, or a column has a name that AnnData cannot hold.
+    """
+    import h5py
+    from anndata.io import sparse_dataset, write_elem
+
+    whole = as_anndata(matrix, **parts)
     with new_file(out) as path:
-        anndata.AnnData(obs=_frame(matrix.obs, matrix.names), var=genes, uns=dict(matrix.facts)).write_h5ad(
-            path
-        )
+        whole.write_h5ad(path)
         with h5py.File(path, "r+") as file:
             for number, chunk in enumerate(matrix.chunks()):
                 if number:
@@ -244,8 +258,8 @@ def _named(matrix: CountMatrix) -> pa.Table:
     return matrix.obs if held else matrix.obs.add_column(0, "name", pa.array(matrix.names, pa.string()))
 
 
-def _frame(table: pa.Table, names: Sequence[str]) -> pd.DataFrame:
-    """Columns as AnnData stores them: text as categories, numbers and truth that may be missing as such."""
+def frame(table: pa.Table, names: Sequence[str]) -> pd.DataFrame:
+    """Return columns as AnnData stores them: text as categories, numbers and truth that may be missing as such."""
     import pandas as pd
     import pyarrow as pa
 

@@ -89,6 +89,8 @@ class BundleError(TosgError):
 
 class FeedError(TosgError):
     """Batches cannot be made as asked, or a state is of another feed."""
+
+
 class LayerError(TosgError):
     """A layer of a network cannot run, or would be silently wrong, on a topology that cells share."""
 

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from tosg_graph.correction import Fitting, Plan
     from tosg_graph.features import Feature
     from tosg_graph.graph import Graph
+    from tosg_graph.sentences import TextPlan
 
 SOFTWARE = ("tosg-graph", "numpy", "pyarrow", "safetensors", "duckdb", "deltalake", "neo4j")
 
@@ -121,6 +122,7 @@ def export(
     proteins: bool = False,
     measured_by: str = ANY,
     engine: Engine = LOCAL,
+    text: TextPlan | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
     """Write the bundle of ``selection`` and the cohort ``cells`` to ``out``.
@@ -154,6 +156,8 @@ def export(
         is unknown; ``all``: it is left out.
     engine
         Where counts are read; the bytes are the same.
+    text
+        Write texts for language models along, with sentences of this length.
 
     Raises
     ------
@@ -194,6 +198,7 @@ def export(
             split=split,
             correct=correct,
             measured_by=measured_by,
+            text=text,
             progress=progress or silent,
         )
     finally:
@@ -269,6 +274,7 @@ def write_bundle(
     split: SplitPlan | None = None,
     correct: Plan | None = None,
     measured_by: str = ANY,
+    text: TextPlan | None = None,
     progress: Progress = silent,
 ) -> Manifest:
     """Write a bundle from tables at hand; `export` says what the arguments mean.
@@ -305,8 +311,8 @@ def write_bundle(
     fitting = correct.start(chosen.cells, len(genes)) if correct else None
     with bundle.new_bundle(out) as folder:
         _write_graph(selection, genes, proteins, folder)
-        text = {"embedding": measured.text.astype("float32", copy=False), "mask": measured.text_mask}
-        bundle.write_tensors(text, folder / bundle.TEXT)
+        embedded = {"embedding": measured.text.astype("float32", copy=False), "mask": measured.text_mask}
+        bundle.write_tensors(embedded, folder / bundle.TEXT)
         _write_features(measured.features, folder)
         bundle.write_table(chosen.cells, folder / bundle.CELLS)
         bundle.write_json(chosen.diagnostics, folder / bundle.DIAGNOSTICS)
@@ -323,6 +329,11 @@ def write_bundle(
             more["features"] = {name: f.values.shape[1] for name, f in measured.features.items()}
         if correct and fitting:
             more["correction"] = _write_correction(correct, fitting, chosen.cells, folder)
+        if text:
+            from tosg_graph.sentences import Written, write_texts
+
+            written = Written(selection.nodes, genes, selection.edges, chosen.cells, shards, label)
+            more["text"] = write_texts(folder, text, written)
         content = {
             "format_version": bundle.FORMAT_VERSION,
             "query": selection.query,

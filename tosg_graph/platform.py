@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from tosg_graph.restore import RestoreReport
     from tosg_graph.sampling import Sampling
     from tosg_graph.saved_cohorts import SavedCohort
+    from tosg_graph.sentences import TextPlan
     from tosg_graph.split_plan import SplitPlan
     from tosg_graph.summarize import Summary
     from tosg_graph.term_audit import Applied
@@ -917,6 +918,7 @@ class Picked:
         correct: Plan | None = None,
         proteins: bool = False,
         measured_by: str = "any",
+        text: TextPlan | None = None,
     ) -> Manifest:
         """Write the bundle and return its manifest; see `tosg_graph.export.export`."""
         from tosg_graph.export import export
@@ -939,6 +941,7 @@ class Picked:
             proteins=proteins,
             measured_by=measured_by,
             engine=p.engine,
+            text=text,
             progress=p.progress,
         )
 

@@ -48,6 +48,7 @@ for command in (
     cells.cohort,
     questions.query,
     questions.export,
+    questions.convert,
     gds.gds,
     demo,
 ):

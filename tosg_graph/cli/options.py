@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tosg_graph.correction import Plan
     from tosg_graph.platform import Platform
     from tosg_graph.sampling import Sampling
+    from tosg_graph.sentences import TextPlan
     from tosg_graph.settings import Settings
     from tosg_graph.split_plan import SplitPlan
 
@@ -211,6 +212,23 @@ correction_options = options(
         default="error",
         show_default=True,
         help="Cells of a batch that no training cell has: refuse them, or keep them uncorrected.",
+    ),
+)
+text_options = options(
+    click.option(
+        "--text", "with_text", is_flag=True, help="Write texts of nodes and sentences of cells as JSON Lines."
+    ),
+    click.option(
+        "--text-genes",
+        type=click.IntRange(1),
+        metavar="N",
+        help="With --text: genes that a sentence ranks [default: 50].",
+    ),
+    click.option(
+        "--text-chars",
+        type=click.IntRange(1),
+        metavar="N",
+        help="With --text: characters of a sentence at most [default: 2000].",
     ),
 )
 rows_options = options(
@@ -415,6 +433,18 @@ def correction_plan(correct: str, batch: str | None, covariates: tuple[str, ...]
     if not batch:
         raise click.UsageError(f"--correct {correct} needs --batch COLUMN.")
     return Plan(correct, batch, covariates, unseen)
+
+
+def read_text(with_text: bool, genes: int | None, chars: int | None) -> TextPlan | None:
+    """Make a plan of the options of texts; None where none are asked for."""
+    from tosg_graph.sentences import TextPlan
+
+    given = {name: n for name, n in (("genes", genes), ("chars", chars)) if n is not None}
+    if not with_text:
+        if given:
+            raise click.UsageError(f"--text-{min(given)} belongs to texts for language models. Add --text.")
+        return None
+    return TextPlan(**given)
 
 
 def write_rows(rows: Any, format_: str, out: Path | None) -> None:

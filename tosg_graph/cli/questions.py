@@ -1,4 +1,4 @@
-"""Commands that ask: query and export."""
+"""Commands that ask, and what becomes of the answers: query, export and convert."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ from tosg_graph.cli.options import (
     read_arms,
     read_sampling,
     read_split,
+    read_text,
     rows_options,
     server_options,
     split_options,
     store_version_option,
+    text_options,
     write_rows,
 )
 
@@ -134,6 +136,7 @@ def query(
     help="Take genes and proteins that any dataset of the cohort measured, or only those that all did.",
 )
 @correction_options
+@text_options
 @store_version_option
 @engine_options
 @server_options
@@ -173,6 +176,9 @@ def export(
     batch: str | None,
     covariates: tuple[str, ...],
     unseen: str,
+    with_text: bool,
+    text_genes: int | None,
+    text_chars: int | None,
     uri: str | None,
     user: str | None,
     password: str | None,
@@ -193,6 +199,8 @@ def export(
     sampling = read_sampling(caps, balance, size, size_by, weight_by)
     split = read_split(by, fractions, folds, fold, hold_out, stratify)
     correction = correction_plan(correct, batch, covariates, unseen)
+    with errors(debug):
+        text = read_text(with_text, text_genes, text_chars)
     with platform(uri, user, password, debug) as p:
         refuse_existing(out)  # neither a server need be started for that, nor the query run
         cells = p.define_cells(
@@ -219,5 +227,21 @@ def export(
             correct=correction,
             proteins=proteins,
             measured_by=measured_by,
+            text=text,
         )
         show.facts(manifest.as_facts())
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--debug", is_flag=True, help="Show the whole trace of an error.")
+def convert(bundle: Path, out: Path, debug: bool) -> None:
+    """Write a bundle for other programs: .h5ad (AnnData), .graphml, or its edges as .tsv or .parquet.
+
+    Example: tosg convert bundle bundle.h5ad
+    """
+    from tosg_graph import bundle_formats, show
+
+    with errors(debug):
+        show.facts(bundle_formats.convert(bundle, out).as_facts())
