@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Several shards per split, and every optional file that needs no other input."""
     out = tmp_path_factory.mktemp("damage") / "bundle"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tosg_graph.export.SHARD_CELLS", 2)
+        patch.setattr("tosg_graph.bundle_shards.SHARD_CELLS", 2)
         write_bundle(
             toy.selection(),
             toy.measured(),

@@ -53,7 +53,7 @@ def selection() -> Selection:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("formats") / "bundle"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tosg_graph.export.SHARD_CELLS", 2)  # several shards per split
+        patch.setattr("tosg_graph.bundle_shards.SHARD_CELLS", 2)  # several shards per split
         write_bundle(selection(), toy.measured(), cohort="true", label="cell_type", out=out, seed=7)
     return out
 

@@ -101,7 +101,7 @@ def of_cells(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def test_each_line_is_the_row_of_its_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tosg_graph.export.SHARD_CELLS", 2)
+    monkeypatch.setattr("tosg_graph.bundle_shards.SHARD_CELLS", 2)
     monkeypatch.setattr("tosg_graph.sentences.PAIRS", 2_500)  # one cell at a time
     manifest = write(tmp_path / "b").content
     table = pq.read_table(tmp_path / "b" / "cells.parquet").to_pylist()
