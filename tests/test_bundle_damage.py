@@ -63,6 +63,8 @@ def tensors(folder: Path) -> None:
     for split in bundle.SPLITS:
         data = tg.TosgDataset(folder, split=split)
         _ = data.text, data.edge_index, list(data.batches(4))
+        if "measured" in data.manifest:
+            data.measured([0])
 
 
 # Who reads, and which files of all.
@@ -71,7 +73,7 @@ READERS: dict[str, tuple[Callable[[Path], Any], Callable[[str], bool]]] = {
     "tables": (tables, lambda n: n.endswith(".parquet") or n.startswith("abundance/")),
     "anndata": (tg.to_anndata, lambda n: n.endswith(".parquet") or n.startswith("abundance/")),
     "networkx": (tg.to_networkx, lambda n: n == "nodes.parquet" or n.startswith("edges/")),
-    "dataset": (tensors, lambda n: not n.startswith(("edges/", "text/")) and n != "diagnostics.json"),
+    "dataset": (tensors, lambda n: not n.startswith(("edges/", "text/", "diagnostics."))),
 }
 
 
