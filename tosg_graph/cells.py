@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tosg_graph.abundance_store import cell_id
 from tosg_graph.engine import LOCAL, Engine
 from tosg_graph.ingest import Choices, ingest, ingest_measured
+from tosg_graph.memory import give_back
 from tosg_graph.obs import (
     ObsMapping,
     constant,
@@ -204,6 +205,8 @@ def _described(
 
     count = len(measured.barcodes)
     core = core_columns(measured.obs, mapping, vocabulary)
+    unmapped = with_candidates(unmapped_values(core), vocabulary)
+    give_back()  # of what mapping and counting took, before the rows are made
     columns: dict[str, Any] = {
         "cell_id": _cell_ids(dataset, measured.barcodes),
         "dataset": constant(dataset, count),
@@ -215,7 +218,7 @@ def _described(
     of_proteins = {"n_protein_counts": pa.nulls(count, pa.int64()), "n_proteins": pa.nulls(count, pa.int32())}
     columns |= of_proteins if measured.proteins else {}
     columns |= other_columns(measured.obs, mapping, [*columns, *of_proteins, "block", "cell"])
-    return pa.table(columns), with_candidates(unmapped_values(core), vocabulary)
+    return pa.table(columns), unmapped
 
 
 def _cell_ids(dataset: str, barcodes: list[str]) -> pa.ChunkedArray:
