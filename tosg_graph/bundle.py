@@ -30,6 +30,7 @@ TOPOLOGY = "topology.safetensors"
 TEXT = "text.safetensors"
 FEATURES = "features.safetensors"  # only where features were asked for
 CORRECTION = "correction.safetensors"  # only where a correction was asked for
+EDGE_SPLITS = "edge_splits.safetensors"  # only where an edge task was asked for
 CELLS = "cells.parquet"
 DIAGNOSTICS = "diagnostics.json"
 SPLITS = ("train", "val", "test")
@@ -59,6 +60,11 @@ class Manifest:
             "split by": f"{c['split_unit']}, verdict {c['verdict']}",
             "left out": "; ".join(dropped) or "nothing",
         }
+        for name, splits in c.get("edge_task", {}).get("edges", {}).items():
+            facts[f"predict {name}"] = ", ".join(
+                f"{split} {splits[split]['positives']:,} and {splits[split]['negatives']:,} negatives"
+                for split in SPLITS
+            )
         if made := c.get("correction"):
             facts["corrected"] = (
                 f"{made['method']} by {made['batch']}: {len(made['batches'])} batches, fitted on "
@@ -92,6 +98,12 @@ def edge_file(key: tuple[str, str, str]) -> str:
 def edge_name(key: tuple[str, str, str]) -> str:
     """``Gene__SIGNALS_TO__Protein``; types and verbs hold no double underscore."""
     return "__".join(key)
+
+
+def edge_key(name: str) -> tuple[str, str, str]:
+    """(source type, verb, target type) of what `edge_name` made."""
+    source, verb, target = name.split("__")
+    return source, verb, target
 
 
 # --------------------------------------------------------------------------- writing
@@ -260,6 +272,21 @@ def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
     for name, expected in manifest["files"].items():
         if sha256_of(folder / name) != expected:
             raise BundleError(f"{folder / name} was changed after the export. Export the bundle again.")
+
+
+def checked_path(folder: Path, manifest: Mapping[str, Any], name: str, *, verified: bool = True) -> Path:
+    """Path of a file that the manifest lists, compared with its sha256 unless ``verified`` is False.
+
+    Raises
+    ------
+    BundleError
+        If it is not listed, or was changed.
+    """
+    if name not in manifest["files"]:
+        raise BundleError(f"{folder / MANIFEST} does not list {name}. Export the bundle again.")
+    if verified:
+        verify(folder, {"files": {name: manifest["files"][name]}})
+    return folder / name
 
 
 def map_tensors(path: Path) -> dict[str, NDArray[Any]]:

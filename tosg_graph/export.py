@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from tosg_graph import bundle
 from tosg_graph.bundle import SPLITS, Manifest
-from tosg_graph.bundle_cells import CellPlan, check_label_column, prepare
+from tosg_graph.bundle_cells import CellPlan, check_label_column, prepare, proved
 from tosg_graph.cell_terms import CellTerms, CohortDefinition, check
 from tosg_graph.comparison import Arms, defining_columns, in_arms
 from tosg_graph.diagnostics import count_values, rows_of
+from tosg_graph.edge_splits import EdgeTask, split_edges, write_edge_splits
 from tosg_graph.errors import ExportError, StoreError
 from tosg_graph.history import record_export
+from tosg_graph.label_bins import check_bins
 from tosg_graph.matching import ARM, Key, parse_keys
 from tosg_graph.normalise import PARAMETERS, normalised
 from tosg_graph.progress import Progress, silent
@@ -92,11 +94,13 @@ def export(
     out: Path,
     seed: int = 0,
     strict: bool = False,
+    bins: Sequence[float] = (),
     features: Sequence[str] = (),
     arms: Arms | None = None,
     sampling: Sampling | None = None,
     split: SplitPlan | None = None,
     correct: Plan | None = None,
+    edge_task: EdgeTask | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
     """Write the bundle of ``selection`` and the cohort ``cells`` to ``out``.
@@ -110,9 +114,11 @@ def export(
     out
         Folder to make; must not exist.
     seed
-        Decides the split and the order of the cells, nothing else.
+        Decides the split and the order of the cells, and the edge task, nothing else.
     strict
         Refuse cells without a label instead of leaving them out.
+    bins
+        Edges of the bins that make classes of the label's numbers; each holds its lower edge.
     features
         Numeric properties of the nodes, or runs of graph algorithms, to write along.
     arms
@@ -123,6 +129,8 @@ def export(
         How cells are split; by donor in fractions without it.
     correct
         Batch correction to fit on the training cells and write along; the counts stay as they are.
+    edge_task
+        Edges to hold out, and negatives, to write along; the topology stays as it is.
 
     Raises
     ------
@@ -136,6 +144,8 @@ def export(
     from tosg_graph.abundance import AbundanceReader
 
     out = bundle.refuse_existing(out)
+    if bins:
+        check_bins(bins)
     version = store.version()
     if version is None:
         raise ExportError("The store has no cells yet. Add some: tosg cells add FILE.h5ad.")
@@ -153,12 +163,14 @@ def export(
             out=out,
             seed=seed,
             strict=strict,
+            bins=bins,
             arms=arms,
             keys=parse_keys(arms.match, known) if arms else (),
             defining=defining_columns(reader, arms) if arms else (),
             sampling=sampling,
             split=split,
             correct=correct,
+            edge_task=edge_task,
             progress=progress or silent,
         )
     finally:
@@ -222,12 +234,14 @@ def write_bundle(
     out: Path,
     seed: int = 0,
     strict: bool = False,
+    bins: Sequence[float] = (),
     arms: Arms | None = None,
     keys: Sequence[Key] = (),
     defining: Iterable[str] = (),
     sampling: Sampling | None = None,
     split: SplitPlan | None = None,
     correct: Plan | None = None,
+    edge_task: EdgeTask | None = None,
     progress: Progress = silent,
 ) -> Manifest:
     """Write a bundle from tables at hand; `export` says what the arguments mean.
@@ -246,12 +260,14 @@ def write_bundle(
         label=label,
         seed=seed,
         strict=strict,
+        bins=tuple(bins),
         sampling=sampling or Sampling(),
         split=split or SplitPlan(),
         arms=arms,
         keys=tuple(keys),
         defining=frozenset(defining),
     )
+    held_out = split_edges(selection, edge_task, seed) if edge_task else None
     every_column = measured.axis["column"].to_pylist()
     chosen = prepare(measured.cells, lambda ids: measured.counts(ids, every_column), plan)
     outside = [bundle.dropped("cells", x.reason, x.cell_ids, kept=False) for x in measured.left_out]
@@ -263,6 +279,7 @@ def write_bundle(
         bundle.write_tensors(text, folder / bundle.TEXT)
         _write_features(measured.features, folder)
         bundle.write_table(chosen.cells, folder / bundle.CELLS)
+        chosen = proved(chosen, folder)
         bundle.write_json(chosen.diagnostics, folder / bundle.DIAGNOSTICS)
         shards, total = _write_shards(chosen.cells, genes, measured.counts, folder, progress, fitting)
         more: dict[str, Any] = {}
@@ -270,6 +287,9 @@ def write_bundle(
             more["features"] = {name: f.values.shape[1] for name, f in measured.features.items()}
         if correct and fitting:
             more["correction"] = _write_correction(correct, fitting, chosen.cells, folder)
+        if held_out:
+            kinds = list(count_values(selection.nodes["type"]))
+            more["edge_task"] = write_edge_splits(held_out, kinds, folder)
         content = {
             "format_version": bundle.FORMAT_VERSION,
             "query": selection.query,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tosg_graph.comparison import Arms, Compared
     from tosg_graph.correction import Plan
     from tosg_graph.dump import DumpReport
+    from tosg_graph.edge_splits import EdgeTask
     from tosg_graph.embedding_import import ImportReport
     from tosg_graph.embeddings import EmbedReport
     from tosg_graph.gds import Run
@@ -791,11 +792,13 @@ class Picked:
         label: str,
         seed: int = 0,
         strict: bool = False,
+        bins: Sequence[float] = (),
         features: Sequence[str] = (),
         arms: Arms | None = None,
         sampling: Sampling | None = None,
         split: SplitPlan | None = None,
         correct: Plan | None = None,
+        edge_task: EdgeTask | None = None,
     ) -> Manifest:
         """Write the bundle and return its manifest; see `tosg_graph.export.export`."""
         from tosg_graph.export import export
@@ -810,11 +813,13 @@ class Picked:
             out=Path(out),
             seed=seed,
             strict=strict,
+            bins=bins,
             features=features,
             arms=p._written_out(arms) if arms else None,
             sampling=sampling,
             split=split,
             correct=correct,
+            edge_task=edge_task,
             progress=p.progress,
         )
 

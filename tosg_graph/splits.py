@@ -121,7 +121,7 @@ def assign_splits(
         copies=list(copies) if copies is not None else [None] * len(cells),
     )
     if plan.by == "study":
-        return _without_study(cells["dataset"].to_pylist(), rows, seed, plan)
+        return _without_study(cells["dataset"].to_pylist(), studies(cells), rows, seed, plan)
     if any(rows.donors):
         return _by_donor(rows, seed, plan)
     split = _folds_of_cells(rows, seed, plan) if plan.folds else _by_cell(rows, seed, plan.fractions)
@@ -301,18 +301,23 @@ def _together(rows: _Rows) -> list[str]:
 # --------------------------------------------------------------------------- by study
 
 
-def _without_study(studies: list[str], rows: _Rows, seed: int, plan: SplitPlan) -> SplitResult:
-    """Test on one study; the others are split by donor into train and val."""
-    held_out = _held_out(sorted(set(studies)), plan)
-    split: list[str | None] = [None] * len(studies)
-    tested = [row for row, study in enumerate(studies) if study == held_out]
+def _without_study(
+    datasets: list[str], origins: list[str], rows: _Rows, seed: int, plan: SplitPlan
+) -> SplitResult:
+    """Test on one dataset; the others are split by donor into train and val."""
+    held_out = _held_out(sorted(set(datasets)), plan)
+    split: list[str | None] = [None] * len(datasets)
+    tested = [row for row, dataset in enumerate(datasets) if dataset == held_out]
     # Two donors that share a cell are one person, whom another study calls by another name.
     inside = {rows.copies[row] for row in tested} | {rows.donors[row] for row in tested}
     inside.discard(None)
-    left, rest = [], []
-    for row, study in enumerate(studies):
-        if study == held_out:
+    tested_origins = {origins[row] for row in tested}
+    left, again, rest = [], [], []
+    for row, dataset in enumerate(datasets):
+        if dataset == held_out:
             split[row] = "test"
+        elif origins[row] in tested_origins:
+            again.append(rows.ids[row])
         elif rows.copies[row] in inside or rows.donors[row] in inside:
             left.append(rows.ids[row])
         else:
@@ -326,20 +331,23 @@ def _without_study(studies: list[str], rows: _Rows, seed: int, plan: SplitPlan) 
         reasons.append("no donor of the other studies is known: train and val are split by cell")
     elif unknown:
         reasons.append(f"{unknown} cells of unknown donors are in train")
-    if len(set(studies)) == 2:
+    if len(set(datasets)) == 2:
         reasons.append("only one study is left to learn from")
     reasons += _unseen(split, rows.strata)
     empty = _empty_sides(split, plan)
     verdict = "unreliable" if empty else "caution" if reasons else "ok"
     found = _result(split, "study", verdict, [*reasons, *empty], rows)
-    why = f"a copy of it, or of a cell of its donor, is in the study that is left out, {held_out}"
+    why = {
+        f"a copy of it, or of a cell of its donor, is in the study that is left out, {held_out}": left,
+        f"a metacell of the same cells' study as those of the study that is left out, {held_out}": again,
+    }
     return SplitResult(
         found.split,
         found.unit,
         found.verdict,
         found.reasons,
         found.donors,
-        (LeftOut(why, left),) if left else (),
+        tuple(LeftOut(reason, ids) for reason, ids in why.items() if ids),
         held_out,
     )
 
@@ -390,6 +398,22 @@ def _unseen(split: Sequence[str | None], strata: Sequence[str]) -> list[str]:
 # --------------------------------------------------------------------------- what they share
 
 
+def check_fractions(fractions: Sequence[float], what: str) -> None:
+    """Raise `ExportError` unless these are shares of train, val and test."""
+    if len(fractions) != 3 or not min(fractions) >= 0 or abs(sum(fractions) - 1) > 1e-9:
+        raise ExportError(f"The {what} fractions {tuple(fractions)} are not three shares that add up to 1.")
+
+
+def refuse_overlap(overlap: Mapping[str, int]) -> None:
+    """Raise `ExportError` where anything was counted on two sides of a written split."""
+    for what, count in overlap.items():
+        if count:
+            raise ExportError(
+                f"{count:,} {what.replace('_', ' ')} were found across the splits that were written, and none may be. "
+                "Nothing was kept; please report this."
+            )
+
+
 def rank(seed: int, key: str) -> bytes:
     """Order of a cell or a donor among others: 16 bytes that depend on the seed and the key alone."""
     return hashlib.blake2b(key.encode(), key=str(seed).encode(), digest_size=16).digest()
@@ -397,16 +421,23 @@ def rank(seed: int, key: str) -> bytes:
 
 def donor_keys(cells: pa.Table) -> list[str | None]:
     """Dataset and donor of each cell as one text; None where the donor is unknown."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if "donor" not in cells.column_names:
         return [None] * len(cells)
     # The donor of a metacell is that of its members, who are of another dataset.
-    of = cells[METACELL_OF] if METACELL_OF in cells.column_names else pa.nulls(len(cells), pa.string())
-    datasets = pc.coalesce(of, cells["dataset"].cast(pa.string()))
-    pairs = zip(datasets.to_pylist(), cells["donor"].to_pylist(), strict=True)
+    pairs = zip(studies(cells), cells["donor"].to_pylist(), strict=True)
     return [None if donor is None else f"{dataset}\x1f{donor}" for dataset, donor in pairs]
+
+
+def studies(cells: pa.Table) -> list[str]:
+    """Dataset of each cell; of a metacell that of the cells it is made of."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    datasets = cells["dataset"].cast(pa.string())
+    if METACELL_OF in cells.column_names:
+        datasets = pc.coalesce(cells[METACELL_OF].cast(pa.string()), datasets)
+    found: list[str] = datasets.to_pylist()
+    return found
 
 
 def _units(cells: pa.Table, copies: Sequence[str | None] | None) -> list[str | None]:
@@ -461,9 +492,7 @@ def _empty_sides(split: Sequence[str | None], plan: SplitPlan) -> list[str]:
 
 
 def _check(cells: pa.Table, plan: SplitPlan) -> None:
-    fractions = plan.fractions
-    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
-        raise ExportError(f"The split fractions {tuple(fractions)} are not three shares that add up to 1.")
+    check_fractions(plan.fractions, "split")
     if plan.by not in ("donor", "study"):
         raise ExportError(f"{plan.by!r} is no way to split. Choose donor or study.")
     _check_folds(plan)

@@ -11,12 +11,15 @@ from tosg_graph.cli.options import (
     comparison_options,
     correction_options,
     correction_plan,
+    edge_options,
     errors,
     filter_options,
     parameter_option,
     parse_parameters,
     platform,
     read_arms,
+    read_edge_task,
+    read_numbers,
     read_sampling,
     read_split,
     rows_options,
@@ -111,12 +114,18 @@ def query(
 @click.option(
     "--label", metavar="COLUMN", help="Column of the cells that becomes the label [default with --case: arm]."
 )
+@click.option(
+    "--bins",
+    metavar="A,B,...",
+    help="Edges that make classes of the label's numbers, each bin with its lower one; inf is an edge.",
+)
 @comparison_options
 @split_options
+@edge_options
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Folder to write; must not exist."
 )
-@click.option("--seed", default=0, show_default=True, help="Split and order of the cells.")
+@click.option("--seed", default=0, show_default=True, help="Split and order of the cells, edge task.")
 @click.option("--strict", is_flag=True, help="Refuse cells without the label instead of leaving them out.")
 @click.option(
     "--features",
@@ -137,6 +146,7 @@ def export(
     cells_parameters: tuple[str, ...],
     exact_terms: bool,
     label: str | None,
+    bins: str | None,
     case: str | None,
     control: str | None,
     match: str | None,
@@ -152,6 +162,10 @@ def export(
     fold: int | None,
     hold_out: str | None,
     stratify: bool,
+    edge_types: str | None,
+    edge_fractions: str | None,
+    negatives: float | None,
+    edge_pairs: str | None,
     out: Path,
     seed: int,
     strict: bool,
@@ -180,6 +194,8 @@ def export(
     sampling = read_sampling(caps, balance, size, size_by, weight_by)
     split = read_split(by, fractions, folds, fold, hold_out, stratify)
     correction = correction_plan(correct, batch, covariates, unseen)
+    edge_task = read_edge_task(edge_types, edge_fractions, negatives, edge_pairs)
+    label_bins = read_numbers("--bins", bins, "0,20,40,60,inf")
     with platform(uri, user, password, debug) as p:
         refuse_existing(out)  # neither a server need be started for that, nor the query run
         picked = p.select(
@@ -197,10 +213,12 @@ def export(
             label=label,
             seed=seed,
             strict=strict,
+            bins=label_bins,
             features=features.split(",") if features else (),
             arms=arms,
             sampling=sampling,
             split=split,
             correct=correction,
+            edge_task=edge_task,
         )
         show.facts(manifest.as_facts())
