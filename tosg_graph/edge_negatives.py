@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,7 +65,7 @@ def negatives(
     sources
         Source of each positive: each is kept as often as the number of negatives allows.
     edges
-        int64 ``(2, E)``: a target is drawn as often as it is one here; its sources stand in for those without a target.
+        int64 ``(2, E)``: a target is drawn as often as it is one here; so are sources that stand in for others.
     pair_of
         Number of each pair of nodes.
 
@@ -74,11 +75,20 @@ def negatives(
     """
     if not wanted:
         return np.empty((2, 0), np.int64)
-    source = _repeated(rng, sources, wanted)
-    target, missing = _at_random(rng, source, edges[1], taken, pair_of)
-    if len(missing):
-        source, target, missing = _looked_up(rng, source, target, missing, edges, taken, pair_of)
-    return np.delete(np.stack([source, target]), missing, axis=1)
+    drawing = _Drawing(
+        rng, edges, taken, pair_of, _repeated(rng, sources, wanted), np.full(wanted, -1, np.int64)
+    )
+    drawing.at_random()
+    short = drawing.missing()
+    for node in np.unique(drawing.source[short]):
+        drawing.looked_up(int(node), short[drawing.source[short] == node])
+    missing = drawing.missing()  # a source that has no target left gives its place to others
+    drawing.source[missing] = rng.choice(edges[0], len(missing))
+    drawing.at_random()
+    for node in dict.fromkeys(rng.permutation(edges[0]).tolist()) if len(drawing.missing()) else ():
+        drawing.looked_up(node, drawing.missing())
+    found = drawing.target >= 0
+    return np.stack([drawing.source[found], drawing.target[found]])
 
 
 def _repeated(rng: np.random.Generator, sources: Rows, wanted: int) -> Rows:
@@ -86,56 +96,50 @@ def _repeated(rng: np.random.Generator, sources: Rows, wanted: int) -> Rows:
     return np.concatenate([np.tile(sources, whole), rng.choice(sources, rest, replace=False)])
 
 
-def _at_random(
-    rng: np.random.Generator, source: Rows, pool: Rows, taken: Taken, pair_of: PairOf
-) -> tuple[Rows, Rows]:
-    """Target of each source, and the places where none was found."""
-    target = np.full(len(source), -1, np.int64)
-    missing = np.arange(len(source))
-    for _ in range(ROUNDS):
-        if not len(missing):
-            break
-        tried = pool[rng.integers(len(pool), size=len(missing))]
-        pairs = pair_of(source[missing], tried)
-        good = np.zeros(len(missing), np.bool_)
-        good[np.unique(pairs, return_index=True)[1]] = True
-        good &= (source[missing] != tried) & ~taken.holds(pairs)
-        target[missing[good]] = tried[good]
-        taken.add(pairs[good])
-        missing = missing[~good]
-    return target, missing
+@dataclass
+class _Drawing:
+    """Negatives that are being drawn; the target of those that are missing is -1."""
 
+    rng: np.random.Generator
+    edges: Rows
+    taken: Taken
+    pair_of: PairOf
+    source: Rows
+    target: Rows
 
-def _looked_up(
-    rng: np.random.Generator,
-    source: Rows,
-    target: Rows,
-    missing: Rows,
-    edges: Rows,
-    taken: Taken,
-    pair_of: PairOf,
-) -> tuple[Rows, Rows, Rows]:
-    """Fill the missing places out of all that is free; the places that stay empty come last."""
-    values, weights = np.unique(edges[1], return_counts=True)
-    others = deque(dict.fromkeys([*rng.permutation(source).tolist(), *rng.permutation(edges[0]).tolist()]))
+    def missing(self) -> Rows:
+        return np.flatnonzero(self.target < 0)
 
-    def free_of(node: int) -> NDArray[np.bool_]:
-        held = taken.holds(pair_of(np.full(len(values), node), values))
-        found: NDArray[np.bool_] = ~held & (values != node)
-        return found
+    def at_random(self) -> None:
+        """Try targets for the sources that lack one."""
+        pool, missing = self.edges[1], self.missing()
+        for _ in range(ROUNDS):
+            if not len(missing):
+                return
+            source, tried = self.source[missing], pool[self.rng.integers(len(pool), size=len(missing))]
+            pairs = self.pair_of(source, tried)
+            good = np.zeros(len(missing), np.bool_)
+            good[np.unique(pairs, return_index=True)[1]] = True
+            good &= (source != tried) & ~self.taken.holds(pairs)
+            self.target[missing[good]] = tried[good]
+            self.taken.add(pairs[good])
+            missing = missing[~good]
 
-    for done, place in enumerate(missing):
-        node = int(source[place])
-        free = free_of(node)
-        while not free.any() and others:
-            node = others[0]
-            free = free_of(node)
-            if not free.any():
-                others.popleft()  # nothing becomes free again
-        if not free.any():
-            return source, target, missing[done:]
-        others.rotate(-1)
-        source[place] = node
-        target[place] = rng.choice(values[free], p=weights[free] / weights[free].sum())
-        taken.add(pair_of(source[[place]], target[[place]]))
-    return source, target, missing[:0]
+    def looked_up(self, node: int, places: Rows) -> None:
+        """Fill places with ``node`` and the targets that are free for it, as far as they go."""
+        if not len(places):
+            return
+        values, weights = self._weighted
+        free = ~self.taken.holds(self.pair_of(np.full(len(values), node), values)) & (values != node)
+        places = places[: int(free.sum())]
+        if len(places):
+            shares = weights[free] / weights[free].sum()
+            chosen = self.rng.choice(values[free], len(places), replace=False, p=shares)
+            self.source[places], self.target[places] = node, chosen
+            self.taken.add(self.pair_of(self.source[places], chosen))
+
+    @cached_property
+    def _weighted(self) -> tuple[Rows, Rows]:
+        """Targets, each once, and how often each is one."""
+        values, counts = np.unique(self.edges[1], return_counts=True)
+        return values, counts
