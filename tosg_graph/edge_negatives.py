@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tosg_graph.edge_pairs import distinct, in_sorted
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -30,24 +32,23 @@ class Taken:
     """
 
     def __init__(self, edges: Rows) -> None:
-        self._edges = edges
-        self._drawn: Rows = np.empty(0, np.int64)
+        # Three sorted arrays, so that what is added does not move everything each time.
+        self._edges, self._drawn, self._recent = edges, np.empty(0, np.int64), np.empty(0, np.int64)
 
     def holds(self, pairs: Rows) -> NDArray[np.bool_]:
         """Whether each pair is taken."""
-        return _in_sorted(self._edges, pairs) | _in_sorted(self._drawn, pairs)
+        found = in_sorted(self._edges, pairs) | in_sorted(self._drawn, pairs)
+        return found | in_sorted(self._recent, pairs)
 
     def add(self, pairs: Rows) -> None:
         """Take pairs that were free."""
-        if len(pairs):
-            self._drawn = np.sort(np.concatenate([self._drawn, pairs]))
+        self._recent = _merged(self._recent, pairs)
+        if len(self._recent) > len(self._drawn) // 16:
+            self._drawn, self._recent = _merged(self._drawn, self._recent), np.empty(0, np.int64)
 
 
-def _in_sorted(values: Rows, asked: Rows) -> NDArray[np.bool_]:
-    if not len(values):
-        return np.zeros(len(asked), np.bool_)
-    found: NDArray[np.bool_] = values[np.minimum(np.searchsorted(values, asked), len(values) - 1)] == asked
-    return found
+def _merged(values: Rows, more: Rows) -> Rows:
+    return np.sort(np.concatenate([values, more]), kind="stable")  # which knows runs that are sorted already
 
 
 def negatives(
@@ -80,7 +81,7 @@ def negatives(
     )
     drawing.at_random()
     short = drawing.missing()
-    for node in np.unique(drawing.source[short]):
+    for node in distinct(drawing.source[short]):
         drawing.looked_up(int(node), short[drawing.source[short] == node])
     missing = drawing.missing()  # a source that has no target left gives its place to others
     drawing.source[missing] = rng.choice(edges[0], len(missing))

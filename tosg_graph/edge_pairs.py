@@ -98,6 +98,21 @@ def verb_of(name: str) -> str:
     return name.split("__")[1]
 
 
+def distinct(values: Rows) -> Rows:
+    """Each value once, sorted: many times as fast as ``np.unique``, which hashes millions of numbers."""
+    ordered = np.sort(values)
+    found: Rows = ordered[np.concatenate([ordered[:1] == ordered[:1], ordered[1:] != ordered[:-1]])]
+    return found
+
+
+def in_sorted(values: Rows, asked: Rows) -> NDArray[np.bool_]:
+    """Whether each number asked for is among values that are sorted."""
+    if not len(values):
+        return np.zeros(len(asked), np.bool_)
+    found: NDArray[np.bool_] = values[np.minimum(np.searchsorted(values, asked), len(values) - 1)] == asked
+    return found
+
+
 # --------------------------------------------------------------------------- the proof
 
 
@@ -144,11 +159,13 @@ def count_overlap(
         "mirrored_edges": _on_two(
             _joined(one_verb.pairs[n] for n in graph.names), _joined(side[n] for n in graph.names)
         ),
-        "held_out_pairs_with_messages": len(np.intersect1d(_joined(asked[1:]), messages)),
+        "held_out_pairs_with_messages": int(
+            in_sorted(distinct(messages), distinct(_joined(asked[1:]))).sum()
+        ),
         "positives_repeated": sum(
             _repeated(_joined(graph.directed(n)[positive[n, s]] for s in SPLITS)) for n in types
         ),
-        "negatives_that_are_edges": int(np.isin(drawn, _joined(graph.pairs.values())).sum()),
+        "negatives_that_are_edges": int(in_sorted(distinct(_joined(graph.pairs.values())), drawn).sum()),
         "negatives_repeated": _repeated(drawn),
         "negatives_to_themselves": sum(int((rows[0] == rows[1]).sum()) for rows in negative.values()),
         "negatives_of_other_types": sum(_misplaced(graph, n, rows) for (n, _), rows in negative.items()),
@@ -160,12 +177,13 @@ def _joined(parts: Iterable[NDArray[Any]]) -> Rows:
 
 
 def _in_two(sets: Sequence[Rows]) -> int:
-    return _repeated(np.concatenate([np.unique(values) for values in sets]))
+    return _repeated(np.concatenate([distinct(values) for values in sets]))
 
 
 def _repeated(values: Rows) -> int:
     """How many values occur more than once."""
-    return int((np.unique(values, return_counts=True)[1] > 1).sum())
+    ordered = np.sort(values)
+    return len(distinct(ordered[1:][ordered[1:] == ordered[:-1]]))
 
 
 def _on_two(groups: Rows, side: NDArray[Any]) -> int:

@@ -22,7 +22,7 @@ import numpy as np
 from tosg_graph import bundle
 from tosg_graph.bundle import SPLITS
 from tosg_graph.edge_negatives import Taken, negatives
-from tosg_graph.edge_pairs import EdgePairs, count_overlap, verb_of
+from tosg_graph.edge_pairs import EdgePairs, count_overlap, distinct, verb_of
 from tosg_graph.errors import ExportError
 from tosg_graph.splits import FRACTIONS, check_fractions, refuse_overlap
 
@@ -177,7 +177,7 @@ def _sides(
     rng: np.random.Generator,
 ) -> dict[str, NDArray[np.int8]]:
     """Side of every edge: place in SPLITS, or FREE."""
-    units = np.unique(np.concatenate([graph.pairs[name][mask] for name, mask in dealt.items()]))
+    units = distinct(np.concatenate([graph.pairs[name][mask] for name, mask in dealt.items()]))
     of_unit = _deal(_strata(graph, dealt, units), fractions, rng)
     found = {}
     for name, pairs in graph.pairs.items():
@@ -223,7 +223,7 @@ def _check_sizes(
     for name, found in positives.items():
         for split, share, edges in zip(SPLITS, fractions, found, strict=True):
             if share > 0 and not len(edges):
-                number = len(np.unique(np.concatenate([graph.pairs[name][p] for p in found])))
+                number = len(distinct(np.concatenate([graph.pairs[name][p] for p in found])))
                 raise ExportError(
                     f"{name} joins {number:,} pairs of nodes, too few for {split} to get {share:g} of them. Widen the "
                     "query, give --edge-fractions, or name the edge types that have enough in --edge-task."
@@ -234,7 +234,7 @@ def _all_negatives(
     graph: EdgePairs, positives: Mapping[str, tuple[Rows, ...]], ratio: float, seed: int
 ) -> dict[str, list[Rows]]:
     """Negatives per type and split, int64 ``(2, K)``; no pair is drawn twice, in whatever split or type."""
-    taken = Taken(np.unique(np.concatenate(list(graph.pairs.values()))))
+    taken = Taken(distinct(np.concatenate(list(graph.pairs.values()))))
     found: dict[str, list[Rows]] = {}
     for number, (name, positions) in enumerate(positives.items()):
         edges = graph.edges[name]
