@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     Rows = NDArray[np.int64]
     PairOf = Callable[[Rows, Rows], Rows]
 
-ROUNDS = (
-    50  # of drawing at random, before what is free is looked up; a source of which half is taken needs few
-)
+# Of drawing at random, before what is free is looked up: after the first few, hubs alone are missing.
+ROUNDS = 500
 
 
 class Taken:
