@@ -67,16 +67,16 @@ def graph(genes: int, proteins: int, rows: list[tuple[int, int, int, str, bool]]
 
 @st.composite
 def graphs(draw: st.DrawFn) -> Selection:
-    node = st.integers(0, 9)
+    node = st.integers(0, 11)
     edge = st.tuples(
         st.integers(0, len(TYPES) - 1),
         node,
         node,
         st.sampled_from("ab"),
-        st.sampled_from([False] * 9 + [True]),
+        st.sampled_from([False] * 19 + [True]),
     )
     return graph(
-        draw(st.integers(3, 10)), draw(st.integers(0, 6)), draw(st.lists(edge, min_size=3, max_size=60))
+        draw(st.integers(4, 12)), draw(st.integers(0, 8)), draw(st.lists(edge, min_size=20, max_size=60))
     )
 
 
@@ -144,7 +144,7 @@ def check_refusal(said: str, task: EdgeTask, expected: Reference) -> None:
         assert len(expected.free(task, name)) < wanted
 
 
-@hypothesis_settings(max_examples=300)
+@hypothesis_settings(max_examples=200)
 @given(
     graphs(),
     st.sampled_from(
@@ -259,6 +259,29 @@ def test_shares_are_those_of_pairs_and_twins_follow() -> None:
 def test_with_pairs_of_a_verb_edges_of_other_verbs_stay() -> None:
     found = split_edges(ring(), EdgeTask(("SIGNALS_TO",), HALVES, pairs="verb"), 1)
     assert set(found.tensors["Gene__INTERACTS_WITH__Gene.side"].tolist()) == {-1}
+
+
+def test_negatives_of_verbs_without_direction_are_in_the_order_of_their_edges() -> None:
+    name = "Gene__INTERACTS_WITH__Gene"
+    found = split_edges(ring(), EdgeTask(("INTERACTS_WITH",), HALVES), 1)
+    for split in SIDES.values():
+        source, target = found.tensors[f"{name}.{split}.negative"]
+        assert len(source)
+        assert (source < target).all()
+
+
+def test_pairs_that_another_verb_joins_are_no_negatives_unless_verbs_are_told_apart() -> None:
+    """Genes signal in a ring and interact with all but their like modulo 3: those alone are free."""
+    size = 24
+    rows = [(2, k, (k + 1) % size, "a", False) for k in range(size)]
+    rows += [(1, s, t, "a", False) for s in range(size) for t in range(size) if s < t and (s - t) % 3]
+    any_, verb = (
+        split_edges(graph(size, 0, rows), EdgeTask(("SIGNALS_TO",), HALVES, 3.0, pairs), 0)
+        for pairs in ("any", "verb")
+    )
+    names = [f"{SIGNALS}.{split}.negative" for split in SIDES.values()]
+    apart = [{int(s - t) % 3 for name in names for s, t in found.tensors[name].T} for found in (any_, verb)]
+    assert apart == [{0}, {0, 1, 2}]
 
 
 def test_another_seed_deals_otherwise_and_the_same_seed_the_same() -> None:

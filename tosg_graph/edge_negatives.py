@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     Rows = NDArray[np.int64]
     PairOf = Callable[[Rows, Rows], Rows]
 
-# Of drawing at random, before what is free is looked up: after the first few, hubs alone are missing.
-ROUNDS = 500
+LEAST_ROUNDS, MOST_ROUNDS = 20, 500  # of drawing at random, before what is free is looked up
 
 
 class Taken:
@@ -113,7 +112,8 @@ class _Drawing:
     def at_random(self) -> None:
         """Try targets for the sources that lack one."""
         pool, missing = self.edges[1], self.missing()
-        for _ in range(ROUNDS):
+        # To look up what is free for a node costs as much as there are targets: the more, the longer it is put off.
+        for _ in range(min(MOST_ROUNDS, LEAST_ROUNDS + len(pool) // 1000)):
             if not len(missing):
                 return
             source, tried = self.source[missing], pool[self.rng.integers(len(pool), size=len(missing))]
