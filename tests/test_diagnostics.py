@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tosg_graph.balance import smd, smd_of_share
 from tosg_graph.confounding import worst
-from tosg_graph.diagnostics import compare, describe, of_split
+from tosg_graph.diagnostics import compare, count_overlap, describe
 from tosg_graph.errors import CohortError
 
 NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20)
@@ -321,15 +321,41 @@ def test_what_crosses_a_split_is_counted() -> None:
             "barcode": ["1", "1", "2", "2", "3", "2"],
             "donor": ["p", "p", "p", "p", None, None],
             "set": ["a", "a", None, None, "k", "k"],
-            "label": ["t"] * 6,
             "split": ["train", "test", "val", "train", "train", "test"],
         }
     )
-    assert of_split(cells, label="t", copies="set")["overlap"] == {
+    found = {
         "donors": 1,  # p of x; p of y is somebody else
         "cell_ids": 1,
         "barcodes": 2,
         "copies": 2,
+        "metacell_members": 1,
+    }
+    assert count_overlap(cells, copies="set") == found
+    assert count_overlap(cells, copies="set", by_study=True) == {
+        **found,
+        "studies": 1,
+    }  # x; y is in train alone
+
+
+def test_members_of_metacells_that_cross_a_split_are_counted() -> None:
+    cells = pa.table(
+        {
+            "cell_id": ["a", "b", "m", "n", "o"],
+            "dataset": ["x", "x", "x_metacells", "x_metacells", "x_others"],
+            "barcode": ["1", "2", "3", "4", "5"],
+            "split": ["train", "train", "test", "val", "test"],
+            "metacell_of": [None, None, "x", "x", "x"],
+            "metacell_members": [None, None, ["a", "c", "d"], ["d", "e"], ["c"]],
+        }
+    )
+    assert count_overlap(cells, by_study=True) == {
+        "donors": 0,
+        "cell_ids": 0,
+        "barcodes": 0,
+        "copies": 0,
+        "metacell_members": 2,  # a is in train itself, d in two sums; c is in two of one side
+        "studies": 1,  # the metacells are of x
     }
 
 

@@ -20,6 +20,7 @@ import toy_bundle as toy
 from safetensors.numpy import load_file
 
 from tosg_graph import bundle
+from tosg_graph.bundle_cells import labelled_cells
 from tosg_graph.bundle_features import gene_table
 from tosg_graph.correction import Plan
 from tosg_graph.errors import CohortError, CorrectionError, ExportError, StoreError
@@ -140,7 +141,9 @@ def test_what_is_left_out_or_masked_is_counted_with_its_reason(tmp_path: Path) -
 def test_the_diagnostics_count_what_crosses_a_split(tmp_path: Path) -> None:
     write(tmp_path / "b")
     diagnostics = json.loads((tmp_path / "b" / "diagnostics.json").read_text())
-    assert diagnostics["overlap"] == {"donors": 0, "cell_ids": 0, "barcodes": 0, "copies": 0}
+    assert diagnostics["overlap"] == dict.fromkeys(
+        ("donors", "cell_ids", "barcodes", "copies", "metacell_members"), 0
+    )
     assert sorted(d for donors in diagnostics["donors"].values() for d in donors) == [
         "donor0",
         "donor1",
@@ -235,7 +238,10 @@ def test_the_export_path_never_imports_torch(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"label": "cel_type"}, "'cel_type' for --label. Did you mean 'cell_type'"),
-        ({"label": "age_years"}, "is double, which is no category"),
+        (
+            {"label": "age_years"},
+            "is double, which is no category: 12 different numbers from 20.5 to 31.5. Say where",
+        ),
         ({"strict": True}, "2 of 12 cells have no cell_type and --strict is set"),
     ],
     ids=["unknown label", "label is no category", "strict with cells without label"],
@@ -254,6 +260,68 @@ def test_a_label_without_any_value_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="None of the 12 cells has a value in 'cell_type'"):
         write(tmp_path / "b", measured=toy.measured(cells=empty))
     assert left_over(tmp_path) == []
+
+
+def test_numbers_become_the_bins_that_they_are_in(tmp_path: Path) -> None:
+    """Ages are 20.5 + k: a bin holds its lower edge, and what is in none of them is left out and counted."""
+    known = [20.5 + k for k in range(toy.CELLS)]
+    ages = pa.array([None, float("nan"), *known[2:]])
+    cells = toy.cells().set_column(5, "age_years", ages)
+    bins = (9.5, 23.5, 26.5, 27.0, 31.5)
+    manifest = write(tmp_path / "b", label="age_years", bins=bins, measured=toy.measured(cells=cells)).content
+    assert manifest["bins"] == list(bins)
+    assert manifest["classes"] == ["[9.5, 23.5)", "[23.5, 26.5)", "[26.5, 27)", "[27, 31.5)"]
+    found = pq.read_table(tmp_path / "b" / "cells.parquet")
+    for row in found.select(["label", "label_index", "age_years"]).to_pylist():
+        number = sum(row["age_years"] >= edge for edge in bins) - 1
+        assert (row["label_index"], row["label"]) == (number, manifest["classes"][number])
+    left = {d["reason"]: d["examples"] for d in manifest["dropped"] if d["what"] == "cells"}
+    assert left == {
+        "no value in age_years": ["cell-00", "cell-01"],
+        "age_years is in none of the bins": ["cell-11"],
+    }
+
+
+def test_bins_without_an_end_hold_everything_and_empty_ones_are_no_class(tmp_path: Path) -> None:
+    bins = (float("-inf"), 10, 25, 28, float("inf"))
+    manifest = write(tmp_path / "b", label="age_years", bins=bins, strict=True).content
+    assert manifest["bins"] == ["-inf", 10, 25, 28, "inf"]
+    assert manifest["classes"] == ["[10, 25)", "[25, 28)", "[28, inf)"]
+    assert sum(manifest["splits"].values()) == toy.CELLS
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bins": (20,)}, "bins 20 are not two or more ascending edges. Write them as 0,20,40,60,inf"),
+        ({"bins": (20, 20)}, "bins 20,20 are not two or more ascending edges"),
+        ({"bins": (0, float("nan"), 40)}, "bins 0,nan,40 are not"),
+        ({"bins": (0, 10), "label": "cell_type"}, "'cell_type' is string: it has no numbers for bins"),
+        ({"bins": (0, 10)}, "None of the 12 cells has a value in 'age_years' that a bin holds. Choose other"),
+        ({"bins": (20, 31), "strict": True}, "1 of 12 cells have no age_years and --strict is set"),
+    ],
+)
+def test_bins_that_cannot_be_used_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ExportError, match=message) as error:
+        write(tmp_path / "b", **{"label": "age_years", **changes})
+    assert "\n" not in str(error.value)
+    assert left_over(tmp_path) == []
+
+
+def test_a_few_whole_numbers_are_categories_and_many_are_a_quantity() -> None:
+    few, many = (
+        pa.table({"cell_id": [f"c{k:03d}" for k in range(303)], "n": [k % kinds for k in range(303)]})
+        for kinds in (100, 101)
+    )
+    assert labelled_cells(few, "n", True)[0]["label"].to_pylist() == [str(k % 100) for k in range(303)]
+    with pytest.raises(
+        ExportError, match="'n' is int64, which is no category: 101 different numbers from 0 to 100"
+    ):
+        labelled_cells(many, "n", True)
+    assert set(labelled_cells(many, "n", True, (0, 50, 101))[0]["label"].to_pylist()) == {
+        "[0, 50)",
+        "[50, 101)",
+    }
 
 
 def test_a_folder_that_exists_is_refused_and_left_alone(tmp_path: Path) -> None:

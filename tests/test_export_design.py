@@ -98,7 +98,9 @@ ARMS = Arms("status = 'lupus'", "status = 'healthy'", ("sex",))
 def test_the_manifest_counts_what_crosses_and_it_is_nothing(tmp_path: Path, options: dict[str, Any]) -> None:
     manifest = write(tmp_path / "b", **options).content
     rows, diagnostics = read(tmp_path / "b")
-    nothing = {"donors": 0, "cell_ids": 0, "barcodes": 0, "copies": 0}
+    nothing = dict.fromkeys(("donors", "cell_ids", "barcodes", "copies", "metacell_members"), 0)
+    if manifest["split_unit"] == "study":
+        nothing["studies"] = 0
     assert manifest["split"]["overlap"] == diagnostics["overlap"] == nothing
     assert crossing(rows, "dataset", "donor") == crossing(rows, "cell_id") == 0
     assert {name: sum(row["split"] == name for row in rows) for name in bundle.SPLITS} == manifest["splits"]
@@ -288,7 +290,7 @@ def test_without_options_a_bundle_is_what_version_1_was(tmp_path: Path) -> None:
     said, before = (json.loads((folder / "diagnostics.json").read_text()) for folder in (out, GOLDEN))
     assert (said["version"], before.get("version")) == (3, None)
     assert {k: said[k] for k in before if k != "overlap"} == {k: before[k] for k in before if k != "overlap"}
-    assert said["overlap"] == {**before["overlap"], "copies": 0}
+    assert said["overlap"] == {**before["overlap"], "copies": 0, "metacell_members": 0}
 
 
 def test_a_store_column_called_like_one_of_ours_keeps_its_values(tmp_path: Path) -> None:
@@ -303,10 +305,19 @@ def test_a_store_column_called_like_one_of_ours_keeps_its_values(tmp_path: Path)
     ("arguments", "says"),
     [
         ([], "Missing option '--label'"),
-        (["--label", "sex", "--fractions", "0.8,x,0.1"], "--fractions 0.8,x,0.1 is not three numbers"),
+        (["--label", "sex", "--fractions", "0.8,x,0.1"], "--fractions 0.8,x,0.1 is not numbers"),
         (["--label", "sex", "--control", "sex = 'f'"], "--control belongs to a comparison"),
         (["--label", "sex", "--split", "cell"], "'cell' is not one of"),
         (["--case", "sex = 'f'", "--cap", "sex"], "--cap 'sex' is not NAME=VALUE"),
+        (
+            ["--label", "age_years", "--bins", "0,20 years"],
+            "--bins 0,20 years is not numbers, as in 0,20,40,60,inf",
+        ),
+        (["--label", "sex", "--negatives", "2"], "--negatives belongs to an edge task. Add --edge-task VERB"),
+        (
+            ["--label", "sex", "--edge-task", "IS_A", "--edge-fractions", "half"],
+            "--edge-fractions half is not numbers",
+        ),
     ],
 )
 def test_options_that_do_not_fit_are_refused_before_a_server_is_started(

@@ -275,6 +275,18 @@ def test_cells_of_a_donor_whose_copy_is_in_the_study_left_out_are_left_out_too()
     assert "in the study that is left out, y" in left.reason
 
 
+def test_metacells_of_the_study_left_out_are_left_out_under_any_name() -> None:
+    """Two datasets of metacells of one study: their donors differ here, and the study is the same."""
+    table = three_studies().append_column("metacell_of", pa.array(["x"] * 40 + [None] * 20, pa.string()))
+    donors = [f"p{k // 4}" for k in range(60)]
+    table = table.set_column(table.column_names.index("donor"), "donor", pa.array(donors))
+    found = assign_splits(table, seed=0, plan=SplitPlan(by="study", hold_out="y"))
+    [left] = found.left_out
+    assert left.cell_ids == [f"x-{k:04d}" for k in range(20)]
+    assert "of the study that is left out, y" in left.reason
+    assert counts(found.split) == {"train": 16, "val": 4, "test": 20}
+
+
 def test_labels_that_only_the_study_left_out_has_are_told() -> None:
     table = three_studies().append_column("label", pa.array(["t"] * 40 + ["new"] * 20))
     found = assign_splits(table, seed=0, plan=SplitPlan(by="study", hold_out="z"), label="label")

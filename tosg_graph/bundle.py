@@ -33,6 +33,7 @@ PROTEINS = "proteins.parquet"  # only where proteins were asked for
 MEASURED = "measured.safetensors"  # where it is known which features each dataset measured
 CORRECTION = "correction.safetensors"  # only where a correction was asked for
 TEXTS = "text"  # folder; only where texts for language models were asked for
+EDGE_SPLITS = "edge_splits.safetensors"  # only where an edge task was asked for
 CELLS = "cells.parquet"
 DIAGNOSTICS = "diagnostics.json"
 DIAGNOSTICS_PAGE = "diagnostics.html"  # the same for people; not in bundles of before
@@ -64,6 +65,11 @@ class Manifest:
             "split by": f"{c['split_unit']}, verdict {c['verdict']}",
             "left out": "; ".join(dropped) or "nothing",
         }
+        for name, splits in c.get("edge_task", {}).get("edges", {}).items():
+            facts[f"predict {name}"] = ", ".join(
+                f"{split} {splits[split]['positives']:,} and {splits[split]['negatives']:,} negatives"
+                for split in SPLITS
+            )
         if made := c.get("correction"):
             facts["corrected"] = (
                 f"{made['method']} by {made['batch']}: {len(made['batches'])} batches, fitted on "
@@ -115,6 +121,12 @@ def edge_file(key: tuple[str, str, str]) -> str:
 def edge_name(key: tuple[str, str, str]) -> str:
     """``Gene__SIGNALS_TO__Protein``; types and verbs hold no double underscore."""
     return "__".join(key)
+
+
+def edge_key(name: str) -> tuple[str, str, str]:
+    """(source type, verb, target type) of what `edge_name` made."""
+    source, verb, target = name.split("__")
+    return source, verb, target
 
 
 # --------------------------------------------------------------------------- writing

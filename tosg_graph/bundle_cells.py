@@ -8,19 +8,22 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph import diagnostics
-from tosg_graph.bundle import SPLITS, dropped
+from tosg_graph.bundle import CELLS, SPLITS, dropped, read_table
 from tosg_graph.comparison import Arms, match_record, matched_cells, without_copies
 from tosg_graph.confounding import judge_overlap, worst
 from tosg_graph.duplicates import Counts, copies
 from tosg_graph.errors import CohortError, ExportError
 from tosg_graph.harmonise import UNMAPPED
+from tosg_graph.label_bins import as_json, bin_names, binned, check_category
 from tosg_graph.matching import Key
 from tosg_graph.sampling import Sampling, sample, weights
-from tosg_graph.split_plan import SplitPlan
+from tosg_graph.split_plan import SplitPlan, refuse_overlap
 from tosg_graph.splits import SplitResult, assign_splits
 from tosg_graph.types import LeftOut
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pyarrow as pa
 
 OWN_COLUMNS = ("cell_id", "dataset", "barcode", "label", "label_index", "split")
@@ -40,6 +43,8 @@ class CellPlan:
         Decides the sample, the split, the match and the order of the cells.
     strict
         Refuse cells without a label instead of leaving them out.
+    bins
+        Edges that turn the numbers of the label into classes.
     arms, keys, defining
         The comparison, its keys, and the columns that its arms are made by; the cells then have the column ``arm``.
     """
@@ -47,6 +52,7 @@ class CellPlan:
     label: str
     seed: int = 0
     strict: bool = False
+    bins: tuple[float, ...] = ()
     sampling: Sampling = field(default_factory=Sampling)
     split: SplitPlan = field(default_factory=SplitPlan)
     arms: Arms | None = None
@@ -64,13 +70,15 @@ class BundleCells:
         ``cell_id``, ``dataset``, ``barcode``, ``label``, ``label_index``, ``split``, then all other columns; train,
         val, test, each in seeded order.
     classes
-        Labels, sorted; ``label_index`` counts along them.
+        Labels, sorted, or bins in ascending order; ``label_index`` counts along them.
     diagnostics
-        Content of ``diagnostics.json``.
+        Content of ``diagnostics.json``, once `proved` has counted what crosses the split.
     dropped
         Entries of the manifest's ``dropped``.
     manifest
-        Further keys of the manifest.
+        Further keys of the manifest, as the diagnostics.
+    has_copies
+        Whether the column ``copy_of`` is ours.
     """
 
     cells: pa.Table
@@ -78,6 +86,7 @@ class BundleCells:
     diagnostics: dict[str, Any]
     dropped: list[dict[str, Any]]
     manifest: dict[str, Any]
+    has_copies: bool = False
 
 
 def prepare(cells: pa.Table, counts: Counts, plan: CellPlan) -> BundleCells:
@@ -105,7 +114,7 @@ def _prepare(cells: pa.Table, counts: Counts, plan: CellPlan) -> BundleCells:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    labelled, left = labelled_cells(cells, plan.label, plan.strict)
+    labelled, left = labelled_cells(cells, plan.label, plan.strict, plan.bins)
     labelled = labelled.sort_by("cell_id")
     standing = copies(labelled, counts)
     if plan.arms:
@@ -124,12 +133,34 @@ def _prepare(cells: pa.Table, counts: Counts, plan: CellPlan) -> BundleCells:
     left += _entries([*thinned, *split.left_out, *(matched.left_out if matched else ())])
     if plan.sampling.weight_by:
         sided = _weighted(sided, plan.sampling.weight_by)
-    ordered, classes = _ordered(sided, plan.seed)
-    said = diagnostics.of_split(ordered, label=plan.label, copies=COPY if any(standing) else None)
+    ordered, classes = _ordered(sided, plan.seed, bin_names(plan.bins))
+    said = diagnostics.of_split(ordered, label=plan.label)
     found = _diagnostics(said, ordered, before, classes, split, plan)
     if matched and plan.arms:
         found["comparison"]["match"] = match_record(plan.arms, [*plan.keys, Key("split")], matched)
-    return BundleCells(ordered, classes, found, left, _manifest(found, split, plan))
+    return BundleCells(ordered, classes, found, left, _manifest(found, split, plan), any(standing))
+
+
+def proved(chosen: BundleCells, folder: Path) -> BundleCells:
+    """Add to diagnostics and manifest what crosses the split, counted in the cells that were written to ``folder``.
+
+    Raises
+    ------
+    ExportError
+        If anything does.
+    """
+    split = chosen.manifest["split"]
+    overlap = diagnostics.count_overlap(
+        read_table(folder / CELLS),
+        by_study=split["unit"] == "study",
+        copies=COPY if chosen.has_copies else None,
+    )
+    refuse_overlap(overlap)
+    return replace(
+        chosen,
+        diagnostics={**chosen.diagnostics, "overlap": overlap},
+        manifest={**chosen.manifest, "split": {**split, "overlap": overlap}},
+    )
 
 
 def check_label_column(label: str, columns: Mapping[str, object]) -> None:
@@ -140,40 +171,40 @@ def check_label_column(label: str, columns: Mapping[str, object]) -> None:
         raise ExportError(f"The cells have no column {label!r} for --label. {hint}")
 
 
-def labelled_cells(cells: pa.Table, label: str, strict: bool) -> tuple[pa.Table, list[dict[str, Any]]]:
+def labelled_cells(
+    cells: pa.Table, label: str, strict: bool, bins: Sequence[float] = ()
+) -> tuple[pa.Table, list[dict[str, Any]]]:
     """Cells that have a label, with the column ``label`` as strings, and the others counted by reason.
 
     Raises
     ------
     ExportError
-        If the column is missing or no category, no cell has a label, or some lack it and ``strict`` is set.
+        If the column is missing, no category, or has no numbers for the bins, no cell has a label, or some lack it
+        and ``strict`` is set.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     check_label_column(label, dict.fromkeys(cells.column_names))
-    values = cells[label]
-    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
-    if not (
-        pa.types.is_string(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_integer(kind)
-        or pa.types.is_large_string(kind)
-    ):
-        raise ExportError(f"The column {label!r} is {kind}, which is no category. Choose another --label.")
-    values = values.cast(pa.string())
-    unmapped = pc.fill_null(pc.equal(values, UNMAPPED), False)
-    null = pc.is_null(values)
+    given = cells[label]
+    null = pc.is_null(given, nan_is_null=True)
+    if bins:
+        values = binned(given, bins, label)
+        useless, why = pc.and_(pc.is_null(values), pc.invert(null)), f"{label} is in none of the bins"
+    else:
+        check_category(given, label)
+        values = given.cast(pa.string())
+        useless, why = pc.fill_null(pc.equal(values, UNMAPPED), False), f"{label} is {UNMAPPED}"
     left = [
         dropped("cells", f"no value in {label}", cells["cell_id"].filter(null).to_pylist(), kept=False),
-        dropped("cells", f"{label} is {UNMAPPED}", cells["cell_id"].filter(unmapped).to_pylist(), kept=False),
+        dropped("cells", why, cells["cell_id"].filter(useless).to_pylist(), kept=False),
     ]
     left = [d for d in left if d["count"]]
     without = sum(d["count"] for d in left)
     if without == len(cells):
         raise ExportError(
-            f"None of the {len(cells):,} cells has a value in {label!r}. Choose another --label, or "
-            "map the column when adding the cells."
+            f"None of the {len(cells):,} cells has a value in {label!r}{' that a bin holds' if bins else ''}. Choose "
+            f"{'other --bins' if bins else 'another --label, or map the column when adding the cells'}."
         )
     if strict and without:
         raise ExportError(
@@ -182,7 +213,7 @@ def labelled_cells(cells: pa.Table, label: str, strict: bool) -> tuple[pa.Table,
         )
     renamed = [f"obs_{n}" if n in OWN_COLUMNS[3:] else n for n in cells.column_names]
     labelled = cells.rename_columns(renamed).append_column("label", values)
-    return labelled.filter(pc.invert(pc.or_(null, unmapped))), left
+    return labelled.filter(pc.invert(pc.or_(null, useless))), left
 
 
 # --------------------------------------------------------------------------- inside
@@ -212,8 +243,8 @@ def _weighted(cells: pa.Table, by: str) -> pa.Table:
     return _with_own(cells, "weight", pa.array(found))
 
 
-def _ordered(cells: pa.Table, seed: int) -> tuple[pa.Table, list[str]]:
-    """Cells in the order of the shards, and the classes."""
+def _ordered(cells: pa.Table, seed: int, bins: Sequence[str]) -> tuple[pa.Table, list[str]]:
+    """Cells in the order of the shards, and the classes: bins that hold cells, or labels, sorted."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -227,6 +258,8 @@ def _ordered(cells: pa.Table, seed: int) -> tuple[pa.Table, list[str]]:
     if len(order) != len(cells):
         raise ExportError(f"{len(cells) - len(order):,} cells were given no split. Please report this.")
     classes = pc.unique(cells["label"]).sort()
+    if bins:
+        classes = pa.array([name for name in bins if name in set(classes.to_pylist())])
     cells = cells.append_column("label_index", pc.index_in(cells["label"], classes).cast(pa.int64()))
     cells = cells.take(pa.array(order))
     kept = [n for n in cells.column_names if n not in {*OWN_COLUMNS, *POSITIONS}]
@@ -282,9 +315,10 @@ def _manifest(found: Mapping[str, Any], split: SplitResult, plan: CellPlan) -> d
             **asdict(replace(plan.split, hold_out=split.held_out)),
             "unit": split.unit,
             "seed": plan.seed,
-            "overlap": found["overlap"],
         }
     }
+    if plan.bins:
+        keys["bins"] = as_json(plan.bins)
     if plan.sampling:
         keys["sampling"] = asdict(plan.sampling)
     if plan.arms:

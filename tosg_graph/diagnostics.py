@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tosg_graph import confounding
 from tosg_graph.balance import balance, count_known, most_frequent, rounded
-from tosg_graph.donors import donor_keys
+from tosg_graph.donors import donor_keys, studies
 from tosg_graph.errors import CohortError
 from tosg_graph.matching import ARM, CASE, CONTROL, is_unclassified
 from tosg_graph.resources import schema
@@ -278,32 +278,72 @@ def _notes(cells: pa.Table, arms: Sequence[Mapping[str, Any]]) -> list[str]:
 # --------------------------------------------------------------------------- the split
 
 
-def of_split(cells: pa.Table, *, label: str, copies: str | None = None) -> dict[str, Any]:
-    """Count what is on each side of a split, and recompute what crosses it.
+def of_split(cells: pa.Table, *, label: str) -> dict[str, Any]:
+    """Count what is on each side of a split.
 
     Parameters
     ----------
     cells
-        ``cell_id``, ``dataset``, ``barcode``, ``label``, ``split``, and ``donor`` where donors are known.
+        ``label``, ``split``, and ``donor`` where donors are known.
     label
         Name of the column that became ``label``.
-    copies
-        Column that names the set of copies of a cell.
     """
-    sides = cells["split"].to_pylist()
     return {
         "label": label,
         "donors": {name: _donors_of(cells, name) for name in SPLITS},
         "labels": {name: count_values(rows_of(cells, name)["label"]) for name in SPLITS},
-        "overlap": {
-            "donors": _crossing(donor_keys(cells), sides),
-            "cell_ids": _crossing(cells["cell_id"].to_pylist(), sides),
-            "barcodes": _crossing(
-                zip(*(cells[c].to_pylist() for c in ("dataset", "barcode")), strict=True), sides
-            ),
-            "copies": _crossing(cells[copies].to_pylist() if copies else [], sides),
-        },
     }
+
+
+def count_overlap(cells: pa.Table, *, by_study: bool = False, copies: str | None = None) -> dict[str, int]:
+    """Count what is on more than one side of a split; all must be zero.
+
+    Parameters
+    ----------
+    cells
+        ``cell_id``, ``dataset``, ``barcode``, ``split``, and ``donor`` where donors are known.
+    by_study
+        Whether a study is left out: then no study may be in the test set and elsewhere.
+    copies
+        Column that names the set of copies of a cell.
+
+    Returns
+    -------
+    dict
+        ``donors``, ``cell_ids``, ``barcodes``, ``copies``, ``metacell_members`` (cells on two sides, as themselves or
+        in a sum), and ``studies`` where one is left out.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    side = cells["split"].combine_chunks()
+    barcodes = [cells[name].cast(pa.string()) for name in ("dataset", "barcode")]
+    found = {
+        "donors": _crossing(pa.array(donor_keys(cells), pa.string()), side),
+        "cell_ids": _crossing(cells["cell_id"], side),
+        "barcodes": _crossing(pc.binary_join_element_wise(*barcodes, "\x1f"), side),
+        "copies": _crossing(cells[copies], side) if copies else 0,
+        "metacell_members": _crossing(*_members(cells, side)),
+    }
+    if by_study:
+        found["studies"] = _crossing(pa.array(studies(cells)), pc.equal(side, "test"))
+    return found
+
+
+def _members(cells: pa.Table, side: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Cells, and those that metacells are sums of, and their sides."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    ids = cells["cell_id"].cast(pa.string()).combine_chunks()
+    if not {METACELL_OF, "metacell_members"} <= set(cells.column_names):
+        return ids, side
+    members = cells["metacell_members"].combine_chunks()
+    single = pc.is_null(cells[METACELL_OF].combine_chunks())
+    return (
+        pa.concat_arrays([ids.filter(single), pc.list_flatten(members).cast(pa.string())]),
+        pa.concat_arrays([side.filter(single), side.take(pc.list_parent_indices(members))]),
+    )
 
 
 def rows_of(cells: pa.Table, split: str) -> pa.Table:
@@ -327,15 +367,14 @@ def _donors_of(cells: pa.Table, split: str) -> list[str]:
     return sorted(d for d in rows_of(cells, split)["donor"].unique().to_pylist() if d is not None)
 
 
-def _crossing(values: Iterable[Any], sides: Sequence[str]) -> int:
+def _crossing(values: pa.Array | pa.ChunkedArray, side: pa.Array) -> int:
     """How many values occur on more than one side; unknown ones aside."""
-    first: dict[Any, str] = {}
-    crossing = {
-        v
-        for v, side in zip(values, sides, strict=False)
-        if v is not None and first.setdefault(v, side) != side
-    }
-    return len(crossing)
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    known = pa.table({"value": values, "side": side}).filter(pc.is_valid(values))
+    sides = known.group_by("value").aggregate([("side", "count_distinct")])["side_count_distinct"]
+    return pc.sum(pc.greater(sides, 1)).as_py() or 0
 
 
 # --------------------------------------------------------------------------- numbers

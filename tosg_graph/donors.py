@@ -19,16 +19,23 @@ def rank(seed: int, key: str) -> bytes:
 
 def donor_keys(cells: pa.Table) -> list[str | None]:
     """Dataset and donor of each cell as one text; None where the donor is unknown."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if "donor" not in cells.column_names:
         return [None] * len(cells)
     # The donor of a metacell is that of its members, who are of another dataset.
-    of = cells[METACELL_OF] if METACELL_OF in cells.column_names else pa.nulls(len(cells), pa.string())
-    datasets = pc.coalesce(of, cells["dataset"].cast(pa.string()))
-    pairs = zip(datasets.to_pylist(), cells["donor"].to_pylist(), strict=True)
+    pairs = zip(studies(cells), cells["donor"].to_pylist(), strict=True)
     return [None if donor is None else f"{dataset}\x1f{donor}" for dataset, donor in pairs]
+
+
+def studies(cells: pa.Table) -> list[str]:
+    """Dataset of each cell; of a metacell that of the cells it is made of."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    datasets = cells["dataset"].cast(pa.string())
+    if METACELL_OF in cells.column_names:
+        datasets = pc.coalesce(cells[METACELL_OF].cast(pa.string()), datasets)
+    found: list[str] = datasets.to_pylist()
+    return found
 
 
 def people(cells: pa.Table, copies: Sequence[str | None] | None) -> list[str | None]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tosg_graph import bundle, diagnostics_page
 from tosg_graph.bundle import SPLITS, Manifest
-from tosg_graph.bundle_cells import CellPlan, check_label_column, prepare
+from tosg_graph.bundle_cells import CellPlan, check_label_column, prepare, proved
 from tosg_graph.bundle_features import (
     ANY,
     JoinedProteins,
@@ -27,9 +27,11 @@ from tosg_graph.bundle_shards import write_shards
 from tosg_graph.cell_terms import CellTerms, CohortDefinition, check
 from tosg_graph.comparison import Arms, defining_columns, in_arms
 from tosg_graph.diagnostics import count_values
+from tosg_graph.edge_splits import EdgeTask, split_edges, write_edge_splits
 from tosg_graph.engine import LOCAL, Engine
 from tosg_graph.errors import ExportError
 from tosg_graph.history import record_export
+from tosg_graph.label_bins import check_bins
 from tosg_graph.layers import GENE, PROTEIN
 from tosg_graph.matching import ARM, Key, parse_keys
 from tosg_graph.measured_features import MeasuredFeatures
@@ -114,6 +116,7 @@ def export(
     out: Path,
     seed: int = 0,
     strict: bool = False,
+    bins: Sequence[float] = (),
     features: Sequence[str] = (),
     arms: Arms | None = None,
     sampling: Sampling | None = None,
@@ -123,6 +126,7 @@ def export(
     measured_by: str = ANY,
     engine: Engine = LOCAL,
     text: TextPlan | None = None,
+    edge_task: EdgeTask | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
     """Write the bundle of ``selection`` and the cohort ``cells`` to ``out``.
@@ -136,9 +140,11 @@ def export(
     out
         Folder to make; must not exist.
     seed
-        Decides the split and the order of the cells, nothing else.
+        Decides the split and the order of the cells, and the edge task, nothing else.
     strict
         Refuse cells without a label instead of leaving them out.
+    bins
+        Edges of the bins that make classes of the label's numbers; each holds its lower edge.
     features
         Numeric properties of the nodes, or runs of graph algorithms, to write along.
     arms
@@ -158,6 +164,8 @@ def export(
         Where counts are read; the bytes are the same.
     text
         Write texts for language models along, with sentences of this length.
+    edge_task
+        Edges to hold out, and negatives, to write along; the topology stays as it is.
 
     Raises
     ------
@@ -171,6 +179,8 @@ def export(
     from tosg_graph.abundance import AbundanceReader
 
     out = bundle.refuse_existing(out)
+    if bins:
+        check_bins(bins)
     version = store.version()
     if version is None:
         raise ExportError("The store has no cells yet. Add some: tosg cells add FILE.h5ad.")
@@ -191,6 +201,7 @@ def export(
             out=out,
             seed=seed,
             strict=strict,
+            bins=bins,
             arms=arms,
             keys=parse_keys(arms.match, known) if arms else (),
             defining=defining_columns(reader, arms) if arms else (),
@@ -199,6 +210,7 @@ def export(
             correct=correct,
             measured_by=measured_by,
             text=text,
+            edge_task=edge_task,
             progress=progress or silent,
         )
     finally:
@@ -267,6 +279,7 @@ def write_bundle(
     out: Path,
     seed: int = 0,
     strict: bool = False,
+    bins: Sequence[float] = (),
     arms: Arms | None = None,
     keys: Sequence[Key] = (),
     defining: Iterable[str] = (),
@@ -275,6 +288,7 @@ def write_bundle(
     correct: Plan | None = None,
     measured_by: str = ANY,
     text: TextPlan | None = None,
+    edge_task: EdgeTask | None = None,
     progress: Progress = silent,
 ) -> Manifest:
     """Write a bundle from tables at hand; `export` says what the arguments mean.
@@ -293,12 +307,14 @@ def write_bundle(
         label=label,
         seed=seed,
         strict=strict,
+        bins=tuple(bins),
         sampling=sampling or Sampling(),
         split=split or SplitPlan(),
         arms=arms,
         keys=tuple(keys),
         defining=frozenset(defining),
     )
+    held_out = split_edges(selection, edge_task, seed) if edge_task else None
     every_column = measured.axis["column"].to_pylist()
     chosen = prepare(measured.cells, lambda ids: measured.counts(ids, every_column), plan)
     outside = [bundle.dropped("cells", x.reason, x.cell_ids, kept=False) for x in measured.left_out]
@@ -315,6 +331,7 @@ def write_bundle(
         bundle.write_tensors(embedded, folder / bundle.TEXT)
         _write_features(measured.features, folder)
         bundle.write_table(chosen.cells, folder / bundle.CELLS)
+        chosen = proved(chosen, folder)
         bundle.write_json(chosen.diagnostics, folder / bundle.DIAGNOSTICS)
         page = diagnostics_page.bundle_page(chosen.diagnostics)
         (folder / bundle.DIAGNOSTICS_PAGE).write_text(page, encoding="utf-8")
@@ -334,6 +351,9 @@ def write_bundle(
 
             written = Written(selection.nodes, genes, selection.edges, chosen.cells, shards, label)
             more["text"] = write_texts(folder, text, written)
+        if held_out:
+            kinds = list(count_values(selection.nodes["type"]))
+            more["edge_task"] = write_edge_splits(held_out, kinds, folder)
         content = {
             "format_version": bundle.FORMAT_VERSION,
             "query": selection.query,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tosg_graph.comparison import Arms, Compared
     from tosg_graph.correction import Plan
     from tosg_graph.dump import DumpReport
+    from tosg_graph.edge_splits import EdgeTask
     from tosg_graph.embedding_import import ImportReport
     from tosg_graph.embeddings import EmbedReport
     from tosg_graph.engine import Engine
@@ -911,6 +912,7 @@ class Picked:
         label: str,
         seed: int = 0,
         strict: bool = False,
+        bins: Sequence[float] = (),
         features: Sequence[str] = (),
         arms: Arms | None = None,
         sampling: Sampling | None = None,
@@ -919,6 +921,7 @@ class Picked:
         proteins: bool = False,
         measured_by: str = "any",
         text: TextPlan | None = None,
+        edge_task: EdgeTask | None = None,
     ) -> Manifest:
         """Write the bundle and return its manifest; see `tosg_graph.export.export`."""
         from tosg_graph.export import export
@@ -933,6 +936,7 @@ class Picked:
             out=Path(out),
             seed=seed,
             strict=strict,
+            bins=bins,
             features=features,
             arms=p._written_out(arms) if arms else None,
             sampling=sampling,
@@ -942,6 +946,7 @@ class Picked:
             measured_by=measured_by,
             engine=p.engine,
             text=text,
+            edge_task=edge_task,
             progress=p.progress,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tosg_graph.errors import ExportError
@@ -46,12 +47,26 @@ def check_plan(plan: SplitPlan) -> None:
     ExportError
         Naming the options.
     """
-    fractions = plan.fractions
-    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
-        raise ExportError(f"The split fractions {tuple(fractions)} are not three shares that add up to 1.")
+    check_fractions(plan.fractions, "split")
     if plan.by not in ("donor", "study"):
         raise ExportError(f"{plan.by!r} is no way to split. Choose donor or study.")
     _check_folds(plan)
+
+
+def check_fractions(fractions: Sequence[float], what: str) -> None:
+    """Raise `ExportError` unless these are shares of train, val and test."""
+    if len(fractions) != 3 or not min(fractions) >= 0 or abs(sum(fractions) - 1) > 1e-9:
+        raise ExportError(f"The {what} fractions {tuple(fractions)} are not three shares that add up to 1.")
+
+
+def refuse_overlap(overlap: Mapping[str, int]) -> None:
+    """Raise `ExportError` where anything was counted on two sides of a written split."""
+    for what, count in overlap.items():
+        if count:
+            raise ExportError(
+                f"{count:,} {what.replace('_', ' ')} were found across the splits that were written, and none may be. "
+                "Nothing was kept; please report this."
+            )
 
 
 def _check_folds(plan: SplitPlan) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tosg_graph.donors import people, rank
+from tosg_graph.donors import people, rank, studies
 from tosg_graph.errors import ExportError
 from tosg_graph.split_plan import SPLITS, SplitPlan, check_plan
 from tosg_graph.types import LeftOut
@@ -93,7 +93,7 @@ def assign_splits(
         copies=list(copies) if copies is not None else [None] * len(cells),
     )
     if plan.by == "study":
-        return _without_study(cells["dataset"].to_pylist(), rows, seed, plan)
+        return _without_study(cells["dataset"].to_pylist(), studies(cells), rows, seed, plan)
     if any(rows.donors):
         return _by_donor(rows, seed, plan)
     split = _folds_of_cells(rows, seed, plan) if plan.folds else _by_cell(rows, seed, plan.fractions)
@@ -273,18 +273,23 @@ def _together(rows: _Rows) -> list[str]:
 # --------------------------------------------------------------------------- by study
 
 
-def _without_study(studies: list[str], rows: _Rows, seed: int, plan: SplitPlan) -> SplitResult:
-    """Test on one study; the others are split by donor into train and val."""
-    held_out = _held_out(sorted(set(studies)), plan)
-    split: list[str | None] = [None] * len(studies)
-    tested = [row for row, study in enumerate(studies) if study == held_out]
+def _without_study(
+    datasets: list[str], origins: list[str], rows: _Rows, seed: int, plan: SplitPlan
+) -> SplitResult:
+    """Test on one dataset; the others are split by donor into train and val."""
+    held_out = _held_out(sorted(set(datasets)), plan)
+    split: list[str | None] = [None] * len(datasets)
+    tested = [row for row, dataset in enumerate(datasets) if dataset == held_out]
     # Two donors that share a cell are one person, whom another study calls by another name.
     inside = {rows.copies[row] for row in tested} | {rows.donors[row] for row in tested}
     inside.discard(None)
-    left, rest = [], []
-    for row, study in enumerate(studies):
-        if study == held_out:
+    tested_origins = {origins[row] for row in tested}
+    left, again, rest = [], [], []
+    for row, dataset in enumerate(datasets):
+        if dataset == held_out:
             split[row] = "test"
+        elif origins[row] in tested_origins:
+            again.append(rows.ids[row])
         elif rows.copies[row] in inside or rows.donors[row] in inside:
             left.append(rows.ids[row])
         else:
@@ -298,20 +303,23 @@ def _without_study(studies: list[str], rows: _Rows, seed: int, plan: SplitPlan) 
         reasons.append("no donor of the other studies is known: train and val are split by cell")
     elif unknown:
         reasons.append(f"{unknown} cells of unknown donors are in train")
-    if len(set(studies)) == 2:
+    if len(set(datasets)) == 2:
         reasons.append("only one study is left to learn from")
     reasons += _unseen(split, rows.strata)
     empty = _empty_sides(split, plan)
     verdict = "unreliable" if empty else "caution" if reasons else "ok"
     found = _result(split, "study", verdict, [*reasons, *empty], rows)
-    why = f"a copy of it, or of a cell of its donor, is in the study that is left out, {held_out}"
+    why = {
+        f"a copy of it, or of a cell of its donor, is in the study that is left out, {held_out}": left,
+        f"a metacell of the same cells' study as those of the study that is left out, {held_out}": again,
+    }
     return SplitResult(
         found.split,
         found.unit,
         found.verdict,
         found.reasons,
         found.donors,
-        (LeftOut(why, left),) if left else (),
+        tuple(LeftOut(reason, ids) for reason, ids in why.items() if ids),
         held_out,
     )
 

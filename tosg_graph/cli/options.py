@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tosg_graph.comparison import Arms
     from tosg_graph.correction import Plan
+    from tosg_graph.edge_splits import EdgeTask
     from tosg_graph.platform import Platform
     from tosg_graph.sampling import Sampling
     from tosg_graph.sentences import TextPlan
@@ -185,6 +186,27 @@ split_options = options(
     click.option("--hold-out", metavar="DATASET", help="The study that is the test set."),
     click.option(
         "--stratify", is_flag=True, help="Deal donors so that each side has its share of each label."
+    ),
+)
+edge_options = options(
+    click.option(
+        "--edge-task",
+        "edge_types",
+        metavar="VERB[,VERB]",
+        help="Hold edges of these verbs, or of types as Gene__SIGNALS_TO__Gene, out for prediction, with negatives.",
+    ),
+    click.option(
+        "--edge-fractions",
+        metavar="A,B,C",
+        help="Shares of the joined pairs for train, val and test [default: 0.8,0.1,0.1].",
+    ),
+    click.option(
+        "--negatives", type=click.FloatRange(0), metavar="R", help="Negatives per edge [default: 1]."
+    ),
+    click.option(
+        "--edge-pairs",
+        type=click.Choice(["any", "verb"]),
+        help="What stays on one side: all edges between two nodes [default], or those of one verb.",
     ),
 )
 correction_options = options(
@@ -415,11 +437,36 @@ def read_split(
     """Make a plan of the options of a split."""
     from tosg_graph.split_plan import FRACTIONS, SplitPlan
 
-    try:
-        shares = tuple(map(float, fractions.split(","))) if fractions else FRACTIONS
-    except ValueError:
-        raise click.UsageError(f"--fractions {fractions} is not three numbers, as in 0.8,0.1,0.1.") from None
+    shares = read_numbers("--fractions", fractions, "0.8,0.1,0.1") or FRACTIONS
     return SplitPlan(by, shares, folds, fold, hold_out, stratify)
+
+
+def read_numbers(option: str, text: str | None, example: str) -> tuple[float, ...]:
+    """Numbers of an option, parted by commas; none where it was not given."""
+    try:
+        return tuple(map(float, text.split(","))) if text is not None else ()
+    except ValueError:
+        raise click.UsageError(f"{option} {text} is not numbers, as in {example}.") from None
+
+
+def read_edge_task(
+    types: str | None, fractions: str | None, negatives: float | None, pairs: str | None
+) -> EdgeTask | None:
+    """Make an edge task of its options; None where there is none."""
+    from tosg_graph.edge_splits import EdgeTask
+
+    if types is None:
+        given = {"--edge-fractions": fractions, "--negatives": negatives, "--edge-pairs": pairs}
+        if alone := [name for name, value in given.items() if value is not None]:
+            raise click.UsageError(f"{alone[0]} belongs to an edge task. Add --edge-task VERB.")
+        return None
+    chosen = {
+        "fractions": read_numbers("--edge-fractions", fractions, "0.8,0.1,0.1") or None,
+        "negatives": negatives,
+        "pairs": pairs,
+    }
+    asked = tuple(types.split(","))
+    return EdgeTask(asked, **{name: value for name, value in chosen.items() if value is not None})  # type: ignore[arg-type]
 
 
 def correction_plan(correct: str, batch: str | None, covariates: tuple[str, ...], unseen: str) -> Plan | None:

@@ -11,6 +11,7 @@ from tosg_graph.cli.options import (
     comparison_options,
     correction_options,
     correction_plan,
+    edge_options,
     engine_options,
     errors,
     filter_options,
@@ -18,6 +19,8 @@ from tosg_graph.cli.options import (
     parse_parameters,
     platform,
     read_arms,
+    read_edge_task,
+    read_numbers,
     read_sampling,
     read_split,
     read_text,
@@ -115,12 +118,18 @@ def query(
 @click.option(
     "--label", metavar="COLUMN", help="Column of the cells that becomes the label [default with --case: arm]."
 )
+@click.option(
+    "--bins",
+    metavar="A,B,...",
+    help="Edges that make classes of the label's numbers, each bin with its lower one; inf is an edge.",
+)
 @comparison_options
 @split_options
+@edge_options
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Folder to write; must not exist."
 )
-@click.option("--seed", default=0, show_default=True, help="Split and order of the cells.")
+@click.option("--seed", default=0, show_default=True, help="Split and order of the cells, edge task.")
 @click.option("--strict", is_flag=True, help="Refuse cells without the label instead of leaving them out.")
 @click.option(
     "--features",
@@ -151,6 +160,7 @@ def export(
     cells_parameters: tuple[str, ...],
     exact_terms: bool,
     label: str | None,
+    bins: str | None,
     case: str | None,
     control: str | None,
     match: str | None,
@@ -166,6 +176,10 @@ def export(
     fold: int | None,
     hold_out: str | None,
     stratify: bool,
+    edge_types: str | None,
+    edge_fractions: str | None,
+    negatives: float | None,
+    edge_pairs: str | None,
     out: Path,
     seed: int,
     strict: bool,
@@ -199,6 +213,8 @@ def export(
     sampling = read_sampling(caps, balance, size, size_by, weight_by)
     split = read_split(by, fractions, folds, fold, hold_out, stratify)
     correction = correction_plan(correct, batch, covariates, unseen)
+    edge_task = read_edge_task(edge_types, edge_fractions, negatives, edge_pairs)
+    label_bins = read_numbers("--bins", bins, "0,20,40,60,inf")
     with errors(debug):
         text = read_text(with_text, text_genes, text_chars)
     with platform(uri, user, password, debug) as p:
@@ -220,6 +236,7 @@ def export(
             label=label,
             seed=seed,
             strict=strict,
+            bins=label_bins,
             features=features.split(",") if features else (),
             arms=arms,
             sampling=sampling,
@@ -228,6 +245,7 @@ def export(
             proteins=proteins,
             measured_by=measured_by,
             text=text,
+            edge_task=edge_task,
         )
         show.facts(manifest.as_facts())
 
