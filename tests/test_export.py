@@ -29,6 +29,7 @@ from tosg_graph.history import recorded_exports
 from tosg_graph.resources import schema
 from tosg_graph.selection import select
 from tosg_graph.sentences import TextPlan
+from tosg_graph.splits import SplitResult, assign_splits
 
 if TYPE_CHECKING:
     from tosg_graph.abundance_store import AbundanceStore
@@ -154,6 +155,19 @@ def test_the_diagnostics_count_what_crosses_a_split(tmp_path: Path) -> None:
     for split, labels in diagnostics["labels"].items():
         found = cells.filter(pc.equal(cells["split"], split))["label"].to_pylist()
         assert labels == {name: found.count(name) for name in sorted(set(found))}
+
+
+def test_an_export_whose_cells_cross_fails_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def by_turns(cells: pa.Table, **given: Any) -> SplitResult:
+        sides = pa.array([bundle.SPLITS[k % 3] for k in range(len(cells))])
+        return replace(assign_splits(cells, **given), split=sides)
+
+    monkeypatch.setattr("tosg_graph.bundle_cells.assign_splits", by_turns)
+    with pytest.raises(ExportError, match="3 donors were found across the splits that were written"):
+        write(tmp_path / "b")
+    assert left_over(tmp_path) == []
 
 
 def test_an_obs_column_named_like_one_of_ours_is_kept_under_another_name(tmp_path: Path) -> None:
