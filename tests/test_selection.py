@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tosg_graph import selection
+from tosg_graph import hops, pick, picked_tables
 from tosg_graph.errors import QueryError
-from tosg_graph.selection import quote, select
+from tosg_graph.pick import quote
+from tosg_graph.selection import select
 from tosg_graph.types import Selection
 
 if TYPE_CHECKING:
@@ -184,8 +185,9 @@ def test_the_size_of_the_chunks_leaves_no_trace(
 ) -> None:
     query = "MATCH (n:Entity) RETURN n"
     whole = select(world, query, induce=True)
-    monkeypatch.setattr(selection, "CHUNK", size)
-    monkeypatch.setattr(selection, "NODE_CHUNK", size)
+    for module, name in ((hops, "HOP_CHUNK"), (hops, "CHUNK"), (pick, "CHUNK"), (picked_tables, "CHUNK")):
+        monkeypatch.setattr(module, name, size)
+    monkeypatch.setattr(picked_tables, "NODE_CHUNK", size)
     parts = select(world, query, induce=True)
     assert parts.nodes.equals(whole.nodes)
     assert list(parts.edges) == list(whole.edges)
@@ -293,4 +295,4 @@ def test_every_verb_fits_the_slots_of_the_statement() -> None:
 
     for verb in verbs():
         columns: Any = stored_edge_columns(verb)
-        assert len([c for c in columns if c not in selection.GROUPED]) <= selection.LISTED, verb
+        assert len([c for c in columns if c not in picked_tables.GROUPED]) <= picked_tables.LISTED, verb

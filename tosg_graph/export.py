@@ -23,6 +23,8 @@ from tosg_graph.matching import ARM, Key, parse_keys
 from tosg_graph.normalise import PARAMETERS, normalised
 from tosg_graph.progress import Progress, silent
 from tosg_graph.sampling import Sampling
+from tosg_graph.selection import manifest_keys
+from tosg_graph.snapshots import copy_tables
 from tosg_graph.splits import SplitPlan
 from tosg_graph.types import LeftOut, Selection, StoreVersion
 
@@ -302,6 +304,7 @@ def write_bundle(
             "files": bundle.checksums(folder),
             **chosen.manifest,
             **_picked_by(measured),
+            **manifest_keys(selection),
             **more,
         }
         bundle.write_json(content, folder / bundle.MANIFEST)
@@ -412,7 +415,9 @@ def _masked_nodes(nodes: pa.Table, genes: pa.Table, text_mask: NDArray[np.bool_]
 def _write_graph(selection: Selection, genes: pa.Table, folder: Path) -> None:
     import numpy as np
 
-    bundle.write_table(selection.nodes, folder / bundle.NODES)
+    copied = copy_tables(selection, folder)
+    if not copied:
+        bundle.write_table(selection.nodes, folder / bundle.NODES)
     bundle.write_table(genes, folder / bundle.GENES)
     has_abundance = np.zeros(len(selection.nodes), np.bool_)
     has_abundance[genes["node_row"].to_numpy()] = True
@@ -428,7 +433,8 @@ def _write_graph(selection: Selection, genes: pa.Table, folder: Path) -> None:
         for attribute in _numeric(table):
             values = table[attribute].cast("float32", safe=False).to_numpy(zero_copy_only=False)
             tensors[f"{name}.{attribute}"] = values.astype(np.float32)  # null is NaN
-        bundle.write_table(table, folder / bundle.edge_file(key))
+        if not copied:
+            bundle.write_table(table, folder / bundle.edge_file(key))
     bundle.write_tensors(tensors, folder / bundle.TOPOLOGY)
 
 

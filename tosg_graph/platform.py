@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tosg_graph.embeddings import EmbedReport
     from tosg_graph.gds import Run
     from tosg_graph.graph import Graph
+    from tosg_graph.hops import Hops
     from tosg_graph.kgx_export import KgxReport
     from tosg_graph.metacells import Metacells
     from tosg_graph.obs import ObsMapping
@@ -754,25 +755,32 @@ class Platform:
 
     def select(
         self,
-        query: str,
+        query: str | Sequence[str] | Mapping[str, str],
         parameters: Mapping[str, object] | None = None,
         *,
         cells: str | CohortDefinition = "true",
-        induce: bool = False,
+        induce: bool | Sequence[str] = False,
+        hops: Hops | int | None = None,
         sources: Sequence[str] | None = None,
         license_allow: Sequence[str] | None = None,
+        cache: bool = True,
     ) -> Picked:
         """Pick a subgraph by Cypher and a cohort; nothing is written until `Picked.export`.
 
+        ``query``, ``parameters``, ``induce``, ``hops`` and ``cache`` are those of `tosg_graph.selection.select`.
         ``sources`` and ``license_allow`` leave out what is not stated by an allowed source or licence.
         """
+        from tosg_graph.hops import Hops
         from tosg_graph.licences import allowed_in, make_filter, restrict
         from tosg_graph.selection import select
 
         wanted = make_filter(sources, license_allow)
         definition = self.define_cells(cells) if isinstance(cells, str) else cells
         allowed = allowed_in(self.graph, wanted) if wanted else None
-        picked = select(self.graph, query, dict(parameters or {}), induce=induce)
+        grown = Hops(hops) if isinstance(hops, int) else hops
+        picked = select(
+            self.graph, query, parameters, induce=induce, hops=grown, allowed=allowed, cache=cache
+        )
         return Picked(self, restrict(picked, allowed) if allowed else picked, definition)
 
 

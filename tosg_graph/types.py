@@ -295,7 +295,13 @@ class Selection:
         (``source_row``, ``target_row``, ``edge_key``): ``source_row``, ``target_row`` (int64) and the
         relationship's properties.
     query, parameters
-        What was asked.
+        What was asked; of several queries the texts with ``;`` between them, and name -> parameters.
+    left_out
+        Entries of the manifest's ``dropped``: by a filter, or by the cap of hops.
+    asked
+        Further keys of the manifest, where there is more to say: ``queries``, ``induced_verbs``, ``hops``.
+    snapshot
+        Folder that has these tables as the files of a bundle; None where they are not kept, or were changed since.
     """
 
     nodes: pa.Table
@@ -303,4 +309,6 @@ class Selection:
     query: str
     parameters: dict[str, object]
     induced: bool = False
-    left_out: tuple[dict[str, Any], ...] = ()  # by a filter; entries of the manifest's `dropped`
+    left_out: tuple[dict[str, Any], ...] = ()
+    asked: dict[str, Any] = field(default_factory=dict)
+    snapshot: Path | None = None

@@ -17,9 +17,12 @@ from tosg_graph.cli.options import (
     parse_parameters,
     platform,
     read_arms,
+    read_hops,
+    read_induce,
     read_sampling,
     read_split,
     rows_options,
+    selection_options,
     server_options,
     split_options,
     store_version_option,
@@ -102,10 +105,9 @@ def query(
 
 
 @click.command()
-@click.option("--query", "cypher", required=True, metavar="CYPHER", help="What it returns is the subgraph.")
+@selection_options
 @parameter_option
 @filter_options
-@click.option("--induce", is_flag=True, help="Add every relationship among the picked nodes.")
 @click.option("--cells", "expression", default="true", show_default=True, metavar="EXPR", help="The cohort.")
 @cells_query_options
 @click.option(
@@ -127,11 +129,16 @@ def query(
 @store_version_option
 @server_options
 def export(
-    cypher: str,
+    queries: tuple[str, ...],
+    induce: str | None,
+    hops: int | None,
+    hop_cap: int | None,
+    hop_types: str | None,
+    hop_seed: int | None,
+    no_cache: bool,
     parameters: tuple[str, ...],
     sources: tuple[str, ...],
     license_allow: tuple[str, ...],
-    induce: bool,
     expression: str,
     cells_query: str | None,
     cells_parameters: tuple[str, ...],
@@ -180,17 +187,21 @@ def export(
     sampling = read_sampling(caps, balance, size, size_by, weight_by)
     split = read_split(by, fractions, folds, fold, hold_out, stratify)
     correction = correction_plan(correct, batch, covariates, unseen)
+    with errors(debug):
+        grown = read_hops(hops, hop_cap, hop_types, hop_seed)
     with platform(uri, user, password, debug) as p:
         refuse_existing(out)  # neither a server need be started for that, nor the query run
         picked = p.select(
-            cypher,
+            queries,
             parse_parameters(parameters),
             cells=p.define_cells(
                 expression, cells_query, parse_parameters(cells_parameters), exact_terms=exact_terms
             ),
-            induce=induce,
+            induce=read_induce(induce),
+            hops=grown,
             sources=sources,
             license_allow=license_allow,
+            cache=not no_cache,
         )
         manifest = picked.export(
             out,
