@@ -4,9 +4,11 @@ CALL () {
 {{query}}
 }
 UNWIND {v: [{{columns}}]}['v'] AS x0
-WITH DISTINCT x0
 UNWIND CASE WHEN x0 IS :: LIST<ANY> THEN x0 ELSE [x0] END AS x
 WITH DISTINCT x WHERE x IS :: STRING NOT NULL
 OPTIONAL MATCH (n:Entity {id: x})
-WITH n IS NOT NULL AS element, CASE WHEN n IS NULL THEN '(value)' ELSE '(node)' END AS kind, id(n) AS i
-RETURN element, kind, i / $tosg_chunk AS chunk, collect(i) AS ids, count(*) AS items
+WITH CASE WHEN n IS NULL THEN '(value)' ELSE '(node)' END AS kind, id(n) AS i
+// Distinct ids per kind, cut into lists of $tosg_chunk: what is held is one set of numbers, whatever the number of rows.
+WITH kind, collect(DISTINCT i) AS every, count(*) AS items
+UNWIND range(0, size(every), $tosg_chunk) AS at
+RETURN size(every) > 0 AS element, kind, every[at..at + $tosg_chunk] AS ids, items

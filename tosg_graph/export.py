@@ -196,7 +196,10 @@ def _measure(
         cells = reader.cells(cohort, expand)
     made_by = graph_encoder(graph)
     encoder = made_by.name if made_by else DEFAULT_ENCODER
-    revision = made_by.revision if made_by else open_encoder(DEFAULT_ENCODER).revision
+    if made_by:
+        revision = made_by.revision
+    else:  # it is the hash of a model, which takes a while; nothing was ever embedded where there is no folder
+        revision = open_encoder(encoder).revision if graph.settings.embeddings.is_dir() else ""
     cache = EmbeddingCache.open(graph.settings.embeddings, encoder, revision)
     text, mask = cache.lookup([sha or "" for sha in selection.nodes["text_sha"].to_pylist()])
     return Measured(

@@ -87,7 +87,7 @@ def load(folder: Path, key: str) -> Selection | None:
         files: dict[str, str] = about["files"]
         with threads(2) as pool:
             tables = dict(zip(files, pool.map(lambda f: _read(kept / f, files[f]), files), strict=True))
-        nodes = tables.pop(bundle.NODES).combine_chunks()
+        nodes = tables.pop(bundle.NODES)
         edges = {_edge_key(name): table for name, table in tables.items()}
         os.utime(kept / _ABOUT)
     except FileNotFoundError:
@@ -140,7 +140,12 @@ def _read(path: Path, sha256: str) -> pa.Table:
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ValueError(f"{path} is damaged")
-    return tidy(pq.read_table(pa.BufferReader(content)))
+    table = pq.read_table(pa.BufferReader(content))
+    # Parquet calls what is in a list by another name than Arrow does, and would write that.
+    lists = [
+        f.with_type(pa.list_(f.type.value_type)) if pa.types.is_list(f.type) else f for f in table.schema
+    ]
+    return tidy(table.cast(pa.schema(lists)))
 
 
 def _write(folder: Path, state: State, selection: Selection) -> None:
