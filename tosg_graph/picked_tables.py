@@ -48,17 +48,19 @@ GROUPED = frozenset(
 LISTED = 6  # slots of select_edges.cypher for the other properties
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Edges:
     """Relationships of one verb, unsorted: internal ids, and the chunks of each property.
 
-    Chunks, because sixteen million relationships are joined one column at a time: `columns` is emptied on the way.
+    Chunks, because sixteen million relationships are joined one column at a time: `columns` is emptied on the way. A
+    chunk without any value has the type null, which takes no memory.
     """
 
     starts: Ids
     ends: Ids
     ids: Ids  # of the relationships; empty where nobody asks which query picked them
     columns: dict[str, list[pa.Array]]
+    types: dict[str, pa.DataType]
 
 
 def picked_tables(
@@ -94,7 +96,7 @@ def picked_tables(
         for verb, found in edges.items():
             mask = within(found.ids, picked.relationships.get(verb, found.ids[:0]))
             of_query += [found.starts[mask], found.ends[mask]]
-            found.columns[column] = [_bools(mask)]
+            found.columns[column], found.types[column] = [_bools(mask)], _bools(mask).type
         table = table.append_column(column, _bools(within(internal, union(of_query))))
     return table, _typed_edges(edges, internal, table)
 
@@ -179,7 +181,8 @@ def _joined(parts: Sequence[_Edges], columns: Mapping[str, str]) -> _Edges:
     import numpy as np
 
     starts, ends, ids = (np.concatenate([getattr(e, n) for e in parts]) for n in ("starts", "ends", "ids"))
-    return _Edges(starts, ends, ids, {name: [a for e in parts for a in e.columns[name]] for name in columns})
+    chunks_of = {name: [a for e in parts for a in e.columns[name]] for name in columns}
+    return _Edges(starts, ends, ids, chunks_of, parts[0].types)
 
 
 def _edge_chunk(reading: Reading, columns: Mapping[str, str], ids: Ids, with_ids: bool) -> list[_Edges]:
@@ -205,18 +208,29 @@ def _group(
     row: Mapping[str, Any],
     values: Sequence[list[Any] | None],
 ) -> _Edges:
-    import numpy as np
     import pyarrow as pa
 
     n = len(row["starts"])
-    arrays = {
+    found = {
         name: _constant(columns[name], value, n) for name, value in zip(grouped, row["constant"], strict=True)
     }
     for name, column in zip(listed, values, strict=True):
-        kind = columns[name]
-        arrays[name] = pa.nulls(n, arrow_type(kind)) if column is None else _array(name, kind, column)
-    starts, ends, ids = (np.array(row[name], np.int64) for name in ("starts", "ends", "ids"))
-    return _Edges(starts, ends, ids, {name: [array] for name, array in arrays.items()})
+        found[name] = pa.nulls(n) if column is None else _array(name, columns[name], column)
+    starts, ends, ids = (_compact(row[name]) for name in ("starts", "ends", "ids"))
+    text = pa.dictionary(pa.int32(), pa.string())
+    types = {
+        name: text if name in GROUPED and kind == "string" else arrow_type(kind)
+        for name, kind in columns.items()
+    }
+    return _Edges(starts, ends, ids, {name: [found[name]] for name in columns}, types)
+
+
+def _compact(ids: Sequence[int]) -> Ids:
+    """Ids as int32 where they are small enough, as they are below two thousand million."""
+    import numpy as np
+
+    found = np.array(ids, np.int64)
+    return found.astype(np.int32) if len(found) and found.max() < 2**31 else found
 
 
 # --------------------------------------------------------------------------- rows and order
@@ -238,16 +252,21 @@ def _parted(found: _Edges, internal: Ids, codes: Ids, types: int) -> list[tuple[
     import pyarrow as pa
 
     source, target = rows_of(found.starts, internal), rows_of(found.ends, internal)
-    keys = pa.chunked_array(found.columns["edge_key"]).to_numpy()
-    order = order_of(source * len(internal) + target, keys)
+    found.starts = found.ends = found.ids = found.ids[:0]
+    keys = _joined_chunks(found.columns["edge_key"], pa.int64()).to_numpy(zero_copy_only=False)
+    order = order_of(source.astype(np.int64) * len(internal) + target, keys)
     pair = (codes[source] * types + codes[target]).astype(np.int16)
     order = order[np.argsort(pair[order], kind="stable")]
-    columns = {"source_row": pa.array(source[order]), "target_row": pa.array(target[order])}
-    del source, target
-    taken = pa.array(order)
-    for name in list(found.columns):  # one at a time, each gone before the next is joined
-        columns[name] = _taken(found.columns.pop(name), taken)
     pair = pair[order]
+    columns = {
+        "source_row": pa.array(source[order].astype(np.int64)),
+        "target_row": pa.array(target[order].astype(np.int64)),
+    }
+    del source, target, keys
+    for name in list(found.columns):  # one at a time, each gone before the next is joined
+        joined = _joined_chunks(found.columns.pop(name), found.types[name])
+        # Nothing to move where all is null; the type stays.
+        columns[name] = joined if joined.null_count == len(joined) else joined.take(pa.array(order))
     starts = np.flatnonzero(np.append(True, pair[1:] != pair[:-1]))
     rows = pa.table(columns)
     return [
@@ -256,16 +275,22 @@ def _parted(found: _Edges, internal: Ids, codes: Ids, types: int) -> list[tuple[
     ]
 
 
-def _taken(parts: list[pa.Array], order: pa.Array) -> pa.Array:
+def _joined_chunks(parts: list[pa.Array], kind: pa.DataType) -> pa.Array:
     import pyarrow as pa
 
-    column = pa.chunked_array(parts)
-    parts.clear()
-    if pa.types.is_dictionary(column.type):
-        column = column.unify_dictionaries()
-    joined = column.combine_chunks()
-    # Nothing to move where all is null; the type stays.
-    return joined if joined.null_count == len(joined) else joined.take(order)
+    if all(pa.types.is_null(part.type) for part in parts):
+        return _nulls(sum(map(len, parts)), kind)
+    typed = [_nulls(len(part), kind) if pa.types.is_null(part.type) else part for part in parts]
+    column = pa.chunked_array(typed)
+    return (column.unify_dictionaries() if pa.types.is_dictionary(kind) else column).combine_chunks()
+
+
+def _nulls(n: int, kind: pa.DataType) -> pa.Array:
+    import pyarrow as pa
+
+    if not pa.types.is_dictionary(kind):
+        return pa.nulls(n, kind)
+    return pa.DictionaryArray.from_arrays(pa.nulls(n, pa.int32()), pa.array([], pa.string()))
 
 
 def rows_of(ids: Ids, internal: Ids) -> Ids:
@@ -273,7 +298,7 @@ def rows_of(ids: Ids, internal: Ids) -> Ids:
     import numpy as np
 
     if internal.max() < _TABLE:  # ids are offsets in the server's store, so a table of them is small
-        row_of = np.zeros(internal.max() + 1, np.int64)
+        row_of = np.zeros(internal.max() + 1, np.int32)
         row_of[internal] = np.arange(len(internal))
         return row_of[ids]
     order = np.argsort(internal)
@@ -302,20 +327,23 @@ def _codes(types: pa.ChunkedArray) -> tuple[Ids, list[str]]:
 
 
 def tidy(table: pa.Table) -> pa.Table:
-    """Sort each dictionary and drop what its column does not use, so that chunks and files leave no trace."""
+    """Join the chunks of each column, sort its dictionary and drop what it does not use: chunks leave no trace."""
+    import pyarrow as pa
+
+    return pa.table([tidy_column(column) for column in table.columns], names=table.column_names)
+
+
+def tidy_column(column: pa.ChunkedArray) -> pa.Array:
+    """As `tidy`, of one column."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    columns = []
-    for column in table.unify_dictionaries().columns:
-        plain = column.combine_chunks()
-        if pa.types.is_dictionary(plain.type):
-            used = plain.dictionary.take(plain.indices.unique().drop_null())
-            used = used.sort()
-            place = pc.index_in(plain.dictionary, used)  # old place -> new place
-            plain = pa.DictionaryArray.from_arrays(place.take(plain.indices), used)
-        columns.append(plain)
-    return pa.table(columns, names=table.column_names)
+    if not pa.types.is_dictionary(column.type):
+        return column.combine_chunks()
+    plain = column.unify_dictionaries().combine_chunks()
+    used = plain.dictionary.take(plain.indices.unique().drop_null()).sort()
+    place = pc.index_in(plain.dictionary, used)  # old place -> new place
+    return pa.DictionaryArray.from_arrays(place.take(plain.indices), used)
 
 
 # --------------------------------------------------------------------------- Arrow and Bolt
@@ -338,10 +366,10 @@ def _constant(kind: str, value: Any, n: int) -> pa.Array:
     import numpy as np
     import pyarrow as pa
 
+    if value is None:
+        return pa.nulls(n)
     if kind != "string":
         return pa.repeat(pa.scalar(value, arrow_type(kind)), n)
-    if value is None:
-        return pa.DictionaryArray.from_arrays(pa.nulls(n, pa.int32()), pa.array([], pa.string()))
     return pa.DictionaryArray.from_arrays(np.zeros(n, np.int32), pa.array([value], pa.string()))
 
 

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph import bundle
+from tosg_graph.hashes import sha256_of
 from tosg_graph.named_queries import NamedQuery
-from tosg_graph.picked_tables import tidy
+from tosg_graph.picked_tables import tidy_column
 from tosg_graph.resources import cypher, schema
 from tosg_graph.threads import threads
 from tosg_graph.types import Selection
@@ -137,15 +138,16 @@ def _read(path: Path, sha256: str) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != sha256:
+    if sha256_of(path) != sha256:
         raise ValueError(f"{path} is damaged")
-    table = pq.read_table(pa.BufferReader(content))
-    # Parquet calls what is in a list by another name than Arrow does, and would write that.
-    lists = [
-        f.with_type(pa.list_(f.type.value_type)) if pa.types.is_list(f.type) else f for f in table.schema
-    ]
-    return tidy(table.cast(pa.schema(lists)))
+    columns: dict[str, pa.Array] = {}
+    with pq.ParquetFile(path) as file:
+        for name in file.schema_arrow.names:  # one at a time: no column is twice in memory with all others
+            column = file.read(columns=[name]).column(0)
+            # Parquet calls what is in a list by another name than Arrow does, and would write that.
+            kind = pa.list_(column.type.value_type) if pa.types.is_list(column.type) else column.type
+            columns[name] = tidy_column(column.cast(kind))
+    return pa.table(columns)
 
 
 def _write(folder: Path, state: State, selection: Selection) -> None:
