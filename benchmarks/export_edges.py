@@ -37,20 +37,17 @@ CHILD = """
 import json, sys, time
 from dataclasses import replace
 from pathlib import Path
-from tosg_graph.abundance_store import AbundanceStore
-from tosg_graph.export import export
-from tosg_graph.graph import Graph
-from tosg_graph.selection import select
+from tosg_graph.platform import Platform
 from tosg_graph.settings import read_settings
 
 home, query, out = sys.argv[1:]
 settings = replace(read_settings(), home=Path(home), uri=None, user="neo4j", password=None, page_cache="1g")
-with Graph.connect(settings) as graph:
+with Platform(settings) as p:
+    p.graph  # connects
     start = time.perf_counter()
-    selection = select(graph, query, cache=True)
+    picked = p.select(query)
     selected = time.perf_counter()
-    store = AbundanceStore.open(settings.store)
-    manifest = export(selection, graph, store, cells="true", label="kind", out=Path(out))
+    manifest = picked.export(out, label="kind")
     seconds = time.perf_counter() - start
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 if "torch" in sys.modules:

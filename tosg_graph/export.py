@@ -263,7 +263,7 @@ def write_bundle(
     node_dropped = _masked_nodes(selection.nodes, genes, measured.text_mask)
     fitting = correct.start(chosen.cells, len(genes)) if correct else None
     with bundle.new_bundle(out) as folder:
-        _write_graph(selection, genes, folder)
+        copied = _write_graph(selection, genes, folder)
         text = {"embedding": measured.text.astype("float32", copy=False), "mask": measured.text_mask}
         bundle.write_tensors(text, folder / bundle.TEXT)
         _write_features(measured.features, folder)
@@ -304,7 +304,7 @@ def write_bundle(
             "dropped": [*selection.left_out, *outside, *chosen.dropped, *axis_dropped, *node_dropped],
             "shards": shards,
             "software": _software(),
-            "files": bundle.checksums(folder),
+            "files": bundle.checksums(folder, copied),
             **chosen.manifest,
             **_picked_by(measured),
             **manifest_keys(selection),
@@ -415,7 +415,8 @@ def _masked_nodes(nodes: pa.Table, genes: pa.Table, text_mask: NDArray[np.bool_]
     return found
 
 
-def _write_graph(selection: Selection, genes: pa.Table, folder: Path) -> None:
+def _write_graph(selection: Selection, genes: pa.Table, folder: Path) -> dict[str, str]:
+    """Write nodes, edges and topology; the sha256 of those files for which it is known."""
     import numpy as np
 
     copied = copy_tables(selection, folder)
@@ -439,6 +440,7 @@ def _write_graph(selection: Selection, genes: pa.Table, folder: Path) -> None:
         if not copied:
             bundle.write_table(table, folder / bundle.edge_file(key))
     bundle.write_tensors(tensors, folder / bundle.TOPOLOGY)
+    return copied
 
 
 def _write_features(features: Mapping[str, Feature], folder: Path) -> None:

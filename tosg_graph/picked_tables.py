@@ -45,7 +45,6 @@ GROUPED = frozenset(
         "licence",
     }
 )
-LISTED = 6  # slots of select_edges.cypher for the other properties
 
 
 @dataclass
@@ -189,15 +188,16 @@ def _edge_chunk(reading: Reading, columns: Mapping[str, str], ids: Ids, with_ids
     """Relationships of one chunk, one `_Edges` per group of equal grouped properties."""
     grouped = [name for name in columns if name in GROUPED]
     listed = [name for name in columns if name not in GROUPED]
-    # An absent slot asks for the property "", which no relationship has.
-    slots = [*listed, *[""] * (LISTED - len(listed))]
-    parameters = {"ids": ids.tolist(), "with_ids": with_ids, "grouped": grouped, "listed": slots}
-    rows = list(reading.records(cypher("select_edges"), parameters))
-    if any(0 < len(row[f"v{i}"]) < len(row["starts"]) for row in rows for i in range(LISTED)):
-        rows = list(reading.records(cypher("select_edges_with_gaps"), {**parameters, "listed": listed}))
+    slots = range(len(listed))
+    lists_of = ", ".join(f"collect(p[$listed[{i}]]) AS v{i}" for i in slots)
+    statement = cypher("select_edges").replace("{{lists}}", lists_of)
+    parameters = {"ids": ids.tolist(), "with_ids": with_ids, "grouped": grouped, "listed": listed}
+    rows = list(reading.records(statement, parameters))
+    if any(0 < len(row[f"v{i}"]) < len(row["starts"]) for row in rows for i in slots):
+        rows = list(reading.records(cypher("select_edges_with_gaps"), parameters))
         lists: list[list[Any]] = [list(map(list, zip(*row["rows"], strict=True))) for row in rows]
     else:
-        lists = [[row[f"v{i}"] or None for i in range(len(listed))] for row in rows]
+        lists = [[row[f"v{i}"] or None for i in slots] for row in rows]
     return [_group(columns, grouped, listed, row, values) for row, values in zip(rows, lists, strict=True)]
 
 

@@ -48,6 +48,10 @@ if TYPE_CHECKING:
     from tosg_graph.verify import Verification
 
 
+# What takes long to import and is needed after a selection, never by it: two threads import none of it at a time.
+_OF_AN_EXPORT = ("scipy.sparse", "duckdb", "deltalake")
+
+
 def open(
     uri: str | None = None,
     user: str | None = None,
@@ -773,8 +777,10 @@ class Platform:
         from tosg_graph.hops import Hops
         from tosg_graph.licences import allowed_in, make_filter, restrict
         from tosg_graph.selection import select
+        from tosg_graph.threads import import_ahead
 
         wanted = make_filter(sources, license_allow)
+        import_ahead(*_OF_AN_EXPORT)  # while the server works
         definition = self.define_cells(cells) if isinstance(cells, str) else cells
         allowed = allowed_in(self.graph, wanted) if wanted else None
         grown = Hops(hops) if isinstance(hops, int) else hops

@@ -26,7 +26,7 @@ from tosg_graph.named_queries import NamedQuery
 from tosg_graph.picked_tables import tidy_column
 from tosg_graph.resources import cypher, schema
 from tosg_graph.threads import threads
-from tosg_graph.types import Selection
+from tosg_graph.types import Selection, Snapshot
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -99,7 +99,12 @@ def load(folder: Path, key: str) -> Selection | None:
         shutil.rmtree(kept, ignore_errors=True)
         return None
     return Selection(
-        nodes, dict(sorted(edges.items())), "", {}, left_out=tuple(about["left_out"]), snapshot=kept
+        nodes,
+        dict(sorted(edges.items())),
+        "",
+        {},
+        left_out=tuple(about["left_out"]),
+        snapshot=Snapshot(kept, files),
     )
 
 
@@ -109,7 +114,7 @@ def save(folder: Path, key: str, state: State, selection: Selection) -> Selectio
         folder.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=folder))
         try:
-            _write(part, state, selection)
+            files = _write(part, state, selection)
             with suppress(FileExistsError, IsADirectoryError, NotADirectoryError):
                 _rename(part, folder / key)
         finally:
@@ -117,21 +122,29 @@ def save(folder: Path, key: str, state: State, selection: Selection) -> Selectio
         _make_room(folder, key, state)
     except OSError:
         return selection
-    return replace(selection, snapshot=folder / key) if (folder / key).is_dir() else selection
+    return (
+        replace(selection, snapshot=Snapshot(folder / key, files)) if (folder / key).is_dir() else selection
+    )
 
 
-def copy_tables(selection: Selection, folder: Path) -> bool:
-    """Copy the files of nodes and edges into a bundle that is being written; False where they are not at hand."""
-    if selection.snapshot is None:
-        return False
-    names = [bundle.NODES, *(bundle.edge_file(key) for key in selection.edges)]
+def copy_tables(selection: Selection, folder: Path) -> dict[str, str]:
+    """Copy the files of nodes and edges into a bundle that is being written.
+
+    Returns
+    -------
+    dict
+        Sha256 of each; empty where they are not at hand.
+    """
+    kept = selection.snapshot
+    if kept is None:
+        return {}
     try:
         (folder / "edges").mkdir(exist_ok=True)
-        for name in names:
-            shutil.copyfile(selection.snapshot / name, folder / name)
+        for name in kept.files:
+            shutil.copyfile(kept.folder / name, folder / name)
     except OSError:  # made room meanwhile, for another
-        return False
-    return True
+        return {}
+    return kept.files
 
 
 def _read(path: Path, sha256: str) -> pa.Table:
@@ -150,17 +163,20 @@ def _read(path: Path, sha256: str) -> pa.Table:
     return pa.table(columns)
 
 
-def _write(folder: Path, state: State, selection: Selection) -> None:
+def _write(folder: Path, state: State, selection: Selection) -> dict[str, str]:
+    """Write all files, and return the sha256 of those of a bundle."""
     bundle.write_table(selection.nodes, folder / bundle.NODES)
     for key, table in selection.edges.items():
         bundle.write_table(table, folder / bundle.edge_file(key))
+    files = bundle.checksums(folder)
     about: Mapping[str, Any] = {
         "store": state.store,
         "state": state.name,
         "left_out": list(selection.left_out),
-        "files": bundle.checksums(folder),
+        "files": files,
     }
     bundle.write_json(about, folder / _ABOUT)
+    return files
 
 
 def _rename(part: Path, kept: Path) -> None:

@@ -281,6 +281,14 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
+class Snapshot:
+    """Folder that has the tables of a selection as the files of a bundle, and the sha256 of each."""
+
+    folder: Path
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Selection:
     """A subgraph picked by Cypher, numbered.
 
@@ -301,7 +309,7 @@ class Selection:
     asked
         Further keys of the manifest, where there is more to say: ``queries``, ``induced_verbs``, ``hops``.
     snapshot
-        Folder that has these tables as the files of a bundle; None where they are not kept, or were changed since.
+        These tables on disk; None where they are not kept, or were changed since.
     """
 
     nodes: pa.Table
@@ -311,4 +319,4 @@ class Selection:
     induced: bool = False
     left_out: tuple[dict[str, Any], ...] = ()
     asked: dict[str, Any] = field(default_factory=dict)
-    snapshot: Path | None = None
+    snapshot: Snapshot | None = None
