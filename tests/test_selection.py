@@ -17,7 +17,7 @@ from tosg_graph.hops import Hops
 from tosg_graph.licences import Allowed, Filter, restrict
 from tosg_graph.pick import quote
 from tosg_graph.resources import schema
-from tosg_graph.selection import select
+from tosg_graph.selection import manifest_keys, select
 from tosg_graph.types import Selection
 
 if TYPE_CHECKING:
@@ -262,6 +262,8 @@ def test_a_canned_question_picks_the_entities_that_it_names(world: Graph) -> Non
     assert found.edges == {}
     assert found.asked["queries"][0]["saved"] == "pathway_genes"
     again = select(world, "near=pathway_genes", {"pathway": "interferon"}, induce=True)
+    assert again.nodes["picked_by_near"].to_pylist() == [True, True, True]
+    assert [(q["nodes"], q["edges"]) for q in manifest_keys(again)["queries"]] == [(3, 0)]
     assert picked(again)[1] == [
         ("HGNC:1", "PARTICIPATES_IN", "WIKIPATHWAYS:WP1", 7),
         ("HGNC:4", "PARTICIPATES_IN", "WIKIPATHWAYS:WP1", 8),

@@ -38,6 +38,11 @@ class _Asked:
     induce: tuple[str, ...] | None
     hops: Hops | None
 
+    @property
+    def tells(self) -> bool:
+        """Whether columns and manifest tell what each query picked: where it is not one Cypher text."""
+        return len(self.queries) > 1 or self.queries[0].saved is not None
+
 
 def select(
     graph: Graph,
@@ -73,8 +78,8 @@ def select(
     Returns
     -------
     Selection
-        Properties are those of ``schema/nodes.yaml`` and ``schema/edges.yaml``. With several queries, nodes and edges
-        have a column ``picked_by_<name>`` (bool) per query.
+        Properties are those of ``schema/nodes.yaml`` and ``schema/edges.yaml``. With several queries, or a canned
+        question, nodes and edges have a column ``picked_by_<name>`` (bool) per query.
 
     Raises
     ------
@@ -111,7 +116,7 @@ def _counts(selection: Selection, column: str) -> dict[str, int]:
     import pyarrow.compute as pc
 
     def count(tables: Sequence[Any]) -> int:
-        return sum(pc.sum(t[column]).as_py() or 0 if column in t.column_names else len(t) for t in tables)
+        return sum(pc.sum(table[column]).as_py() or 0 for table in tables)
 
     return {"nodes": count([selection.nodes]), "edges": count(list(selection.edges.values()))}
 
@@ -145,8 +150,7 @@ def _read(reading: Reading, asked: _Asked) -> Selection:
         relationships = _united([relationships, induced(reading, nodes, asked.induce)])
     if asked.hops and asked.hops.cap is not None:
         left_out.append(_capped(asked.hops, seen, union(list(relationships.values()))))
-    several = picks if len(picks) > 1 else {}
-    table, edges = picked_tables(reading, nodes, relationships, several)
+    table, edges = picked_tables(reading, nodes, relationships, picks if asked.tells else {})
     return _described(Selection(table, edges, "", {}, left_out=tuple(left_out)), asked)
 
 
@@ -181,7 +185,7 @@ def _described(selection: Selection, asked: _Asked) -> Selection:
 
     queries = asked.queries
     further: dict[str, Any] = {}
-    if len(queries) > 1 or queries[0].saved:
+    if asked.tells:
         further["queries"] = [
             {"name": q.name, "query": q.text, "parameters": q.parameters, "saved": q.saved} for q in queries
         ]
