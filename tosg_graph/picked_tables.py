@@ -166,14 +166,17 @@ def _read_edges(reading: Reading, relationships: Mapping[str, Ids], with_ids: bo
             f"The query picks {len(relationships[verb]):,} {verb} relationships, which schema/edges.yaml "
             "does not know. Leave them out of the query."
         )
-    found = {}
-    for verb in sorted(relationships):
-        columns = stored_edge_columns(verb)
-        asked = [(columns, part, with_ids) for part in chunks(relationships[verb], CHUNK)]
-        parts = parallel(lambda task: _edge_chunk(reading, *task), asked)
-        found[verb] = _joined([e for part in parts for e in part], columns)
-        _check_complete(f"{verb} relationships", len(relationships[verb]), len(found[verb].starts))
-    return found
+    columns = {verb: stored_edge_columns(verb) for verb in sorted(relationships)}
+    tasks = [(verb, part) for verb in columns for part in chunks(relationships[verb], CHUNK)]
+    read = parallel(lambda task: _edge_chunk(reading, columns[task[0]], task[1], with_ids), tasks)
+    parts: dict[str, list[_Edges]] = {verb: [] for verb in columns}
+    for (verb, _), found in zip(tasks, read, strict=True):
+        parts[verb] += found
+    del read
+    joined = {verb: _joined(parts.pop(verb), columns[verb]) for verb in columns}
+    for verb, edges in joined.items():
+        _check_complete(f"{verb} relationships", len(relationships[verb]), len(edges.starts))
+    return joined
 
 
 def _joined(parts: Sequence[_Edges], columns: Mapping[str, str]) -> _Edges:
@@ -239,11 +242,12 @@ def _compact(ids: Sequence[int]) -> Ids:
 def _typed_edges(edges: dict[str, _Edges], internal: Ids, nodes: pa.Table) -> dict[EdgeKey, pa.Table]:
     """Number the ends, part the relationships by the types of their ends, and sort them; ``edges`` is emptied."""
     codes, names = _codes(nodes["type"])
-    typed: dict[EdgeKey, pa.Table] = {}
-    for verb in list(edges):
-        for source, target, table in _parted(edges.pop(verb), internal, codes, len(names)):
-            typed[names[source], verb, names[target]] = tidy(table)
-    return dict(sorted(typed.items()))
+
+    def of_verb(verb: str) -> list[tuple[EdgeKey, pa.Table]]:
+        parted = _parted(edges.pop(verb), internal, codes, len(names))
+        return [((names[source], verb, names[target]), tidy(table)) for source, target, table in parted]
+
+    return dict(sorted(item for found in parallel(of_verb, list(edges)) for item in found))
 
 
 def _parted(found: _Edges, internal: Ids, codes: Ids, types: int) -> list[tuple[int, int, pa.Table]]:

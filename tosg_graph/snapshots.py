@@ -165,9 +165,12 @@ def _read(path: Path, sha256: str) -> pa.Table:
 
 def _write(folder: Path, state: State, selection: Selection) -> dict[str, str]:
     """Write all files, and return the sha256 of those of a bundle."""
-    bundle.write_table(selection.nodes, folder / bundle.NODES)
-    for key, table in selection.edges.items():
-        bundle.write_table(table, folder / bundle.edge_file(key))
+    tables = {
+        bundle.NODES: selection.nodes,
+        **{bundle.edge_file(k): table for k, table in selection.edges.items()},
+    }
+    with threads(2) as pool:
+        list(pool.map(lambda name: bundle.write_table(tables[name], folder / name), tables))
     files = bundle.checksums(folder)
     about: Mapping[str, Any] = {
         "store": state.store,
