@@ -100,7 +100,7 @@ def figure(
 
 
 def measure_graph(
-    work: Path, name: str, edges: int, make: Callable[[Settings, Path, int], None], repeats: int
+    work: Path, name: str, edges: int, make: Callable[[Settings, Path, int], int], repeats: int
 ) -> dict[str, list[Run]]:
     """Runs without anything kept, and runs that find what the last of them kept; all write the same bytes."""
     from tosg_graph import server
@@ -111,7 +111,7 @@ def measure_graph(
     )
     runs: dict[str, list[Run]] = {"cold": [], "cached": []}
     try:
-        make(settings, work / f"{name}-csv", edges)
+        made = make(settings, work / f"{name}-csv", edges)
         make_store(settings)
         for kind, found in runs.items():
             for number in range(repeats):
@@ -122,6 +122,8 @@ def measure_graph(
     finally:
         server.stop(settings)
     every = [*runs["cold"], *runs["cached"]]
+    if any(run["edges"] != made for run in every):
+        raise SystemExit(f"{every[0]['edges']:,} edges in a bundle, {made:,} in the graph")
     if any(run["files"] != every[0]["files"] for run in every):
         raise SystemExit("two bundles of the same graph differ")
     return runs
@@ -142,7 +144,7 @@ def without_files(run: Run) -> Run:
 # --------------------------------------------------------------------------- the graphs
 
 
-def make_million(settings: Settings, folder: Path, edges: int) -> None:
+def make_million(settings: Settings, folder: Path, edges: int) -> int:
     """Half SIGNALS_TO, half INTERACTS_WITH among genes and proteins; parallel edges and loops included."""
     size = max(edges // 50, 100)
     ids = [*write_genes(folder, size), *write_proteins(folder, size)]
@@ -151,9 +153,10 @@ def make_million(settings: Settings, folder: Path, edges: int) -> None:
         ends = random_ends(rng, len(ids), edges // 2)
         write_edges(folder, verb, ids, ends, rng, signed=verb == "SIGNALS_TO")
     import_graph(settings, folder, ("SIGNALS_TO", "INTERACTS_WITH"))
+    return edges // 2 * 2
 
 
-def make_protein_graph(settings: Settings, folder: Path, edges: int) -> None:
+def make_protein_graph(settings: Settings, folder: Path, edges: int) -> int:
     """INTERACTS_WITH among proteins in the reference's numbers, and the genes that encode some of them."""
     proteins = min(PROTEINS, edges // 100)
     genes = min(20_000, proteins)
@@ -164,6 +167,7 @@ def make_protein_graph(settings: Settings, folder: Path, edges: int) -> None:
     ends = ((genes + s, genes + t) for s, t in random_ends(rng, proteins, edges))
     write_edges(folder, "INTERACTS_WITH", ids, ends, rng)
     import_graph(settings, folder, ("ENCODES", "INTERACTS_WITH"))
+    return edges + genes
 
 
 def write_genes(folder: Path, size: int) -> list[str]:
