@@ -5,7 +5,8 @@ CALL () {
 {{query}}
 }
 // A look-up in a map with a key hides the static types, which the planner would otherwise refuse to mix.
-UNWIND {v: [{{columns}}]}['v'] AS x
+WITH {v: [{{columns}}]}['v'] AS items // and no name of the user's from here on
+UNWIND items AS x
 WITH x, CASE
   WHEN x IS :: RELATIONSHIP NOT NULL THEN type(x)
   WHEN x IS :: NODE NOT NULL THEN '(node)'

@@ -3,7 +3,8 @@
 CALL () {
 {{query}}
 }
-UNWIND {v: [{{columns}}]}['v'] AS x0
+WITH {v: [{{columns}}]}['v'] AS items // and no name of the user's from here on
+UNWIND items AS x0
 UNWIND CASE WHEN x0 IS :: LIST<ANY> THEN x0 ELSE [x0] END AS x
 WITH DISTINCT x WHERE x IS :: STRING NOT NULL
 OPTIONAL MATCH (n:Entity {id: x})

@@ -2,7 +2,8 @@
 CALL () {
 {{query}}
 }
-UNWIND {v: [{{columns}}]}['v'] AS x0
+WITH {v: [{{columns}}]}['v'] AS items // and no name of the user's from here on
+UNWIND items AS x0
 UNWIND CASE WHEN x0 IS :: LIST<ANY> THEN x0 WHEN x0 IS :: PATH THEN nodes(x0) + relationships(x0) WHEN x0 IS :: MAP THEN [k IN keys(x0) | x0[k]] ELSE [x0] END AS x1
 UNWIND CASE WHEN x1 IS :: LIST<ANY> THEN x1 WHEN x1 IS :: PATH THEN nodes(x1) + relationships(x1) WHEN x1 IS :: MAP THEN [k IN keys(x1) | x1[k]] ELSE [x1] END AS x2
 UNWIND CASE WHEN x2 IS :: LIST<ANY> THEN x2 WHEN x2 IS :: PATH THEN nodes(x2) + relationships(x2) WHEN x2 IS :: MAP THEN [k IN keys(x2) | x2[k]] ELSE [x2] END AS x3

@@ -137,6 +137,13 @@ def test_graph_elements_are_found_however_nested(world: Graph, returned: str) ->
     assert picked(select(world, query)) == picked(plain)
 
 
+@pytest.mark.parametrize("name", ["x", "x0", "item", "items", "kind", "i", "every", "at"])
+def test_a_column_may_have_any_name_that_the_wrapper_uses(world: Graph, name: str) -> None:
+    for returned in (name, f"[{name}]"):
+        found = select(world, f"MATCH ({name}:Drug) WITH {name} RETURN {name}, {returned} AS kinds")
+        assert found.nodes["id"].to_pylist() == ["CHEBI:1"]
+
+
 def test_too_deep_nesting_is_refused_and_not_lost(world: Graph) -> None:
     with pytest.raises(QueryError, match="more than 4 levels deep"):
         select(world, "MATCH (g:Gene) RETURN [[[[[g]]]]] AS deep")
