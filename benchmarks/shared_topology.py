@@ -88,7 +88,7 @@ def _median_ms(step: Callable[[], Any], steps: int = STEPS) -> float:
 
 def _write(out: Path, share: float) -> None:
     from tosg_graph.export import Measured, write_bundle
-    from tosg_graph.splits import SplitPlan
+    from tosg_graph.split_plan import SplitPlan
     from tosg_graph.types import Selection, StoreVersion
 
     rng = np.random.default_rng(SEED)

@@ -96,7 +96,7 @@ def _selected(real: synthetic_cells.Marginals) -> synthetic_cells.Marginals:
 def _export(work: Path, genes: list[str], counts: Any, cells: int) -> None:
     """Write the bundle as an export does; the graph and the store are not part of the question."""
     from tosg_graph.export import Measured, write_bundle
-    from tosg_graph.splits import SplitPlan
+    from tosg_graph.split_plan import SplitPlan
     from tosg_graph.types import Selection, StoreVersion
 
     held = csr_array(counts[:].astype(np.int32))

@@ -5,12 +5,16 @@ CALL () {
 {{query}}
 }
 // A look-up in a map with a key hides the static types, which the planner would otherwise refuse to mix.
-UNWIND {v: [{{columns}}]}['v'] AS item
-WITH DISTINCT item AS x
+WITH {v: [{{columns}}]}['v'] AS items // and no name of the user's from here on
+UNWIND items AS x
 WITH x, CASE
   WHEN x IS :: RELATIONSHIP NOT NULL THEN type(x)
   WHEN x IS :: NODE NOT NULL THEN '(node)'
+  WHEN x IS NULL THEN '(value)'
   WHEN x IS :: LIST<ANY> OR x IS :: PATH OR x IS :: MAP THEN '(nested)'
-  ELSE '(value)' END AS kind,
-  CASE WHEN x IS :: RELATIONSHIP NOT NULL OR x IS :: NODE NOT NULL THEN id(x) END AS i
-RETURN i IS NOT NULL AS element, kind, i / $tosg_chunk AS chunk, collect(i) AS ids, count(*) AS items
+  ELSE '(value)' END AS kind
+WITH kind, CASE kind WHEN '(value)' THEN null WHEN '(nested)' THEN null ELSE id(x) END AS i
+// Distinct ids per kind, cut into lists of $tosg_chunk: what is held is one set of numbers, whatever the number of rows.
+WITH kind, collect(DISTINCT i) AS every, count(*) AS items
+UNWIND range(0, size(every), $tosg_chunk) AS at
+RETURN size(every) > 0 AS element, kind, every[at..at + $tosg_chunk] AS ids, items

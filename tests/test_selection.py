@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+import toy_bundle
 
-from tosg_graph import selection
+from tosg_graph import bundle, hops, pick, picked_tables
 from tosg_graph.errors import QueryError
-from tosg_graph.selection import quote, select
+from tosg_graph.export import write_bundle
+from tosg_graph.hops import Hops
+from tosg_graph.licences import Allowed, Filter, restrict
+from tosg_graph.pick import quote
+from tosg_graph.resources import schema
+from tosg_graph.selection import manifest_keys, select
 from tosg_graph.types import Selection
 
 if TYPE_CHECKING:
@@ -129,6 +137,13 @@ def test_graph_elements_are_found_however_nested(world: Graph, returned: str) ->
     assert picked(select(world, query)) == picked(plain)
 
 
+@pytest.mark.parametrize("name", ["x", "x0", "item", "items", "kind", "i", "every", "at"])
+def test_a_column_may_have_any_name_that_the_wrapper_uses(world: Graph, name: str) -> None:
+    for returned in (name, f"[{name}]"):
+        found = select(world, f"MATCH ({name}:Drug) WITH {name} RETURN {name}, {returned} AS kinds")
+        assert found.nodes["id"].to_pylist() == ["CHEBI:1"]
+
+
 def test_too_deep_nesting_is_refused_and_not_lost(world: Graph) -> None:
     with pytest.raises(QueryError, match="more than 4 levels deep"):
         select(world, "MATCH (g:Gene) RETURN [[[[[g]]]]] AS deep")
@@ -184,8 +199,9 @@ def test_the_size_of_the_chunks_leaves_no_trace(
 ) -> None:
     query = "MATCH (n:Entity) RETURN n"
     whole = select(world, query, induce=True)
-    monkeypatch.setattr(selection, "CHUNK", size)
-    monkeypatch.setattr(selection, "NODE_CHUNK", size)
+    for module, name in ((hops, "HOP_CHUNK"), (hops, "CHUNK"), (pick, "CHUNK"), (picked_tables, "CHUNK")):
+        monkeypatch.setattr(module, name, size)
+    monkeypatch.setattr(picked_tables, "NODE_CHUNK", size)
     parts = select(world, query, induce=True)
     assert parts.nodes.equals(whole.nodes)
     assert list(parts.edges) == list(whole.edges)
@@ -201,6 +217,78 @@ def test_parameters_reach_the_query(world: Graph) -> None:
 def test_a_trailing_comment_does_not_swallow_the_wrapper(world: Graph) -> None:
     found = select(world, "MATCH (g:Gene) RETURN g // all of them")
     assert len(found.nodes) == 6
+
+
+# --------------------------------------------------------------------------- several queries, canned ones, hops
+
+
+def test_the_union_of_named_queries_says_which_picked_what(world: Graph, tmp_path: Path) -> None:
+    found = select(
+        world,
+        {
+            "genes": "MATCH (g:Gene) WHERE g.id IN $ids RETURN g",
+            "drugs": "MATCH (:Drug)-[r:TARGETS]->() RETURN r",
+        },
+        {"genes.ids": ["HGNC:1", "HGNC:2"]},
+        induce=["SIGNALS_TO"],
+    )
+    ids = found.nodes["id"].to_pylist()
+    assert ids == ["CHEBI:1", "HGNC:1", "HGNC:2", "UniProtKB:P1"]
+    assert found.nodes["picked_by_genes"].to_pylist() == [False, True, True, False]
+    assert found.nodes["picked_by_drugs"].to_pylist() == [True, False, False, True]
+    signals = found.edges["Gene", "SIGNALS_TO", "Gene"]
+    assert signals["edge_key"].to_pylist() == [1, 2]  # no ENCODES, which would be among them too
+    assert signals["picked_by_drugs"].to_pylist() == [False, False]
+    text, mask = np.zeros((4, 4), np.float32), np.zeros(4, np.bool_)
+    manifest = write_bundle(
+        found,
+        toy_bundle.measured(text=text, text_mask=mask),
+        cohort="true",
+        label="cell_type",
+        out=tmp_path / "b",
+    ).content
+    assert set(manifest) <= set(schema("bundle")["manifest"] + schema("bundle")["optional_manifest"])
+    assert [(q["name"], q["nodes"], q["edges"]) for q in manifest["queries"]] == [
+        ("genes", 2, 0),
+        ("drugs", 2, 1),
+    ]
+    assert manifest["parameters"] == {"genes": {"ids": ["HGNC:1", "HGNC:2"]}, "drugs": {}}
+    assert manifest["induced_verbs"] == ["SIGNALS_TO"]
+    tensors = bundle.map_tensors(tmp_path / "b" / bundle.TOPOLOGY)
+    assert not [name for name in tensors if "picked_by" in name]
+
+
+def test_the_query_that_picks_nothing_is_named(world: Graph) -> None:
+    with pytest.raises(QueryError, match="drugs: The query matches nothing"):
+        select(world, ["MATCH (g:Gene) RETURN g", "drugs=MATCH (d:Drug {name: 'x'}) RETURN d"])
+
+
+def test_a_canned_question_picks_the_entities_that_it_names(world: Graph) -> None:
+    found = select(world, "pathway_genes", {"pathway": "interferon"})
+    assert found.nodes["id"].to_pylist() == ["HGNC:1", "HGNC:4", "WIKIPATHWAYS:WP1"]
+    assert found.edges == {}
+    assert found.asked["queries"][0]["saved"] == "pathway_genes"
+    again = select(world, "near=pathway_genes", {"pathway": "interferon"}, induce=True)
+    assert again.nodes["picked_by_near"].to_pylist() == [True, True, True]
+    assert [(q["nodes"], q["edges"]) for q in manifest_keys(again)["queries"]] == [(3, 0)]
+    assert picked(again)[1] == [
+        ("HGNC:1", "PARTICIPATES_IN", "WIKIPATHWAYS:WP1", 7),
+        ("HGNC:4", "PARTICIPATES_IN", "WIKIPATHWAYS:WP1", 8),
+    ]
+    with pytest.raises(QueryError, match=r"matches nothing\. Looked for 'no such pathway'"):
+        select(world, "pathway_genes", {"pathway": "no such pathway"})
+
+
+def test_a_filter_counts_its_own_beside_what_a_cap_left_out(world: Graph) -> None:
+    world.write("MATCH (g:Gene) SET g.sources = ['x']")
+    start = "MATCH (g:Gene {id: 'HGNC:1'}) RETURN g"
+    found = select(world, start, hops=Hops(1, cap=1, verbs=("SIGNALS_TO",)))
+    assert [entry["count"] for entry in found.left_out] == [1]  # of two parallel ones
+    only_x = Allowed(Filter(("x",), None), frozenset("x"), frozenset("x"), ("x",))
+    left = restrict(found, only_x)
+    assert left.snapshot is None
+    assert left.left_out[: len(found.left_out)] == found.left_out
+    assert len(left.left_out) > len(found.left_out)
 
 
 # --------------------------------------------------------------------------- refusals
@@ -286,11 +374,3 @@ def test_names_are_quoted_so_that_they_stay_names() -> None:
     assert quote("a`] AS x //") == "`a``] AS x //`"
     with pytest.raises(QueryError, match="backslash"):
         quote("a\\u0060b")
-
-
-def test_every_verb_fits_the_slots_of_the_statement() -> None:
-    from tosg_graph.contract import stored_edge_columns, verbs
-
-    for verb in verbs():
-        columns: Any = stored_edge_columns(verb)
-        assert len([c for c in columns if c not in selection.GROUPED]) <= selection.LISTED, verb

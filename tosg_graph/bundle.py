@@ -236,10 +236,11 @@ def write_json(content: object, path: Path) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def checksums(folder: Path) -> dict[str, str]:
-    """Sha256 of every file of the bundle but the manifest."""
+def checksums(folder: Path, known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Sha256 of every file of the bundle but the manifest; ``known`` ones are not computed again."""
     paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
-    return {p.relative_to(folder).as_posix(): sha256_of(p) for p in paths}
+    names = {p.relative_to(folder).as_posix(): p for p in paths}
+    return {name: (known or {}).get(name) or sha256_of(path) for name, path in names.items()}
 
 
 # --------------------------------------------------------------------------- reading

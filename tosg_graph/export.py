@@ -38,6 +38,8 @@ from tosg_graph.measured_features import MeasuredFeatures
 from tosg_graph.normalise import PARAMETERS
 from tosg_graph.progress import Progress, silent
 from tosg_graph.sampling import Sampling
+from tosg_graph.selection import manifest_keys
+from tosg_graph.snapshots import copy_tables
 from tosg_graph.split_plan import SplitPlan
 from tosg_graph.types import LeftOut, Selection, StoreVersion
 
@@ -247,7 +249,10 @@ def _measure(
         cells = reader.cells(cohort, expand)
     made_by = graph_encoder(graph)
     encoder = made_by.name if made_by else DEFAULT_ENCODER
-    revision = made_by.revision if made_by else open_encoder(DEFAULT_ENCODER).revision
+    if made_by:
+        revision = made_by.revision
+    else:  # it is the hash of a model, which takes a while; nothing was ever embedded where there is no folder
+        revision = open_encoder(encoder).revision if graph.settings.embeddings.is_dir() else ""
     cache = EmbeddingCache.open(graph.settings.embeddings, encoder, revision)
     text, mask = cache.lookup([sha or "" for sha in selection.nodes["text_sha"].to_pylist()])
     return Measured(
@@ -326,7 +331,7 @@ def write_bundle(
     node_dropped = masked_nodes(selection.nodes, types, measured.text_mask)
     fitting = correct.start(chosen.cells, len(genes)) if correct else None
     with bundle.new_bundle(out) as folder:
-        _write_graph(selection, genes, proteins, folder)
+        copied = _write_graph(selection, genes, proteins, folder)
         embedded = {"embedding": measured.text.astype("float32", copy=False), "mask": measured.text_mask}
         bundle.write_tensors(embedded, folder / bundle.TEXT)
         _write_features(measured.features, folder)
@@ -390,9 +395,10 @@ def write_bundle(
             ],
             "shards": shards,
             "software": _software(),
-            "files": bundle.checksums(folder),
+            "files": bundle.checksums(folder, copied),
             **chosen.manifest,
             **_picked_by(measured),
+            **manifest_keys(selection),
             **more,
         }
         bundle.write_json(content, folder / bundle.MANIFEST)
@@ -421,10 +427,13 @@ def _picked_by(measured: Measured) -> dict[str, Any]:
 
 def _write_graph(
     selection: Selection, genes: pa.Table, proteins: JoinedProteins | None, folder: Path
-) -> None:
+) -> dict[str, str]:
+    """Write nodes, edges and topology; the sha256 of those files for which it is known."""
     import numpy as np
 
-    bundle.write_table(selection.nodes, folder / bundle.NODES)
+    copied = copy_tables(selection, folder)
+    if not copied:
+        bundle.write_table(selection.nodes, folder / bundle.NODES)
     bundle.write_table(genes, folder / bundle.GENES)
     has_abundance = np.zeros(len(selection.nodes), np.bool_)
     has_abundance[genes["node_row"].to_numpy()] = True
@@ -443,8 +452,10 @@ def _write_graph(
         for attribute in _numeric(table):
             values = table[attribute].cast("float32", safe=False).to_numpy(zero_copy_only=False)
             tensors[f"{name}.{attribute}"] = values.astype(np.float32)  # null is NaN
-        bundle.write_table(table, folder / bundle.edge_file(key))
+        if not copied:
+            bundle.write_table(table, folder / bundle.edge_file(key))
     bundle.write_tensors(tensors, folder / bundle.TOPOLOGY)
+    return copied
 
 
 def _write_features(features: Mapping[str, Feature], folder: Path) -> None:

@@ -484,7 +484,13 @@ def restrict(selection: Selection, allowed: Allowed) -> Selection:
     ]
     if without_end:
         left_out.append(_left_out("edges", "an end is not allowed", without_end, []))
-    return replace(selection, nodes=nodes.filter(pa.array(keep)), edges=edges, left_out=tuple(left_out))
+    return replace(
+        selection,
+        nodes=nodes.filter(pa.array(keep)),
+        edges=edges,
+        left_out=(*selection.left_out, *left_out),
+        snapshot=None,
+    )
 
 
 def _allowed_edges(allowed: Allowed, table: pa.Table) -> NDArray[np.bool_]:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tosg_graph.engine import Engine
     from tosg_graph.gds import Run
     from tosg_graph.graph import Graph
+    from tosg_graph.hops import Hops
     from tosg_graph.kgx_export import KgxReport
     from tosg_graph.metacells import Metacells
     from tosg_graph.obs import ObsMapping
@@ -52,6 +53,10 @@ if TYPE_CHECKING:
     from tosg_graph.verify import Verification
 
 ENGINES = (LOCAL_ENGINE, RAY_ENGINE) = ("local", "ray")
+
+
+# What takes long to import and is needed after a selection, never by it: two threads import none of it at a time.
+_OF_AN_EXPORT = ("scipy.sparse", "duckdb", "deltalake")
 
 
 def open(
@@ -875,25 +880,34 @@ class Platform:
 
     def select(
         self,
-        query: str,
+        query: str | Sequence[str] | Mapping[str, str],
         parameters: Mapping[str, object] | None = None,
         *,
         cells: str | CohortDefinition = "true",
-        induce: bool = False,
+        induce: bool | Sequence[str] = False,
+        hops: Hops | int | None = None,
         sources: Sequence[str] | None = None,
         license_allow: Sequence[str] | None = None,
+        cache: bool = True,
     ) -> Picked:
         """Pick a subgraph by Cypher and a cohort; nothing is written until `Picked.export`.
 
+        ``query``, ``parameters``, ``induce``, ``hops`` and ``cache`` are those of `tosg_graph.selection.select`.
         ``sources`` and ``license_allow`` leave out what is not stated by an allowed source or licence.
         """
+        from tosg_graph.hops import Hops
         from tosg_graph.licences import allowed_in, make_filter, restrict
         from tosg_graph.selection import select
+        from tosg_graph.threads import import_ahead
 
         wanted = make_filter(sources, license_allow)
+        import_ahead(*_OF_AN_EXPORT)  # while the server works
         definition = self.define_cells(cells) if isinstance(cells, str) else cells
         allowed = allowed_in(self.graph, wanted) if wanted else None
-        picked = select(self.graph, query, dict(parameters or {}), induce=induce)
+        grown = Hops(hops) if isinstance(hops, int) else hops
+        picked = select(
+            self.graph, query, parameters, induce=induce, hops=grown, allowed=allowed, cache=cache
+        )
         return Picked(self, restrict(picked, allowed) if allowed else picked, definition)
 
 

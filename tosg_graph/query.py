@@ -27,7 +27,7 @@ STATS = ("mean", "pct")
 _CANNED_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _GENE_ID = re.compile(r"HGNC:\d+")
 _FETCH_ROWS = 1_000
-_SOURCES = "sources"  # $sources of a canned question: whose statements count; null for everybody's
+SOURCES = "sources"  # $sources of a canned question: whose statements count; null for everybody's
 
 
 @dataclass(frozen=True)
@@ -116,10 +116,10 @@ def run(
         raise QueryError(f"limit {limit} and timeout {timeout} must both be above zero.")
     _check_join(abundance, layer, by, cells, reader)
     statement, given = _statement(cypher_or_name, parameters or {})
-    asks = _SOURCES in parameter_names(statement)
+    asks = SOURCES in parameter_names(statement)
     known = allowed_in(graph, allowed) if allowed else None
     if asks:
-        given = _with_sources(given, known)
+        given = with_sources(given, known)
     check_reads_only(graph, statement, given)
     columns, rows = _read(graph, statement, given, limit, timeout)
     tell = notice or (lambda _: None)
@@ -174,25 +174,45 @@ def _parameter(query: str, header: str) -> CannedParameter:
     return CannedParameter(name, kind, meaning, required=default is None, default=value)
 
 
-def _statement(cypher_or_name: str, parameters: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Cypher and its parameters; those of a canned question are checked and completed."""
-    name = cypher_or_name.strip()
+def canned(query: str) -> CannedQuery | None:
+    """Return the canned question that ``query`` names; None where it is Cypher.
+
+    Raises
+    ------
+    QueryError
+        If it is one word, and no canned question is called that; the nearest are named.
+    """
+    name = query.strip()
     if not _CANNED_NAME.fullmatch(name):
-        return cypher_or_name, dict(parameters)
+        return None
     if name not in canned_names():
         near = difflib.get_close_matches(name, canned_names(), n=2)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise QueryError(f"No canned question is called {name!r}.{hint} `tosg query --list` shows all.")
-    canned = _canned(name)
-    return canned.statement, _completed(canned, parameters)
+    return _canned(name)
 
 
-def _with_sources(given: Mapping[str, Any], known: Allowed | None) -> dict[str, Any]:
+def _statement(cypher_or_name: str, parameters: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Cypher and its parameters; those of a canned question are checked and completed."""
+    question = canned(cypher_or_name)
+    if question is None:
+        return cypher_or_name, dict(parameters)
+    return question.statement, completed(question, parameters)
+
+
+def with_sources(given: Mapping[str, Any], known: Allowed | None) -> dict[str, Any]:
+    """Parameters with ``$sources``: those that are allowed, or null for everybody's.
+
+    Raises
+    ------
+    QueryError
+        If it is given and there is a filter.
+    """
     if known is None:
-        return {_SOURCES: None, **given}
-    if _SOURCES in given:
+        return {SOURCES: None, **given}
+    if SOURCES in given:
         raise QueryError("--param sources and --sources or --license-allow cannot be used together.")
-    return {**given, _SOURCES: list(known.whole)}
+    return {**given, SOURCES: list(known.whole)}
 
 
 def _kept(
@@ -213,7 +233,14 @@ def _kept(
     return kept
 
 
-def _completed(canned: CannedQuery, given: Mapping[str, Any]) -> dict[str, Any]:
+def completed(canned: CannedQuery, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a canned question, checked, with defaults.
+
+    Raises
+    ------
+    QueryError
+        If one is missing, unknown or of another type.
+    """
     known = {p.name: p for p in canned.parameters}
     usage = f"It takes {canned.signature}."
     for name in given:

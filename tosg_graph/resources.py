@@ -30,7 +30,8 @@ def canned_names() -> list[str]:
 def schema(name: str) -> dict[str, Any]:
     """Content of ``schema/<name>.yaml``."""
     text = (files("tosg_graph.schema") / f"{name}.yaml").read_text(encoding="utf-8")
-    content: dict[str, Any] = yaml.safe_load(text)
+    # libyaml's parser, where there is one, takes a tenth of the time; both read safely.
+    content: dict[str, Any] = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     return content
 
 

@@ -75,6 +75,11 @@ class Settings:
         return self.home / "cohorts"
 
     @property
+    def selections(self) -> Path:
+        """Folder of the selections that are kept for the next export."""
+        return self.home / "selections"
+
+    @property
     def embeddings(self) -> Path:
         """Folder of the text embeddings."""
         return self.home / "embeddings"

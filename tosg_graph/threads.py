@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from threading import Thread
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -22,6 +24,17 @@ def threads(number: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
         raise
     pool.shutdown()
+
+
+def import_ahead(*modules: str) -> None:
+    """Import modules in a thread of their own, while this one waits for something else; it need not wait for them."""
+
+    def work() -> None:
+        with suppress(Exception):  # whoever needs the module meets the error
+            for name in modules:
+                import_module(name)
+
+    Thread(target=work, daemon=True).start()
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:

@@ -307,6 +307,14 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
+class Snapshot:
+    """Folder that has the tables of a selection as the files of a bundle, and the sha256 of each."""
+
+    folder: Path
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Selection:
     """A subgraph picked by Cypher, numbered.
 
@@ -321,7 +329,13 @@ class Selection:
         (``source_row``, ``target_row``, ``edge_key``): ``source_row``, ``target_row`` (int64) and the
         relationship's properties.
     query, parameters
-        What was asked.
+        What was asked; of several queries the texts with ``;`` between them, and name -> parameters.
+    left_out
+        Entries of the manifest's ``dropped``: by a filter, or by the cap of hops.
+    asked
+        Further keys of the manifest, where there is more to say: ``queries``, ``induced_verbs``, ``hops``.
+    snapshot
+        These tables on disk; None where they are not kept, or were changed since.
     """
 
     nodes: pa.Table
@@ -329,4 +343,6 @@ class Selection:
     query: str
     parameters: dict[str, object]
     induced: bool = False
-    left_out: tuple[dict[str, Any], ...] = ()  # by a filter; entries of the manifest's `dropped`
+    left_out: tuple[dict[str, Any], ...] = ()
+    asked: dict[str, Any] = field(default_factory=dict)
+    snapshot: Snapshot | None = None

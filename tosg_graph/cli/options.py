@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tosg_graph.comparison import Arms
     from tosg_graph.correction import Plan
     from tosg_graph.edge_splits import EdgeTask
+    from tosg_graph.hops import Hops
     from tosg_graph.platform import Platform
     from tosg_graph.sampling import Sampling
     from tosg_graph.sentences import TextPlan
@@ -100,6 +101,38 @@ parameter_option = click.option(
     multiple=True,
     metavar="NAME=VALUE",
     help="A Cypher $parameter; numbers, true/false and JSON lists are recognised. Repeatable.",
+)
+_ALL_VERBS = "*"  # of --induce without a value
+selection_options = options(
+    click.option(
+        "--query",
+        "queries",
+        required=True,
+        multiple=True,
+        metavar="[NAME=]CYPHER",
+        help="What it returns is the subgraph; or a canned question's name. Repeatable: their union.",
+    ),
+    click.option(
+        "--induce",
+        is_flag=False,
+        flag_value=_ALL_VERBS,
+        metavar="[A,B]",
+        help="Add every relationship among the picked nodes, or those of these types.",
+    ),
+    click.option("--hops", type=int, metavar="K", help="Add what is up to K relationships around."),
+    click.option(
+        "--hop-cap",
+        type=int,
+        metavar="N",
+        help="With --hops: follow at most N relationships of a type from a node [default: all].",
+    ),
+    click.option("--hop-types", metavar="A,B", help="With --hops: follow these types [default: all]."),
+    click.option(
+        "--hop-seed", type=int, metavar="S", help="With --hop-cap: which ones are followed [default: 0]."
+    ),
+    click.option(
+        "--no-cache", is_flag=True, help="Read the subgraph from the server, whatever is kept of it."
+    ),
 )
 filter_options = options(
     click.option(
@@ -389,6 +422,27 @@ def parse_pairs(option: str, pairs: tuple[str, ...]) -> dict[str, str]:
             raise click.UsageError(f"{option} {pair!r} is not NAME=VALUE.")
         found[name] = value
     return found
+
+
+def read_induce(induce: str | None) -> bool | tuple[str, ...]:
+    """Whether to add relationships among the picked nodes, or the types of those to add."""
+    if induce in (None, _ALL_VERBS):
+        return induce is not None
+    return tuple(str(induce).split(","))
+
+
+def read_hops(steps: int | None, cap: int | None, types: str | None, seed: int | None) -> Hops | None:
+    """Make a plan of the options of hops; None where there is none."""
+    from tosg_graph.hops import Hops
+
+    if steps is None:
+        given = {"--hop-cap": cap, "--hop-types": types, "--hop-seed": seed}
+        if alone := [name for name, value in given.items() if value is not None]:
+            raise click.UsageError(f"{alone[0]} belongs to --hops K.")
+        return None
+    if seed is not None and cap is None:
+        raise click.UsageError("--hop-seed decides what a cap leaves out. Add --hop-cap N.")
+    return Hops(steps, cap, tuple(types.split(",")) if types else (), seed or 0)
 
 
 def read_arms(case: str | None, control: str | None, match: str | None, ratio: int | None) -> Arms | None:

@@ -20,11 +20,14 @@ from tosg_graph.cli.options import (
     platform,
     read_arms,
     read_edge_task,
+    read_hops,
+    read_induce,
     read_numbers,
     read_sampling,
     read_split,
     read_text,
     rows_options,
+    selection_options,
     server_options,
     split_options,
     store_version_option,
@@ -109,10 +112,9 @@ def query(
 
 
 @click.command()
-@click.option("--query", "cypher", required=True, metavar="CYPHER", help="What it returns is the subgraph.")
+@selection_options
 @parameter_option
 @filter_options
-@click.option("--induce", is_flag=True, help="Add every relationship among the picked nodes.")
 @click.option("--cells", "expression", default="true", show_default=True, metavar="EXPR", help="The cohort.")
 @cells_query_options
 @click.option(
@@ -150,11 +152,16 @@ def query(
 @engine_options
 @server_options
 def export(
-    cypher: str,
+    queries: tuple[str, ...],
+    induce: str | None,
+    hops: int | None,
+    hop_cap: int | None,
+    hop_types: str | None,
+    hop_seed: int | None,
+    no_cache: bool,
     parameters: tuple[str, ...],
     sources: tuple[str, ...],
     license_allow: tuple[str, ...],
-    induce: bool,
     expression: str,
     cells_query: str | None,
     cells_parameters: tuple[str, ...],
@@ -217,6 +224,7 @@ def export(
     label_bins = read_numbers("--bins", bins, "0,20,40,60,inf")
     with errors(debug):
         text = read_text(with_text, text_genes, text_chars)
+        grown = read_hops(hops, hop_cap, hop_types, hop_seed)
     with platform(uri, user, password, debug) as p:
         refuse_existing(out)  # neither a server need be started for that, nor the query run
         cells = p.define_cells(
@@ -224,12 +232,14 @@ def export(
         )
         p.check_columns(cells, [] if arms and label == "arm" else [label])
         picked = p.select(
-            cypher,
+            queries,
             parse_parameters(parameters),
             cells=cells,
-            induce=induce,
+            induce=read_induce(induce),
+            hops=grown,
             sources=sources,
             license_allow=license_allow,
+            cache=not no_cache,
         )
         manifest = picked.export(
             out,

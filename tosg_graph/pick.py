@@ -1,0 +1,99 @@
+"""What each query picks, as internal ids: the query runs once, and no entity crosses the wire."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tosg_graph.errors import QueryError
+from tosg_graph.hops import CHUNK, union
+from tosg_graph.named_queries import OWN_PARAMETER, NamedQuery
+from tosg_graph.resources import cypher
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tosg_graph.reading import Reading
+
+    Ids = NDArray[np.int64]
+
+NESTING = 4  # levels of lists, maps and paths that select_pick_nested.cypher opens
+
+
+@dataclass(frozen=True)
+class Pick:
+    """Internal ids, sorted and distinct: nodes that a query returns, and relationships by verb."""
+
+    nodes: Ids
+    relationships: dict[str, Ids]
+
+
+def pick(reading: Reading, query: NamedQuery) -> Pick:
+    """Run a query, and keep every node, relationship and path in its rows, however nested.
+
+    Raises
+    ------
+    QueryError
+        If it is refused or fails, returns nothing, returns values only, or nests graph elements more than four levels
+        deep.
+    """
+    from tosg_graph.empty_pick import explain_empty
+    from tosg_graph.read_guard import check_reads_only
+
+    columns = check_reads_only(reading.graph, query.text, query.parameters)
+    found, others = _run(reading, "select_pick_named" if query.saved else "select_pick", query, columns)
+    if others["(nested)"]:
+        found, others = _run(reading, "select_pick_nested", query, columns)
+    if others["(nested)"]:
+        raise QueryError(
+            f"The query nests {others['(nested)']:,} lists, maps or paths more than {NESTING} levels deep. "
+            "Return the nodes and relationships themselves."
+        )
+    if not len(found.nodes) and not found.relationships:
+        raise explain_empty(reading.graph, query, columns, others["(value)"])
+    return found
+
+
+def quote(name: str) -> str:
+    """Back-quote a column name for Cypher, the one place where a user's name enters a statement.
+
+    Inside back-quotes only the back-quote itself is special; it is doubled. Cypher also reads ``\\uXXXX`` as
+    a character anywhere in a statement, so a name with a backslash is refused.
+
+    Raises
+    ------
+    QueryError
+        If ``name`` holds a backslash.
+    """
+    if "\\" in name:
+        raise QueryError(f"The returned column {name!r} has a backslash in its name. Name it with AS.")
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _run(reading: Reading, name: str, query: NamedQuery, columns: Sequence[str]) -> tuple[Pick, Counter[str]]:
+    """Graph elements in the rows of a query, and how much else these hold."""
+    import numpy as np
+
+    nodes: list[Ids] = []
+    relationships: dict[str, list[Ids]] = {}
+    others: Counter[str] = Counter()
+    for row in reading.records(_wrapped(name, query.text, columns), _with_chunk(query.parameters)):
+        if not row["element"]:
+            others[row["kind"]] += row["items"]
+        elif row["kind"] == "(node)":
+            nodes.append(np.array(row["ids"], np.int64))
+        else:
+            relationships.setdefault(row["kind"], []).append(np.array(row["ids"], np.int64))
+    return Pick(union(nodes), {verb: union(ids) for verb, ids in relationships.items()}), others
+
+
+def _wrapped(name: str, text: str, columns: Sequence[str]) -> str:
+    statement = cypher(name).replace("{{columns}}", ", ".join(map(quote, columns)))
+    return statement.replace("{{query}}", text)  # last: nothing is replaced inside the user's text
+
+
+def _with_chunk(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {**parameters, OWN_PARAMETER: CHUNK}
