@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow as pa
@@ -343,7 +343,7 @@ def test_ctrl_c_while_ray_starts_leaves_no_half_of_it(monkeypatch: pytest.Monkey
     ended = []
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "shutdown", lambda: ended.append(True))
-    monkeypatch.setattr(ray_tasks, "_connect", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(ray_tasks, "_connect", Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt), ray_engine():
         pass
     assert ended == [True]
