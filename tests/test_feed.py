@@ -48,7 +48,7 @@ def rows_in(order: Order, cells: int, epoch: int, first: int = 0) -> list[list[i
     blocks = np.stack([starts, np.minimum(starts + order.block_cells, cells)], axis=1)
     found = []
     for pool in order.pools(blocks, epoch, first):
-        rows = pool.rows()[pool.order]
+        rows = pool.places()[pool.order]
         found += [rows[i : i + order.batch_size].tolist() for i in range(0, len(rows), order.batch_size)]
     return found
 

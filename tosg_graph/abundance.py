@@ -541,6 +541,17 @@ class AbundanceReader:
         selected = f"No cell is selected by {cohort.expression!r}{self._among}."
         return f"{selected}{hint} `tosg cohort true` shows what there is."
 
+    def places(self, cell_ids: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Block of each cell, and its position in the block; `csr` takes them instead of ids.
+
+        Raises
+        ------
+        StoreError
+            If a cell is not in the store, or given twice.
+        """
+        found = self._positions(cell_ids)
+        return found["block"].to_numpy(), found["cell"].to_numpy()
+
     def _positions(self, cells: Sequence[str] | pa.Table) -> pa.Table:
         """``block`` and ``cell`` of each cell, int32, in the order given."""
         import pyarrow as pa

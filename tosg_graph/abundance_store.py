@@ -416,6 +416,14 @@ def datasets_schema() -> pa.Schema:
     )
 
 
+def open_store(place: AbundanceStore | str | Path) -> AbundanceStore:
+    """Open the store that a folder or an address names; a store is itself."""
+    if isinstance(place, AbundanceStore):
+        return place
+    is_url = isinstance(place, str) and "://" in place
+    return AbundanceStore.open(Path("." if is_url else place), str(place) if is_url else "")
+
+
 def cell_id(dataset: str, barcode: str) -> str:
     """Permanent id of a cell: first 32 hex digits of the sha256 of dataset, a zero byte, and barcode."""
     return hashlib.sha256(f"{dataset}\0{barcode}".encode()).hexdigest()[:32]

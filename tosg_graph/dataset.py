@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from tosg_graph.abundance_store import AbundanceStore
     from tosg_graph.correction import Correction
     from tosg_graph.raw_rows import RawRows
+    from tosg_graph.store_counts import StoreCounts
 
 MODES = ("shared", "block_diagonal", "data")
 LAYERS = (*normalise.LAYERS, "corrected")
@@ -93,6 +95,9 @@ class TosgDataset(Dataset[Any]):
         centred log ratio per cell. The layers of genes are never made of proteins.
     verify
         Compare each file's sha256 with the manifest when it is first read.
+    store
+        The store, or its folder or address, that a bundle without abundance (``--no-abundance``) was exported from: the
+        counts are read there, at the version that the bundle names.
 
     Raises
     ------
@@ -116,6 +121,7 @@ class TosgDataset(Dataset[Any]):
         *,
         protein_layer: Literal["counts", "clr"] = "counts",
         verify: bool = True,
+        store: AbundanceStore | str | Path | None = None,
     ) -> None:
         for name, value, allowed in (
             ("split", split, bundle.SPLITS),
@@ -133,8 +139,9 @@ class TosgDataset(Dataset[Any]):
         self.manifest = bundle.read_manifest(self.folder)
         self.classes: list[str] = list(self.manifest["classes"])
         self.nodes = bundle.read_table(self._path(bundle.NODES))
-        self.counts = BundleCounts(self.folder, self.manifest, split, verified=verify)
-        self.gene_rows: NDArray[np.int64] = bundle.read_table(self._path(bundle.GENES))["node_row"].to_numpy()
+        genes = bundle.read_table(self._path(bundle.GENES))
+        self.gene_rows: NDArray[np.int64] = genes["node_row"].to_numpy()
+        self.counts = self._open_counts(store, genes["axis_column"].to_pylist())
         proteins = bundle.read_table(self._path(bundle.PROTEINS)) if self.counts.proteins else None
         self._protein_rows = proteins["node_row"].to_numpy() if proteins else np.empty(0, np.int64)
         self._topology = bundle.map_tensors(self._path(bundle.TOPOLOGY))
@@ -472,16 +479,30 @@ class TosgDataset(Dataset[Any]):
         cells = self._cells_of_split([said["batch"]])
         return found, found.batch_index(cells[said["batch"]].to_pylist(), said["unseen"])
 
+    def _open_counts(
+        self, store: AbundanceStore | str | Path | None, columns: Sequence[int]
+    ) -> BundleCounts | StoreCounts:
+        if not self.manifest.get("abundance_in_store", False):
+            return BundleCounts(self.folder, self.manifest, self.split, verified=self._verify)
+        if store is None:
+            raise BundleError(
+                f"{self.folder} holds no abundance: it was exported with --no-abundance. Give the store too: "
+                "TosgDataset(folder, store=...)."
+            )
+        from tosg_graph.abundance_store import open_store
+        from tosg_graph.store_counts import StoreCounts
+
+        cells = bundle.read_table(self._path(bundle.CELLS), ["split", "cell_id", "n_counts"])
+        return StoreCounts(open_store(store), self.manifest, _of_split(cells, self.split), columns)
+
     def _path(self, name: str) -> Path:
         """Path of a file of the bundle, checked against the manifest unless that is switched off."""
         return bundle.checked_path(self.folder, self.manifest, name, verified=self._verify)
 
     def _cells_of_split(self, columns: Sequence[str] | None = None) -> pa.Table:
-        import pyarrow.compute as pc
-
         read = None if columns is None else ["split", *columns]
         cells = bundle.read_table(self._path(bundle.CELLS), read)
-        found = cells.filter(pc.equal(cells["split"], self.split)).combine_chunks()
+        found = _of_split(cells, self.split)
         bundle.check_length(self.folder / bundle.CELLS, f"{self.split} cells", len(found), len(self.counts))
         return found
 
@@ -494,6 +515,12 @@ class TosgDataset(Dataset[Any]):
                 raise BundleError(f"{path} lacks {name!r}. Export the bundle again.")
         for name, count in self.manifest["edges"].items():
             bundle.check_length(path, f"{name} edges", self._topology[f"{name}.edge_index"].shape[1], count)
+
+
+def _of_split(cells: pa.Table, split: str) -> pa.Table:
+    import pyarrow.compute as pc
+
+    return cells.filter(pc.equal(cells["split"], split)).combine_chunks()
 
 
 def _ranks() -> tuple[int, int]:

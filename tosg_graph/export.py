@@ -26,7 +26,7 @@ from tosg_graph.bundle_features import (
 from tosg_graph.bundle_shards import write_shards
 from tosg_graph.cell_terms import CellTerms, CohortDefinition, check
 from tosg_graph.comparison import Arms, defining_columns, in_arms
-from tosg_graph.diagnostics import count_values
+from tosg_graph.diagnostics import count_values, rows_of
 from tosg_graph.edge_splits import EdgeTask, split_edges, write_edge_splits
 from tosg_graph.engine import LOCAL, Engine
 from tosg_graph.errors import ExportError
@@ -129,6 +129,7 @@ def export(
     engine: Engine = LOCAL,
     text: TextPlan | None = None,
     edge_task: EdgeTask | None = None,
+    abundance: bool = True,
     progress: Progress | None = None,
 ) -> Manifest:
     """Write the bundle of ``selection`` and the cohort ``cells`` to ``out``.
@@ -168,6 +169,8 @@ def export(
         Write texts for language models along, with sentences of this length.
     edge_task
         Edges to hold out, and negatives, to write along; the topology stays as it is.
+    abundance
+        Write the counts; without, `TosgDataset` reads them from the store, at the version that the bundle names.
 
     Raises
     ------
@@ -213,6 +216,7 @@ def export(
             measured_by=measured_by,
             text=text,
             edge_task=edge_task,
+            abundance=abundance,
             progress=progress or silent,
         )
     finally:
@@ -294,6 +298,7 @@ def write_bundle(
     measured_by: str = ANY,
     text: TextPlan | None = None,
     edge_task: EdgeTask | None = None,
+    abundance: bool = True,
     progress: Progress = silent,
 ) -> Manifest:
     """Write a bundle from tables at hand; `export` says what the arguments mean.
@@ -319,6 +324,10 @@ def write_bundle(
         keys=tuple(keys),
         defining=frozenset(defining),
     )
+    if not abundance and (correct or text or measured.proteins):
+        raise ExportError(
+            "Without abundance nothing can be made of it: leave out correction, texts and proteins."
+        )
     held_out = split_edges(selection, edge_task, seed) if edge_task else None
     every_column = measured.axis["column"].to_pylist()
     chosen = prepare(measured.cells, lambda ids: measured.counts(ids, every_column), plan)
@@ -340,8 +349,11 @@ def write_bundle(
         bundle.write_json(chosen.diagnostics, folder / bundle.DIAGNOSTICS)
         page = diagnostics_page.bundle_page(chosen.diagnostics)
         (folder / bundle.DIAGNOSTICS_PAGE).write_text(page, encoding="utf-8")
-        shards, totals = write_shards(chosen.cells, joined, measured, folder, progress, fitting)
         more: dict[str, Any] = {}
+        if abundance:
+            shards, totals = write_shards(chosen.cells, joined, measured, folder, progress, fitting)
+        else:
+            shards, totals, more = {name: [] for name in SPLITS}, {}, {"abundance_in_store": True}
         if joined.measured:
             more["measured"], masks = measured_facts(joined.measured, measured_by)
             bundle.write_tensors(masks, folder / bundle.MEASURED)
@@ -380,10 +392,10 @@ def write_bundle(
             "nodes": count_values(selection.nodes["type"]),
             "edges": {bundle.edge_name(key): len(table) for key, table in selection.edges.items()},
             "genes": len(genes),
-            "splits": {name: sum(s["cells"] for s in shards[name]) for name in SPLITS},
+            "splits": {name: len(rows_of(chosen.cells, name)) for name in SPLITS},
             "split_unit": chosen.diagnostics["split_unit"],
             "verdict": chosen.diagnostics["verdict"],
-            "total_counts": totals[GENE],
+            "total_counts": totals.get(GENE),
             "normalisation": PARAMETERS,
             "dropped": [
                 *selection.left_out,

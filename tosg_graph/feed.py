@@ -30,10 +30,13 @@ class Counts(Protocol):
     def __len__(self) -> int: ...
 
     def blocks(self, cells: int) -> NDArray[np.int64]:
-        """First row and end of runs that are read together, ``(K, 2)``; of ``cells`` cells where that is free."""
+        """First place and end of runs that are read together, ``(K, 2)``; of ``cells`` cells where that is free."""
 
     def read(self, ranges: NDArray[np.int64]) -> RawRows:
-        """Counts of the cells in ranges of rows, one after the other."""
+        """Counts of the cells in ranges of places, one after the other."""
+
+    def rows_of(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Row of the cell at each place."""
 
 
 class Fed(Protocol):
@@ -171,7 +174,7 @@ class Feed:
 
     def _of_pools(self, pools: Iterator[Pool]) -> Iterator[Prepared]:
         for pool, held in self._read(pools):
-            rows = pool.rows()
+            rows = self.dataset.counts.rows_of(pool.places())
             for start in range(0, len(pool.order), self.order.batch_size):
                 at = pool.order[start : start + self.order.batch_size]
                 yield self._prepare(held.take(at), rows[at])

@@ -105,13 +105,13 @@ class Order:
 
 @dataclass(frozen=True)
 class Pool:
-    """Cells that are read together: ranges of rows, and the order in which the rows of all of them are used."""
+    """Cells that are read together: ranges of places, and the order in which all of them are used."""
 
     ranges: NDArray[np.int64]
     order: NDArray[np.int64]
 
-    def rows(self) -> NDArray[np.int64]:
-        """Rows in the order of the ranges."""
+    def places(self) -> NDArray[np.int64]:
+        """Places in the order of the ranges."""
         return np.concatenate([np.arange(a, b) for a, b in self.ranges])
 
 

@@ -936,6 +936,7 @@ class Picked:
         measured_by: str = "any",
         text: TextPlan | None = None,
         edge_task: EdgeTask | None = None,
+        abundance: bool = True,
     ) -> Manifest:
         """Write the bundle and return its manifest; see `tosg_graph.export.export`."""
         from tosg_graph.export import export
@@ -961,6 +962,7 @@ class Picked:
             engine=p.engine,
             text=text,
             edge_task=edge_task,
+            abundance=abundance,
             progress=p.progress,
         )
 

@@ -146,6 +146,11 @@ def query(
     show_default=True,
     help="Take genes and proteins that any dataset of the cohort measured, or only those that all did.",
 )
+@click.option(
+    "--no-abundance",
+    is_flag=True,
+    help="Leave the counts in the store: TosgDataset(OUT, store=...) streams them.",
+)
 @correction_options
 @text_options
 @store_version_option
@@ -193,6 +198,7 @@ def export(
     features: str | None,
     proteins: bool,
     measured_by: str,
+    no_abundance: bool,
     correct: str,
     batch: str | None,
     covariates: tuple[str, ...],
@@ -256,6 +262,7 @@ def export(
             measured_by=measured_by,
             text=text,
             edge_task=edge_task,
+            abundance=not no_abundance,
         )
         show.facts(manifest.as_facts())
 
