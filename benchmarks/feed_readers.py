@@ -21,6 +21,7 @@ import numpy as np
 BATCH = 256
 BLOCK = 256
 POOL = 16_384
+STREAM_POOL = 65_536
 EPOCHS = 3  # the first opens and checks files
 Epoch = Callable[[], Iterable[Any]]  # dense batches of one pass over the cells: tensor or array (B, genes)
 
@@ -36,6 +37,39 @@ def ours(work: Path, layer: Any = "counts") -> Epoch:
 
 def ours_log1p(work: Path) -> Epoch:
     return ours(work, "log1p")
+
+
+def stream(work: Path) -> Epoch:
+    from tosg_graph.dataset import TosgDataset
+
+    data = TosgDataset(work / "light", store=work / "selected.store")
+    feed = data.feed(BATCH, reuse=True, pool_cells=STREAM_POOL)
+    return lambda: (batch.x for batch in feed)
+
+
+def label_entropy(reader: str, work: Path) -> float | None:
+    """Mean entropy of the labels of a batch, as a share of that of batches of random cells; of our own loaders."""
+    from tosg_graph.dataset import TosgDataset
+
+    if reader not in ("export", "stream"):
+        return None
+    data = TosgDataset(work / "light", store=work / "selected.store")
+    labels = data.take([0]).y.new_tensor(data.cells["label_index"].to_pylist()).numpy()
+    if reader == "export":
+        data = TosgDataset(work / "bundle")
+    pool = POOL if reader == "export" else STREAM_POOL
+    order = data.feed(BATCH, pool_cells=pool, block_cells=BLOCK).order
+    blocks = data.counts.blocks(BLOCK)
+    pools = list(order.pools(blocks, 1))
+    fed = np.concatenate([data.counts.rows_of(p.places())[p.order] for p in pools])
+    random = np.random.default_rng(1).permutation(len(labels))
+    return _entropy(labels[fed]) / _entropy(labels[random])
+
+
+def _entropy(labels: np.ndarray) -> float:
+    whole = labels[: len(labels) // BATCH * BATCH].reshape(-1, BATCH)
+    shares = np.stack([(whole == k).mean(axis=1) for k in range(labels.max() + 1)])
+    return float(-(shares * np.log(np.where(shares > 0, shares, 1))).sum(axis=0).mean())
 
 
 def annloader(work: Path) -> Epoch:
@@ -120,6 +154,7 @@ def _strided() -> Any:
 READERS: dict[str, Callable[[Path], Epoch]] = {
     "export": ours,
     "export_log1p": ours_log1p,
+    "stream": stream,
     "annloader": annloader,
     "scdataset": scdataset,
     "tiledbsoma_ml": tiledbsoma_ml,
@@ -144,9 +179,10 @@ def main(reader: str, folder: str, seconds: str) -> None:
     passes = [timed(iter(epoch()), float(seconds)) for _ in range(EPOCHS + 1)]
     status = Path("/proc/self/status").read_text().splitlines()
     peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
-    said = {
+    said: dict[str, Any] = {
         "cells_per_second": statistics.median(cells / took for cells, took, _, _ in passes[1:]),
         "first_pass_cells_per_second": passes[0][0] / passes[0][1],
+        "label_entropy": label_entropy(reader, Path(folder)),
         "cells": passes[1][0] if passes[1][3] else None,
         "peak_gb": peak * 1024 / 1e9,
     }

@@ -1,10 +1,12 @@
 """How many cells a second reach a model, dense and shuffled in blocks, from an export, and from other loaders?
 
 Synthetic cells with the marginals of real ones (`synthetic_cells.py`), in which the 2,000 genes detected most often are
-selected: about 400 of them and more are not zero in a cell. Our export of them is read by `TosgDataset.feed`; the same
+selected: about 400 of them and more are not zero in a cell. `TosgDataset.feed` reads our export of them, and streams
+the same cells from our store, which holds these genes; the same
 counts lie in an .h5ad without compression and in a SOMA experiment, of these 2,000 genes only, for the peers
 (`feed_readers.py`). Each loader is a process of its own; cells per second are the median of three passes after a first
-one, or of as much as it does in the seconds that it is given. Needs `pip install '.[bench]'`.
+one, or of as much as it does in the seconds that it is given. The entropy of the labels in a batch is given as a share
+of what batches of random cells have. Needs `pip install '.[bench]'`.
 """
 
 from __future__ import annotations
@@ -20,7 +22,6 @@ import feed_readers
 import numpy as np
 import pyarrow as pa
 import synthetic_cells
-from scipy.sparse import csr_array
 
 SEED = 61
 CELLS = 200_000
@@ -28,7 +29,7 @@ GENES = 2_000
 NONZERO = 470  # of the selected genes in a cell on average; hardly a cell has fewer than 400
 EDGES = 10_000
 SECONDS = 20.0
-AIMS = {"export_cells_per_second": 300_000}
+AIMS = {"export_cells_per_second": 300_000, "stream_cells_per_second": 20_000}
 
 
 def measure(work: Path, share: float) -> dict[str, Any]:
@@ -50,6 +51,10 @@ def measure(work: Path, share: float) -> dict[str, Any]:
             AIMS.get(f"{reader}_cells_per_second") if full else None,
         )
         figures[f"{reader}_peak_gb"] = _figure(said["peak_gb"], "GB")
+        if said["label_entropy"]:
+            figures[f"{reader}_label_entropy"] = _figure(
+                said["label_entropy"], "of random", 1.0 if full else None
+            )
     figures["peak_gb"] = figures.pop("export_peak_gb")
     figures["peak_gb_quarter"] = _figure(_process("export", quarter, SECONDS)["peak_gb"], "GB")
     return {
@@ -72,7 +77,7 @@ def _write(work: Path, real: synthetic_cells.Marginals, cells: int, peers: bool 
     import anndata
 
     counts = anndata.read_h5ad(file, backed="r").X
-    _export(work, marginals.genes, counts, cells)
+    _export(work, marginals.genes)
     if peers:
         import tiledbsoma.io
 
@@ -93,21 +98,27 @@ def _selected(real: synthetic_cells.Marginals) -> synthetic_cells.Marginals:
     return found.scaled(NONZERO)
 
 
-def _export(work: Path, genes: list[str], counts: Any, cells: int) -> None:
-    """Write the bundle as an export does; the graph and the store are not part of the question."""
+def _export(work: Path, genes: list[str]) -> None:
+    """Add the cells to a store, and write two bundles as an export does, one of them without abundance."""
+    from tosg_graph.abundance import AbundanceReader
+    from tosg_graph.abundance_store import AbundanceStore
+    from tosg_graph.cells import add
     from tosg_graph.export import Measured, write_bundle
+    from tosg_graph.obs import ObsMapping
     from tosg_graph.split_plan import SplitPlan
-    from tosg_graph.types import Selection, StoreVersion
+    from tosg_graph.types import Selection
 
-    held = csr_array(counts[:].astype(np.int32))
-    ids = [f"HGNC:{g:05d}" for g in range(len(genes))]
-    ends = np.random.default_rng(SEED).integers(0, len(genes), (2, EDGES))
+    names = synthetic_cells.Names(genes)  # no server is part of the question
+    store = AbundanceStore.open(work / "selected.store")
+    add(work / "selected.h5ad", names, store, mapping=ObsMapping())
+    ids = sorted(f"HGNC:{k}" for k in range(len(genes)))
+    ends = np.random.default_rng(SEED).integers(0, len(ids), (2, EDGES))
     nodes = pa.table(
         {
             "id": ids,
             "type": ["Gene"] * len(ids),
             "labels": pa.array([["Gene"]] * len(ids), pa.list_(pa.string())),
-            "name": genes,
+            "name": ids,
             "text_sha": [None] * len(ids),
         }
     )
@@ -119,35 +130,30 @@ def _export(work: Path, genes: list[str], counts: Any, cells: int) -> None:
             "edge_key": np.arange(EDGES),
         }
     )
-    measured = Measured(
-        cells=_cells(held, cells),
-        axis=pa.table(
-            {"column": pa.array(range(len(ids)), pa.int32()), "feature": genes, "gene_id": ids},
-        ),
-        counts=lambda cell_ids, columns: held[[int(c) for c in cell_ids]][:, list(columns)],
-        version=StoreVersion(cells=1, counts=1, axis=1, axis_sha256="0" * 64),
-        text=np.zeros((len(ids), 1), np.float32),
-        text_mask=np.zeros(len(ids), np.bool_),
-        encoder="none",
-        release="none",
-    )
     selection = Selection(nodes, {("Gene", "SIGNALS_TO", "Gene"): edges}, "MATCH (n) RETURN n", {})
     everything = SplitPlan(fractions=(1.0, 0.0, 0.0))
-    write_bundle(selection, measured, cohort="true", label="cell_type", out=work / "bundle", split=everything)
-
-
-def _cells(counts: csr_array, cells: int) -> pa.Table:
-    frame = synthetic_cells.obs(cells, np.random.default_rng(SEED))
-    return pa.table(
-        {
-            "cell_id": [f"{k:08d}" for k in range(cells)],
-            "dataset": ["synthetic"] * cells,
-            "barcode": frame.index.to_list(),
-            "donor": frame["donor"].astype(str).to_list(),
-            "cell_type": frame["cell_type"].astype(str).to_list(),
-            "n_counts": np.asarray(counts.sum(axis=1, dtype=np.int64)),
-        }
-    )
+    with AbundanceReader.open(store) as reader:
+        measured = Measured(
+            cells=reader.cells("true", lambda *_: None),
+            axis=reader.axis,
+            counts=reader.csr,
+            version=reader.version,
+            text=np.zeros((len(ids), 1), np.float32),
+            text_mask=np.zeros(len(ids), np.bool_),
+            encoder="none",
+            release="none",
+        )
+        for name, abundance in (("bundle", True), ("light", False)):
+            out = work / name
+            write_bundle(
+                selection,
+                measured,
+                cohort="true",
+                label="cell_type",
+                out=out,
+                split=everything,
+                abundance=abundance,
+            )
 
 
 def _process(*arguments: Any) -> dict[str, Any]:
