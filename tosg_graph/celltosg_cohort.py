@@ -272,7 +272,13 @@ def matched(
         values = [None if nobody_knows(v) else v for v in cells[key.column].to_pylist()]
         at = blank.column_names.index(key.column)
         blank = blank.set_column(at, key.column, pa.array(values, cells.schema.field(key.column).type))
-    found = match(donor_columns(blank), asked, seed=seed)
+    try:
+        found = match(donor_columns(blank), asked, seed=seed)
+    except CohortError as error:
+        named = ", ".join(map(repr, keys))
+        raise CohortError(
+            f"{side or 'Metacells'}: {error} Here they are named by match_keys=[{named}]."
+        ) from error
     account.left_out += found.left_out
     account.facts.setdefault("match", {})[side or "all"] = found.report.to_pylist()
     kept = cells.take(pa.array(found.rows, pa.int64()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 TRAIN, INFERENCE = "train", "inference"
 CORRECTIONS = ("combat_seq", "combat", "pycombat_seq")
 _TEST_SHARE = 0.2
+_STRATUM = "stratum"
 
 
 @dataclass(frozen=True)
@@ -176,13 +177,15 @@ def _compared(
     arms = in_arms(everyone, without_pretraining(own, account), wanted, task, account)
     keys, seed = request.match_keys or task.match_keys, request.random_state
     sides = {}
-    for name, held in _split(arms, task, seed, account).items():
+    for name, held in _split(arms, task, seed, account, keys).items():
         found = matched(held, task, keys, seed, account, name)
         sides[name] = _drawn_groups(found, request, account)
     return sides
 
 
-def _split(cells: pa.Table, task: Task, seed: int, account: Account) -> dict[str, pa.Table]:
+def _split(
+    cells: pa.Table, task: Task, seed: int, account: Account, keys: Sequence[str] = ()
+) -> dict[str, pa.Table]:
     """Train and test, about 80 and 20 of 100 cells, with no donor in both; each arm is dealt for itself.
 
     Raises
@@ -194,7 +197,9 @@ def _split(cells: pa.Table, task: Task, seed: int, account: Account) -> dict[str
 
     table = donor_columns(cells)
     if task.has_arms:
-        side = _split_arms(table, seed, account)
+        values = [cells[column_of(key, cells.column_names)].to_pylist() for key in keys]
+        strata = pa.array([repr(found) for found in zip(*values, strict=True)], pa.string())
+        side = _split_arms(table.append_column(_STRATUM, strata), seed, account)
     else:
         found = assign_splits(table, seed=seed, plan=_plan(stratify=task.name == CELL_TYPE), label=task.field)
         side = _sides(found, account, "all")
@@ -212,7 +217,10 @@ def _plan(stratify: bool = False) -> SplitPlan:
 
 
 def _split_arms(table: pa.Table, seed: int, account: Account) -> list[str]:
-    """Split cases by donor, then controls; a donor of both stays where the cases are."""
+    """Split cases by donor, then controls; a donor of both stays where the cases are.
+
+    What matched cells must agree in is dealt evenly, else all cases of a side may be women and all controls men.
+    """
     import pyarrow as pa
 
     arms = table[ARM].to_pylist()
@@ -229,7 +237,8 @@ def _split_arms(table: pa.Table, seed: int, account: Account) -> list[str]:
             )
         free = [row for row in rows if donors[row] not in side_of]
         if free:
-            found = assign_splits(table.take(pa.array(free, pa.int64())), seed=seed, plan=_plan())
+            own = table.take(pa.array(free, pa.int64()))
+            found = assign_splits(own, seed=seed, plan=_plan(stratify=True), label=_STRATUM)
             for row, one in zip(free, _sides(found, account, arm), strict=True):
                 side[row] = one
                 if donors[row][1]:
