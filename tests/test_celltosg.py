@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tosg_folder_files as files
+from conftest import ROOT
 
 from tosg_graph.celltosg import CellTOSGDataLoader, CellTOSGSubsetBuilder, load_expression_by_metadata
 from tosg_graph.errors import CohortError, CorrectionError, ExportError, LoadError, TosgError
@@ -301,6 +305,7 @@ def test_1_methods_refuse_unknown_arguments_too(root: Path) -> None:
         ({"sample_ratio": 0}, "Give more than 0"),
         ({"sample_ratio": 1.5}, "at most 1"),
         ({"sample_size": 0}, "Give 1 or more"),
+        ({"sample_size": 9.5}, "Give 1 or more"),
         ({"sample_size": 1}, "less than one case with its control"),
         ({"stratified_balancing": False}, "Set stratified_balancing=True"),
         ({"task": "pretrain", "extract_mode": "inference"}, "Use extract_mode='train'"),
@@ -361,6 +366,18 @@ def test_7_matched_metacells_agree_in_the_keys_and_unknown_agrees_with_nothing(t
     assert "development_stage_category is unknown" in reasons
     _, wide = builder.extract("inference", "disease", stratified_balancing=True, match_keys=["CMT_id"])
     assert len(wide) > len(frame)
+
+
+def test_shuffling_changes_the_order_alone(root: Path) -> None:
+    plain, shuffled = (CellTOSGDataLoader(root, BRAIN, **TRAINED, shuffle=s) for s in (False, True))
+    for side in ("train", "test"):
+        order = shuffled.metadata[side]["cell_id"].tolist()
+        assert order != plain.metadata[side]["cell_id"].tolist()
+        place = {cell: row for row, cell in enumerate(plain.metadata[side]["cell_id"])}
+        rows = [place[cell] for cell in order]
+        assert sorted(rows) == list(range(len(plain.labels[side])))
+        assert np.array_equal(shuffled.data[side], plain.data[side][rows])
+        assert np.array_equal(shuffled.labels[side], plain.labels[side][rows])
 
 
 @pytest.mark.parametrize("sampled", [{"sample_ratio": 0.5}, {"sample_size": 11}])
@@ -487,9 +504,17 @@ def test_12_a_correction_sees_no_test_metacell_and_no_test_label(tmp_path: Path)
         assert not dataset.data[side][:, dataset.order.transcripts :].any()
     assert dataset.report["correction"]["tissues"] == {"brain": ["study0", "study1"]}
     assert dataset.report["correction"]["cells_uncorrected"] == {"train": 0, "test": 0}
-    # The same metacell gets the same values whatever else is in the test set.
-    few = CellTOSGDataLoader(root, BRAIN, **TRAINED, correction_method="combat")
-    assert np.array_equal(few.data["test"], dataset.data["test"])
+    # Other counts in one half of the test set: nothing else changes.
+    changed = dataset.metadata["test"].iloc[::2]
+    for name, own in changed.groupby("matrix_file_path"):
+        matrix = np.load(root / "expression_matrix" / name)
+        matrix[own["matrix_row_idx"]] = matrix[own["matrix_row_idx"]] ** 2  # copies of a gene stay equal
+        np.save(root / "expression_matrix" / name, matrix)
+    again = CellTOSGDataLoader(root, BRAIN, **TRAINED, correction_method="combat_seq")
+    assert again.metadata["test"]["cell_id"].tolist() == dataset.metadata["test"]["cell_id"].tolist()
+    assert np.array_equal(again.data["train"], dataset.data["train"])
+    assert np.array_equal(again.data["test"][1::2], dataset.data["test"][1::2])
+    assert not np.array_equal(again.data["test"][::2], dataset.data["test"][::2])
 
 
 def test_12_a_batch_that_is_the_label_is_refused(tmp_path: Path) -> None:
@@ -570,3 +595,32 @@ def test_embeddings_that_are_not_there_are_none_and_others_must_fit(tmp_path: Pa
     np.save(root / "x_name_emb.npy", np.zeros((3, 1), np.float32))
     with pytest.raises(LoadError, match=r"x_name_emb\.npy: 3 rows, s_name.csv has"):
         CellTOSGDataLoader(root, {"sex": "male"}, **asked)
+
+
+@pytest.mark.parametrize("name", ["edge_index", "internal_edge_index", "ppi_edge_index"])
+def test_a_missing_edge_file_is_an_error(tmp_path: Path, name: str) -> None:
+    root = files.write(tmp_path / "data", cells=48)
+    (root / f"{name}.npy").unlink()
+    with pytest.raises(LoadError, match=f"^{name}"):
+        CellTOSGDataLoader(root, {"sex": "male"}, task="sex", extract_mode="inference")
+
+
+# --------------------------------------------------------------------------- the page
+
+
+def test_the_page_s_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = files.write(tmp_path / "CellTOSG_dataset_v2", cells=CELLS)
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "celltosg.md").read_text(encoding="utf-8")
+    space: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, space)
+    assert space["dataset"].data["train"].shape == (len(space["y"]), space["order"].num_nodes)
+    assert space["x"].shape == (CELLS, space["order"].num_nodes)
+    assert np.array_equal(np.load(tmp_path / "again" / "edge_index.npy"), np.load(root / "edge_index.npy"))
+
+
+def test_the_face_needs_neither_torch_nor_a_server() -> None:
+    code = "import tosg_graph.celltosg, sys; print(*(m for m in ('torch', 'neo4j', 'pandas') if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

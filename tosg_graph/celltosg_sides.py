@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph.celltosg_cohort import (
@@ -77,7 +78,7 @@ class Request:
             raise CohortError(
                 f"sample_ratio {ratio} is no share of the metacells. Give more than 0, at most 1."
             )
-        if size is not None and (isinstance(size, bool) or size != int(size) or size < 1):
+        if size is not None and not _is_count(size):
             raise CohortError(f"sample_size {size} is no number of metacells. Give 1 or more.")
         train = self.extract_mode == TRAIN
         if self.task == PRETRAIN and not train:
@@ -100,6 +101,11 @@ class Request:
     def facts(self) -> dict[str, Any]:
         """As a report states it."""
         return asdict(self)
+
+
+def _is_count(value: object) -> bool:
+    """Tell whether a value is a whole number above zero, NumPy's included."""
+    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) > 0
 
 
 def _one_of(name: str, value: object, allowed: tuple[Any, ...]) -> None:

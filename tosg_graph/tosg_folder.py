@@ -93,7 +93,7 @@ class TosgFolder:
 
 
 def open_folder(
-    root: Path, *, cache: Path | None = None, gene_index: Path | None = None, progress: Progress = silent
+    root: Path, cache: Path | None = None, gene_index: Path | None = None, *, progress: Progress = silent
 ) -> TosgFolder:
     """Open a folder, and read its metacells into a store if none holds them yet.
 
