@@ -16,8 +16,11 @@ import pandas as pd
 import pytest
 import tosg_folder_files as files
 from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tosg_graph.celltosg import CellTOSGDataLoader, CellTOSGSubsetBuilder, load_expression_by_metadata
+from tosg_graph.celltosg_sides import _quotas
 from tosg_graph.errors import CohortError, CorrectionError, ExportError, LoadError, TosgError
 from tosg_graph.tosg_order import TosgOrder
 
@@ -474,6 +477,29 @@ def test_cell_types_are_sampled_each_for_itself(
         assert max(sizes.values()) - min(sizes.values()) <= 1
     with pytest.raises(CohortError, match=r"less than 10 of each of 2 cell types\. Give 20 or more"):
         CellTOSGDataLoader(root, {"tissue_general": "brain"}, **TYPED, sample_size=19)
+
+
+@given(
+    counts=st.dictionaries(st.text("abc", min_size=1, max_size=3), st.integers(1, 200), min_size=1),
+    more=st.integers(0, 900),
+)
+def test_quotas_add_up_and_never_ask_for_more_than_there_is(counts: dict[str, int], more: int) -> None:
+    size = 10 * len(counts) + more
+    found = _quotas(Counter(counts), {t: min(n, 10) for t, n in counts.items()}, size)
+    assert sum(found.values()) == min(size, sum(counts.values()))
+    assert all(min(n, 10) <= found[t] <= n for t, n in counts.items())
+
+
+def test_a_blank_label_is_left_out_of_inference(tmp_path: Path) -> None:
+    disease = [("", None, "unknown", "normal")[k % 4] for k in range(CELLS)]
+    dataset = CellTOSGDataLoader(
+        other(tmp_path, disease_BMG_name=disease),
+        {"source": "CellxGene"},
+        task="disease",
+        extract_mode="inference",
+    )
+    assert Counter(dataset.metadata["disease_BMG_name"]) == {"unknown": 60, "normal": 60}
+    assert dataset.report["left_out"] == [{"reason": "disease_BMG_name is blank", "cells": 120}]
 
 
 def test_pretraining_has_metacells_of_its_own(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,29 @@ def test_the_same_content_is_read_once_wherever_it_lies(
     assert open_folder(moved, cache=cache).store == first.store
 
 
+def test_of_several_that_open_a_folder_at_once_one_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, read, calls = files.write(tmp_path / "data", cells=5), tosg_folder._read, []
+
+    def counted(*given: Any) -> None:
+        calls.append(given)
+        read(*given)
+
+    monkeypatch.setattr(tosg_folder, "_read", counted)
+    with ThreadPoolExecutor(3) as pool:
+        opened = [pool.submit(open_folder, root, tmp_path / "cache") for _ in range(3)]
+        stores = {str(one.result().store) for one in opened}
+    assert len(calls) == len(stores) == 1
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    root = files.write(tmp_path / "data", cells=2)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CellsError, match=r"cannot be written: Not a directory\. Name another cache_dir"):
+        open_folder(root, cache=tmp_path / "file")
+
+
 def test_a_changed_matrix_is_another_content_even_with_its_old_times(tmp_path: Path) -> None:
     root, cache = files.write(tmp_path / "data", cells=5), tmp_path / "cache"
     first = open_folder(root, cache=cache)
@@ -228,3 +252,15 @@ def test_an_existing_folder_is_never_written_over(root: Path, tmp_path: Path) ->
     folder = open_folder(root, cache=tmp_path / "cache")
     with pytest.raises(CellsError, match="is there already"):
         write_folder(folder, root)
+
+
+def test_the_published_gene_index_fits_the_published_nodes(shared_data: Path, tmp_path: Path) -> None:
+    index = shared_data / "kg" / "omnicelltosg" / "bmg_gene_index.csv.gz"
+    if not index.is_file():
+        pytest.skip(f"{index} is missing")
+    ids = [f"BMGC_TS{k:06d}" for k in range(412_039)] + [f"BMGC_PT{k:06d}" for k in range(121_419)]
+    (tmp_path / "s_name.csv").write_text("BioMedGraphica_Conn_ID,Name\n" + "".join(f"{i},x\n" for i in ids))
+    order = TosgOrder.read(tmp_path, index)
+    nodes = np.flatnonzero(order.gather(order.genes) >= 0)
+    assert (order.num_nodes, order.transcripts, len(order.genes)) == (533_458, 412_039, 41_149)
+    assert (len(nodes), nodes.max()) == (48_379, 411_915)

@@ -165,6 +165,10 @@ def _for_inference(
     if task.name == CELL_TYPE:
         return _drawn_types(known_only(own, task, account), request, account)
     if not request.stratified_balancing:
+        said = [value is not None and str(value).strip() != "" for value in own[task.field].to_pylist()]
+        own = account.leave(own, said, f"{task.field} is blank")
+        if not len(own):
+            raise CohortError(f"{task.field} is blank in all metacells. Widen the conditions.")
         return _drawn(own, _size(len(own), request), seed, account)
     arms = in_arms(cells, own, wanted, task, account)
     cases, controls = (arms.filter(pc.equal(arms[ARM], arm)) for arm in (CASE, CONTROL))

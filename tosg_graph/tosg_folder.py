@@ -119,23 +119,24 @@ def open_folder(
     root, index = Path(root), Path(gene_index) if gene_index else Path(root) / GENE_INDEX
     files = _files(root, index)
     above = Path(cache or read_settings().cache) / "omnicelltosg"
-    try:
-        above.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CellsError(f"{above} cannot be created: {error.strerror}. Name another cache_dir.") from error
     state = _state(files)
     seen = above / f"{state}.content"
     content = seen.read_text(encoding="ascii") if seen.is_file() else _content(files)
     folder = above / content
     store = AbundanceStore.open(folder / "store")
     if not (seen.is_file() and store.version()):
-        folder.mkdir(exist_ok=True)
-        with FileLock(folder / "reading.lock"):
-            if store.version() is None:
-                _read(root, index, store, progress)
-            if _state(files) != state:
-                raise CellsError(f"{root} changed while it was read. Open it again when it is complete.")
-            seen.write_text(content, encoding="ascii")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / "reading.lock"):
+                if store.version() is None:
+                    _read(root, index, store, progress)
+                if _state(files) != state:
+                    raise CellsError(f"{root} changed while it was read. Open it again when it is complete.")
+                seen.write_text(content, encoding="ascii")
+        except OSError as error:
+            raise CellsError(
+                f"{folder} cannot be written: {error.strerror}. Name another cache_dir."
+            ) from error
     return TosgFolder(root, index, store)
 
 
