@@ -99,6 +99,39 @@ def node_ids(paths: dict[str, Path]) -> list[str | None]:
     return [id_ if good else None for id_, good in zip(rows.ids.to_pylist(), rows.good, strict=True)]
 
 
+def node_rows(path: Path) -> tuple[list[str], int]:
+    """Entity id of each row of ``s_name.csv``, and how many rows, the first ones, are transcripts.
+
+    Raises
+    ------
+    LoadError
+        If the file cannot be read, or a transcript stands after the first protein.
+    """
+    rows = _rows(path)
+    return rows.ids.to_pylist(), rows.transcripts
+
+
+def edge_indexes(
+    edges: Path, internal: Path, ppi: Path, nodes: int
+) -> tuple[npt.NDArray[np.integer[Any]], ...]:
+    """The three index files as they are, shape ``(2, n)`` each, their type and order kept.
+
+    Raises
+    ------
+    LoadError
+        If a file is no edge index, an edge leads to no node, or ``edges`` is not the sum of the other two.
+    """
+    found = [_opened_index(path) for path in (edges, internal, ppi)]
+    for path, index in zip((edges, internal, ppi), found, strict=True):
+        if index.size and not (index.min() >= 0 and index.max() < nodes):
+            raise LoadError(
+                f"{path.name}: rows {index.min()} to {index.max()} are named, s_name.csv has 0 to {nodes - 1}; "
+                "give the files of one release."
+            )
+    _check_sum(edges, *(np.asarray(index, np.int64) for index in found[1:]))
+    return tuple(np.array(index, order="K") for index in found)
+
+
 def gene_columns(path: Path) -> dict[str, list[int]]:
     """Columns of the expression matrices that hold each gene's value, 0-based, out of ``bmg_gene_index.csv``.
 
@@ -242,16 +275,21 @@ def _check_rows(path: Path, given: pa.Array, rows: _Rows, first: int = 0) -> Non
 
 
 def _index(path: Path) -> Index:
-    """Ends of edges, int64, shape ``(2, n)``; nothing is unpickled."""
+    """Ends of edges, int64, shape ``(2, n)``."""
+    return np.asarray(_opened_index(path), np.int64)
+
+
+def _opened_index(path: Path) -> npt.NDArray[np.integer[Any]]:
+    """Ends of edges, mapped into memory, shape ``(2, n)``; nothing is unpickled."""
     try:
-        found = np.load(path, allow_pickle=False, mmap_mode="r")
+        found: npt.NDArray[np.integer[Any]] = np.load(path, allow_pickle=False, mmap_mode="r")
     except (OSError, ValueError, EOFError) as e:
         raise LoadError(f"{path.name}: cannot be read as an array ({str(e)[:120]}); fetch it again.") from e
     if found.ndim != 2 or found.shape[0] != 2 or not np.issubdtype(found.dtype, np.integer):
         raise LoadError(
             f"{path.name}: shape {found.shape}, type {found.dtype}; an edge index is (2, n) of integers."
         )
-    return np.asarray(found, np.int64)
+    return found
 
 
 def _check_sum(path: Path, internal: Index, ppi: Index) -> None:

@@ -29,6 +29,10 @@ class GeneNames:
     by_rule: dict[str, dict[str, tuple[str, ...]]]
 
 
+NO_GENES = GeneNames({}, {rule: {} for rule in MAPPED_RULES})
+"""Of no graph: each feature keeps an axis row under its own name."""
+
+
 @dataclass(frozen=True)
 class FeatureGene:
     """What became of one feature; ``gene_id`` is None where it keeps an axis row under its own name."""

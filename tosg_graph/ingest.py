@@ -33,6 +33,7 @@ from tosg_graph.counts_files import CountsFiles, write_counts_files
 from tosg_graph.engine import LOCAL, Engine, give_up
 from tosg_graph.errors import CellsError, TosgError
 from tosg_graph.gene_axis import (
+    NO_GENES,
     FeatureGene,
     GeneNames,
     check_species,
@@ -44,7 +45,13 @@ from tosg_graph.layers import GENE, MEASURED_LAYERS, PROTEIN, stored_columns
 from tosg_graph.memory import give_back
 from tosg_graph.placed_cells import placed_cells, write_cells
 from tosg_graph.progress import Progress, silent
-from tosg_graph.protein_axis import FeatureProtein, ProteinNames, map_proteins, read_protein_names
+from tosg_graph.protein_axis import (
+    NO_PROTEINS,
+    FeatureProtein,
+    ProteinNames,
+    map_proteins,
+    read_protein_names,
+)
 from tosg_graph.terms import Vocabulary
 from tosg_graph.types import CellsLedger, MeasuredCells
 from tosg_graph.workers import Promise, spawned
@@ -122,12 +129,15 @@ def ingest_measured(
     measured: MeasuredCells,
     path: Path,
     dataset: str,
-    graph: Graph,
+    graph: Graph | None,
     store: AbundanceStore,
     choices: Choices,
     progress: Progress,
 ) -> CellsLedger:
-    """Add cells that were read in another way; see `tosg_graph.cells.add_measured`."""
+    """Add cells that were read in another way; see `tosg_graph.cells.add_measured`.
+
+    Without a graph, genes and proteins keep their own names.
+    """
     with store.workspace() as folder:
         task = _Task(path, dataset, folder / "0", choices)
         scanned = _scan(measured, task, _Known.of(graph), "", progress)
@@ -155,8 +165,10 @@ class _Known:
     proteins: Callable[[], ProteinNames]  # read where a file has any
 
     @classmethod
-    def of(cls, graph: Graph, *, elsewhere: bool = False) -> _Known:
+    def of(cls, graph: Graph | None, *, elsewhere: bool = False) -> _Known:
         """With ``elsewhere``, all of it is read now: other machines do not reach the graph."""
+        if graph is None:
+            return cls(Vocabulary(), NO_GENES, partial(_as_read, NO_PROTEINS))
         proteins: Callable[[], ProteinNames] = cache(partial(read_protein_names, graph))
         if elsewhere:
             proteins = partial(_as_read, proteins())

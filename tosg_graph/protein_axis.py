@@ -74,6 +74,10 @@ class ProteinNames:
     gene_of: Mapping[str, str]
 
 
+NO_PROTEINS = ProteinNames({}, {}, {}, {}, {})
+"""Of no graph: each antibody keeps an axis row under its own name."""
+
+
 @dataclass(frozen=True)
 class FeatureProtein:
     """What became of one antibody; ``protein_id`` is None where it keeps an axis row under its own name."""
