@@ -24,6 +24,7 @@ from tosg_graph.dense import Layers, dense
 from tosg_graph.errors import BundleError
 from tosg_graph.feed import Feed
 from tosg_graph.feed_order import BLOCK_CELLS, POOL_CELLS, Order
+from tosg_graph.gather import Gather
 
 with warnings.catch_warnings():
     # PyG scripts some functions when imported, which newer torch calls deprecated.
@@ -139,6 +140,7 @@ class TosgDataset(Dataset[Any]):
         self._protein_rows = proteins["node_row"].to_numpy() if proteins else np.empty(0, np.int64)
         self._topology = bundle.map_tensors(self._path(bundle.TOPOLOGY))
         self._check_sizes()
+        self._gather = self._read_gather() if "gather" in self.manifest else None
         self._labels = self._read_labels()
         self._correction = self._read_correction() if layer == "corrected" else None
         self._blocks: dict[tuple[int, torch.device], Tensor] = {}
@@ -286,12 +288,12 @@ class TosgDataset(Dataset[Any]):
     def layers(self) -> Layers:
         """What is made of counts: of the genes, which are so many, and of the proteins."""
         layer = normalise.LOG1P if self._correction else self.layer
-        return Layers(len(self.gene_rows), layer, self.protein_layer)
+        return Layers(len(self.gene_rows) + self.counts.unpicked, layer, self.protein_layer, self._gather)
 
     @cached_property
     def feature_rows(self) -> NDArray[np.int64]:
-        """int64: node of each gene, then of each protein that has counts."""
-        return np.concatenate([self.gene_rows, self._protein_rows])
+        """int64: node of each gene, then of each protein that has counts; -1 for genes that others gather from only."""
+        return np.concatenate([self.gene_rows, np.full(self.counts.unpicked, -1), self._protein_rows])
 
     def batches(self, batch_size: int, shuffle: bool = False, seed: int = 0) -> Iterator[Any]:
         """Yield all cells, ``batch_size`` at a time; the last batch may be smaller.
@@ -453,6 +455,9 @@ class TosgDataset(Dataset[Any]):
         of = np.array([place[name] for name in self.cells["dataset"].take(at).to_pylist()], np.int64)
         found = np.zeros((len(at), self.num_nodes), np.bool_)
         found[:, self.gene_rows] = masks["genes"][of]
+        if self._gather:
+            genes = [masks["genes"], *([masks["unpicked_genes"]] if self.counts.unpicked else [])]
+            found[:, self._gather.rows] = self._gather.known(np.concatenate(genes, axis=1))[of]
         if len(self._protein_rows):
             has = self.cells["n_protein_counts"].is_valid().to_numpy(zero_copy_only=False)[at]
             found[:, self._protein_rows] = masks["proteins"][of] & has[:, None]
@@ -471,6 +476,16 @@ class TosgDataset(Dataset[Any]):
         bundle.check_length(path, "genes", len(found.uncorrected), len(self.gene_rows))
         cells = self._cells_of_split([said["batch"]])
         return found, found.batch_index(cells[said["batch"]].to_pylist(), said["unseen"])
+
+    def _read_gather(self) -> Gather:
+        path, genes = self._path(bundle.GATHER), len(self.gene_rows) + self.counts.unpicked
+        tensors = bundle.map_tensors(path)
+        if missing := {"gene", "node_row", "weight", "largest"} - set(tensors):
+            raise BundleError(f"{path} lacks {min(missing)!r}. Export the bundle again.")
+        expected = sum(level["links"] for level in self.manifest["gather"]["levels"].values())
+        for name, values in tensors.items():
+            bundle.check_length(path, f"links in {name}", len(values), expected)
+        return Gather(self.feature_rows, genes, tensors)
 
     def _path(self, name: str) -> Path:
         """Path of a file of the bundle, checked against the manifest unless that is switched off."""

@@ -23,7 +23,7 @@ from tosg_graph.bundle_features import (
     masked_nodes,
     measured_facts,
 )
-from tosg_graph.bundle_shards import write_shards
+from tosg_graph.bundle_shards import UNPICKED, write_shards
 from tosg_graph.cell_terms import CellTerms, CohortDefinition, check
 from tosg_graph.comparison import Arms, defining_columns, in_arms
 from tosg_graph.diagnostics import count_values
@@ -31,6 +31,7 @@ from tosg_graph.engine import LOCAL, Engine
 from tosg_graph.errors import ExportError
 from tosg_graph.history import record_export
 from tosg_graph.layers import GENE, PROTEIN
+from tosg_graph.levels import Gathered, Levels, Links, gathered, read_links
 from tosg_graph.matching import ARM, Key, parse_keys
 from tosg_graph.measured_features import MeasuredFeatures
 from tosg_graph.normalise import PARAMETERS
@@ -79,6 +80,8 @@ class Measured:
         ``measured(datasets, axis_columns)``: the genes that each dataset measured, where that is known.
     proteins
         The layer of proteins, where asked for; cells then have ``n_protein_counts``.
+    links
+        Genes that picked transcripts and proteins gather abundance from, where asked for.
     left_out
         Cells of the cohort that are in no arm of a comparison.
     definition, terms
@@ -98,6 +101,7 @@ class Measured:
     features: Mapping[str, Feature] = field(default_factory=dict)
     measured: Callable[[Sequence[str], Sequence[int]], MeasuredFeatures] | None = None
     proteins: LayerSource | None = None
+    links: Links | None = None
     left_out: Sequence[LeftOut] = ()
     definition: CohortDefinition = field(default_factory=CohortDefinition)
     terms: CellTerms | None = None
@@ -121,6 +125,7 @@ def export(
     correct: Plan | None = None,
     proteins: bool = False,
     measured_by: str = ANY,
+    levels: Levels | None = None,
     engine: Engine = LOCAL,
     text: TextPlan | None = None,
     progress: Progress | None = None,
@@ -154,6 +159,8 @@ def export(
     measured_by
         ``any``: a gene or protein that some dataset of the cohort did not measure stays, and the bundle says where it
         is unknown; ``all``: it is left out.
+    levels
+        Gather abundance for picked transcripts or proteins from their genes.
     engine
         Where counts are read; the bytes are the same.
     text
@@ -171,6 +178,10 @@ def export(
     from tosg_graph.abundance import AbundanceReader
 
     out = bundle.refuse_existing(out)
+    if levels and correct:
+        raise ExportError(
+            "--correct is fitted per gene, and --level gathers raw counts. Export with one of them."
+        )
     version = store.version()
     if version is None:
         raise ExportError("The store has no cells yet. Add some: tosg cells add FILE.h5ad.")
@@ -182,7 +193,8 @@ def export(
         check_label_column(label, {**known, ARM: "VARCHAR"} if arms else known)
         definition = cells if isinstance(cells, CohortDefinition) else CohortDefinition(cells)
         measured = _measure(selection, graph, reader, of_proteins, definition, features, arms)
-        measured = replace(measured, engine=engine)
+        links = read_links(graph, selection.nodes, levels) if levels else None
+        measured = replace(measured, engine=engine, links=links)
         manifest = write_bundle(
             selection,
             measured,
@@ -288,7 +300,10 @@ def write_bundle(
         As `export`.
     """
     out = bundle.refuse_existing(out)
-    genes, axis_dropped = gene_table(selection.nodes, measured.axis)
+    links = measured.links
+    genes, axis_dropped = gene_table(
+        selection.nodes, measured.axis, links.table["gene_id"] if links else None
+    )
     plan = CellPlan(
         label=label,
         seed=seed,
@@ -305,12 +320,14 @@ def write_bundle(
     source = LayerSource(measured.axis, measured.counts, measured.measured)
     datasets = sorted(set(chosen.cells["dataset"].to_pylist()))
     joined = join(selection.nodes, genes, source, measured.proteins, datasets, measured_by)
+    gather = gathered(joined, links, selection.nodes) if links else None
+    joined = gather.joined if gather else joined
     genes, proteins = joined.genes, joined.proteins
-    types = ["Gene", "Protein"] if proteins else ["Gene"]
+    types = ["Gene", *(["Protein"] if proteins else []), *(links.policies if links else ())]
     node_dropped = masked_nodes(selection.nodes, types, measured.text_mask)
     fitting = correct.start(chosen.cells, len(genes)) if correct else None
     with bundle.new_bundle(out) as folder:
-        _write_graph(selection, genes, proteins, folder)
+        _write_graph(selection, genes, proteins, gather, folder)
         embedded = {"embedding": measured.text.astype("float32", copy=False), "mask": measured.text_mask}
         bundle.write_tensors(embedded, folder / bundle.TEXT)
         _write_features(measured.features, folder)
@@ -321,10 +338,12 @@ def write_bundle(
         shards, totals = write_shards(chosen.cells, joined, measured, folder, progress, fitting)
         more: dict[str, Any] = {}
         if joined.measured:
-            more["measured"], masks = measured_facts(joined.measured, measured_by)
+            more["measured"], masks = measured_facts(joined, measured_by)
             bundle.write_tensors(masks, folder / bundle.MEASURED)
         if proteins:
             more["proteins"] = proteins.facts(chosen.cells, totals[PROTEIN])
+        if gather:
+            more["gather"] = {**gather.facts, "unpicked_total_counts": totals[UNPICKED]}
         if measured.features:
             more["features"] = {name: f.values.shape[1] for name, f in measured.features.items()}
         if correct and fitting:
@@ -400,7 +419,11 @@ def _picked_by(measured: Measured) -> dict[str, Any]:
 
 
 def _write_graph(
-    selection: Selection, genes: pa.Table, proteins: JoinedProteins | None, folder: Path
+    selection: Selection,
+    genes: pa.Table,
+    proteins: JoinedProteins | None,
+    gather: Gathered | None,
+    folder: Path,
 ) -> None:
     import numpy as np
 
@@ -411,6 +434,9 @@ def _write_graph(
     if proteins:
         bundle.write_table(proteins.table, folder / bundle.PROTEINS)
         has_abundance[proteins.table["node_row"].to_numpy()] = True
+    if gather:
+        gather.write(folder)
+        has_abundance[gather.rows] = True
     sizes = list(count_values(selection.nodes["type"]).values())
     tensors: dict[str, NDArray[Any]] = {
         "node_offsets": np.cumsum([0, *sizes], dtype=np.int64),

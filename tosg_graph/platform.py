@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tosg_graph.gds import Run
     from tosg_graph.graph import Graph
     from tosg_graph.kgx_export import KgxReport
+    from tosg_graph.licences import Allowed
     from tosg_graph.metacells import Metacells
     from tosg_graph.obs import ObsMapping
     from tosg_graph.pseudobulk import Pseudobulk
@@ -893,7 +894,7 @@ class Platform:
         definition = self.define_cells(cells) if isinstance(cells, str) else cells
         allowed = allowed_in(self.graph, wanted) if wanted else None
         picked = select(self.graph, query, dict(parameters or {}), induce=induce)
-        return Picked(self, restrict(picked, allowed) if allowed else picked, definition)
+        return Picked(self, restrict(picked, allowed) if allowed else picked, definition, allowed)
 
 
 @dataclass(frozen=True)
@@ -903,6 +904,7 @@ class Picked:
     platform: Platform
     selection: Selection
     cells: CohortDefinition
+    allowed: Allowed | None = None  # by a filter of sources and licences
 
     def export(
         self,
@@ -918,12 +920,18 @@ class Picked:
         correct: Plan | None = None,
         proteins: bool = False,
         measured_by: str = "any",
+        level: str | Sequence[str] = "gene",
         text: TextPlan | None = None,
     ) -> Manifest:
-        """Write the bundle and return its manifest; see `tosg_graph.export.export`."""
+        """Write the bundle and return its manifest; see `tosg_graph.export.export`.
+
+        ``level`` is as of ``--level``: ``"transcript=share,protein"``.
+        """
         from tosg_graph.export import export
+        from tosg_graph.levels import parse_levels
 
         p = self.platform
+        levels = parse_levels([level] if isinstance(level, str) else level)
         return export(
             self.selection,
             p.graph,
@@ -940,6 +948,7 @@ class Picked:
             correct=correct,
             proteins=proteins,
             measured_by=measured_by,
+            levels=replace(levels, allowed=self.allowed) if levels else None,
             engine=p.engine,
             text=text,
             progress=p.progress,

@@ -135,6 +135,14 @@ def query(
     show_default=True,
     help="Take genes and proteins that any dataset of the cohort measured, or only those that all did.",
 )
+@click.option(
+    "--level",
+    "levels",
+    multiple=True,
+    default=["gene"],
+    metavar="LEVEL[=POLICY]",
+    help="Gather abundance from genes for the picked ones: transcript=copy or =share; protein=sum, =mean or =max.",
+)
 @correction_options
 @text_options
 @store_version_option
@@ -172,6 +180,7 @@ def export(
     features: str | None,
     proteins: bool,
     measured_by: str,
+    levels: tuple[str, ...],
     correct: str,
     batch: str | None,
     covariates: tuple[str, ...],
@@ -191,6 +200,7 @@ def export(
     """
     from tosg_graph import show
     from tosg_graph.bundle import refuse_existing
+    from tosg_graph.levels import parse_levels
 
     arms = read_arms(case, control, match, ratio)
     label = label or ("arm" if arms else None)
@@ -201,6 +211,7 @@ def export(
     correction = correction_plan(correct, batch, covariates, unseen)
     with errors(debug):
         text = read_text(with_text, text_genes, text_chars)
+        parse_levels(levels)  # before a server is started
     with platform(uri, user, password, debug) as p:
         refuse_existing(out)  # neither a server need be started for that, nor the query run
         cells = p.define_cells(
@@ -227,6 +238,7 @@ def export(
             correct=correction,
             proteins=proteins,
             measured_by=measured_by,
+            level=levels,
             text=text,
         )
         show.facts(manifest.as_facts())
