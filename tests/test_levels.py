@@ -312,11 +312,12 @@ def test_any_gather_is_what_numpy_says(seed: int, layer: str, of_proteins: str) 
     wanted[:, places[6:8]] = np.log1p(proteins / scales[:, None]) if of_proteins == "clr" else proteins
 
     raw = RawRows(csr_array(counts.astype(np.int32)), totals, scales)
-    layers = Layers(genes, layer, of_proteins, Gather(feature_rows, genes, tensors))
+    gather = Gather(feature_rows, genes, tensors)
+    layers = Layers(genes, layer, of_proteins, gather)
     out = np.full((cells, nodes), np.nan, np.float32)
-    dense(raw, layers, feature_rows, out)
+    dense(raw, layers, gather.feature_rows, out)
     np.testing.assert_allclose(out, wanted, rtol=1e-6)
-    x = dense_on_device(compress(raw), layers, torch.from_numpy(feature_rows), nodes)
+    x = dense_on_device(compress(raw), layers, torch.from_numpy(gather.feature_rows), nodes)
     np.testing.assert_allclose(x.numpy(), wanted, rtol=2e-6)
 
 

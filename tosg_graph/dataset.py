@@ -292,8 +292,12 @@ class TosgDataset(Dataset[Any]):
 
     @cached_property
     def feature_rows(self) -> NDArray[np.int64]:
-        """int64: node of each gene, then of each protein that has counts; -1 for genes that others gather from only."""
-        return np.concatenate([self.gene_rows, np.full(self.counts.unpicked, -1), self._protein_rows])
+        """int64: node of each gene, then of each protein that has counts; -1 where it has none."""
+        return (
+            self._gather.feature_rows
+            if self._gather
+            else np.concatenate([self.gene_rows, self._protein_rows])
+        )
 
     def batches(self, batch_size: int, shuffle: bool = False, seed: int = 0) -> Iterator[Any]:
         """Yield all cells, ``batch_size`` at a time; the last batch may be smaller.
@@ -485,7 +489,8 @@ class TosgDataset(Dataset[Any]):
         expected = sum(level["links"] for level in self.manifest["gather"]["levels"].values())
         for name, values in tensors.items():
             bundle.check_length(path, f"links in {name}", len(values), expected)
-        return Gather(self.feature_rows, genes, tensors)
+        rows = np.concatenate([self.gene_rows, np.full(self.counts.unpicked, -1), self._protein_rows])
+        return Gather(rows, genes, tensors)
 
     def _path(self, name: str) -> Path:
         """Path of a file of the bundle, checked against the manifest unless that is switched off."""

@@ -34,7 +34,8 @@ class Layers:
     of_genes, of_proteins
         One of `normalise.LAYERS`, and of `normalise.PROTEIN_LAYERS`.
     gather
-        How raw counts of further nodes come out of those of genes, before anything is made of them.
+        How raw counts of further nodes come out of those of genes, before anything is made of them. The node of each
+        column is then what its ``feature_rows`` say.
     """
 
     genes: int
@@ -119,6 +120,8 @@ def dense(rows: RawRows, layers: Layers, feature_rows: NDArray[np.int64], out: N
     matrix = rows.matrix
     nodes = feature_rows.astype(matrix.indices.dtype, copy=False)[matrix.indices]
     csr_array((_values(rows, layers), nodes, matrix.indptr), shape=out.shape).toarray(out=out)
+    if gather:
+        gather.copy(out)
 
 
 def _values(rows: RawRows, layers: Layers) -> NDArray[np.float32]:
@@ -164,4 +167,6 @@ def dense_on_device(rows: CompressedRows, layers: Layers, feature_rows: Tensor, 
         kept = place >= 0
         cell, place, values = cell[kept], place[kept], values[kept]
     x.view(-1)[cell * nodes + place] = values.float()
+    if layers.gather is not None:
+        layers.gather.copy_on_device(x)
     return x
