@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import toy_bundle as toy
+import toy_store
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,6 +32,7 @@ from tosg_graph.export import export, write_bundle
 from tosg_graph.gather import Gather
 from tosg_graph.levels import Levels, Links, parse_levels, read_links
 from tosg_graph.measured_features import MeasuredFeatures
+from tosg_graph.platform import Platform
 from tosg_graph.raw_rows import RawRows
 from tosg_graph.resources import cypher, schema
 from tosg_graph.sentences import TextPlan
@@ -37,6 +40,7 @@ from tosg_graph.types import Selection
 
 if TYPE_CHECKING:
     from tosg_graph.graph import Graph
+    from tosg_graph.settings import Settings
 
 SPLITS = ("train", "val", "test")
 LAYERS = ("counts", "cp10k", "log1p")
@@ -232,6 +236,10 @@ def test_a_measured_protein_keeps_its_own_counts(tmp_path: Path) -> None:
     reasons = [d["reason"] for d in manifest["dropped"]]
     assert "Protein without a measured gene: no abundance" in reasons
     assert not any("not on the protein axis: no abundance" in r for r in reasons)
+    assert pq.read_table(tmp_path / "b" / "unpicked_genes.parquet")["gene_id"].to_pylist() == [
+        "HGNC:4",
+        "HGNC:99",
+    ]
     for layer in LAYERS:
         data = TosgDataset(tmp_path / "b", layer=layer, protein_layer="clr")  # type: ignore[arg-type]  # each is one
         raw = data.counts.take(np.arange(len(data)))
@@ -242,6 +250,18 @@ def test_a_measured_protein_keeps_its_own_counts(tmp_path: Path) -> None:
             wanted[3] = float(np.log1p(own / (1 + own))) if k > 1 else 0.0
             torch.testing.assert_close(x[:, 0], torch.tensor(wanted))
             torch.testing.assert_close(on_device[row], torch.tensor(wanted))
+
+
+def test_a_gene_of_a_measured_protein_alone_is_not_read(tmp_path: Path) -> None:
+    nodes, policies = ["P:1", "P:2", "T:3"], {"Protein": "sum", "Transcript": "copy"}
+    manifest = write(tmp_path / "b", policies, nodes, **proteins()).content
+    of_others = pq.read_table(tmp_path / "b" / "unpicked_genes.parquet")["gene_id"].to_pylist()
+    assert of_others == ["HGNC:2", "HGNC:99"]
+    gone = [d for d in manifest["dropped"] if "of a protein that has counts of its own" in d["reason"]]
+    assert [(d["count"], d["examples"]) for d in gone] == [(1, ["HGNC:1"])]
+    for x, cell in TosgDataset(tmp_path / "b").iter_cells():
+        k = number(cell)
+        assert x[1:, 0].tolist() == [toy.count(k, 2), toy.count(k, 4)]
 
 
 def one_column_less(datasets: Sequence[str], columns: Sequence[int]) -> MeasuredFeatures:
@@ -436,29 +456,33 @@ def test_a_level_without_a_picked_node_is_an_error() -> None:
         read_links(told, selection(NODES[:2]).nodes, Levels({"Protein": "sum"}))
 
 
-def test_the_statements_follow_the_graph(graph: Graph) -> None:
-    graph.write(
-        """
-        UNWIND ['HGNC:1', 'HGNC:2', 'HGNC:99'] AS id CREATE (:Entity:Gene {id: id})
-        """
-    )
-    graph.write(
-        """
-        MATCH (a:Gene {id: 'HGNC:1'}), (b:Gene {id: 'HGNC:2'}), (c:Gene {id: 'HGNC:99'})
-        CREATE (t:Entity:Transcript {id: 'T:1'}), (u:Entity:Transcript {id: 'T:9'}),
-          (p:Entity:Protein {id: 'P:1'}), (q:Entity:Protein {id: 'P:2'}),
-          (a)-[:TRANSCRIBED_TO {source: 'x'}]->(t)-[:TRANSLATED_TO {source: 'y'}]->(p),
-          (c)-[:TRANSCRIBED_TO {source: 'x'}]->(u)-[:TRANSLATED_TO {source: 'x', licence: 'CC0-1.0'}]->(p),
-          (b)-[:ENCODES {source: 'x'}]->(q), (a)-[:ENCODES {source: 'x', negated: true}]->(q)
-        """
-    )
-    levels = Levels({"Protein": "sum", "Transcript": "copy"})
-    found = read_links(graph, selection().nodes, levels).table.to_pydict()
-    pairs = [(3, "HGNC:1"), (3, "HGNC:99"), (4, "HGNC:2"), (7, "HGNC:1")]
-    assert list(zip(found["node_row"], found["gene_id"], strict=True)) == pairs
-    only: Any = OnlySource("x")
-    found = read_links(graph, selection().nodes, Levels(levels.policies, only)).table.to_pydict()
-    assert list(zip(found["node_row"], found["gene_id"], strict=True)) == pairs[2:]
+LOADED = """
+CREATE (:Source {key: 'x', licence: 'CC0-1.0'}), (:Source {key: 'y', licence: 'CC-BY-4.0'})
+CREATE (a:Entity:Gene {id: 'HGNC:10'}), (b:Entity:Gene {id: 'HGNC:20'}), (c:Entity:Gene {id: 'HGNC:30'})
+CREATE (t:Entity:Transcript {id: 'T:1', sources: ['x']}), (u:Entity:Transcript {id: 'T:9', sources: ['x']}),
+  (p:Entity:Protein {id: 'P:1', sources: ['x']}), (q:Entity:Protein {id: 'P:2', sources: ['x']}),
+  (a)-[:TRANSCRIBED_TO {source: 'x'}]->(t)-[:TRANSLATED_TO {source: 'y'}]->(p),
+  (c)-[:TRANSCRIBED_TO {source: 'x'}]->(u)-[:TRANSLATED_TO {source: 'x', licence: 'CC0-1.0'}]->(p),
+  (b)-[:ENCODES {source: 'x'}]->(q), (a)-[:ENCODES {source: 'x', negated: true}]->(q)
+"""
+
+
+@pytest.mark.parametrize("sources", [None, ["x"]], ids=["all sources", "one source"])
+def test_an_export_follows_the_graph(
+    graph: Graph, settings: Settings, tmp_path: Path, sources: list[str] | None
+) -> None:
+    graph.write(LOADED)
+    toy_store.make(tmp_path / "home" / "store")
+    address = {"uri": graph.address.uri, "password": graph.address.password}
+    with Platform(replace(settings, home=tmp_path / "home", **address)) as p:
+        picked = p.select("MATCH (n:Protein|Transcript) RETURN n", sources=sources)
+        picked.export(tmp_path / "b", label="donor", level="transcript,protein")
+    data = TosgDataset(tmp_path / "b")
+    assert data.nodes["id"].to_pylist() == ["P:1", "P:2", "T:1", "T:9"]
+    for x, cell in data.iter_cells():
+        ten, twenty, thirty = (toy_store.count(number(cell), column) for column in range(3))
+        both = thirty if sources else ten + thirty  # y alone states that T:1 is translated to P:1
+        assert x[:, 0].tolist() == [both, twenty, ten, thirty]
 
 
 # --------------------------------------------------------------------------- the format

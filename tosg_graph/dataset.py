@@ -88,7 +88,8 @@ class TosgDataset(Dataset[Any]):
     layer
         ``counts``: raw counts. ``cp10k``: counts per 10,000 of the cell's total. ``log1p``: natural
         logarithm of 1 + cp10k. ``corrected``: log1p after the correction that the bundle was exported with
-        (``--correct``). All float32.
+        (``--correct``). All float32. With ``--level``, raw counts of transcripts and proteins are gathered from
+        genes, and these are their layers.
     protein_layer
         What the nodes of proteins have, where the bundle was exported with ``--proteins``: ``counts``, or ``clr``, the
         centred log ratio per cell. The layers of genes are never made of proteins.

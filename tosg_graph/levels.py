@@ -214,6 +214,7 @@ def gathered(joined: Joined, links: Links, nodes: pa.Table) -> Gathered:
     at = pc.index_in(links.table["gene_id"], joined.genes["gene_id"].combine_chunks())
     used = pc.is_valid(at).to_numpy(zero_copy_only=False) & ~np.isin(rows, own)
     row, gene = rows[used], at.filter(pa.array(used)).to_numpy().astype(np.int64)
+    gone = _unused(joined, gene)
     joined, place = _apart(joined, gene)
     if not joined.columns:
         raise ExportError(
@@ -222,7 +223,7 @@ def gathered(joined: Joined, links: Links, nodes: pa.Table) -> Gathered:
     types = nodes["type"].take(pa.array(row)).to_numpy(zero_copy_only=False)
     tensors = _tensors(row, place[gene], types, links.policies)
     return Gathered(
-        replace(joined, dropped=[*_without_proteins(joined, links), *_bare(nodes, links, row, own)]),
+        replace(joined, dropped=[*_without_proteins(joined, links), *gone, *_bare(nodes, links, row, own)]),
         tensors,
         {
             "levels": {t: _facts(t, row[types == t], links, nodes, own) for t in links.policies},
@@ -284,6 +285,22 @@ def _facts(
         "several_genes": int((genes > 1).sum()),
         "own_counts": int(np.isin(np.intersect1d(linked, mine), own).sum()),
     }
+
+
+def _unused(joined: Joined, used: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """Genes that were wanted for nodes that keep counts of their own."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    spare = np.ones(len(joined.genes), np.bool_)
+    spare[used] = False
+    ids = (
+        joined.genes["gene_id"]
+        .filter(pc.and_(pc.is_null(joined.genes["node_row"]), pa.array(spare)))
+        .to_pylist()
+    )
+    reason = "not picked by the query; of a protein that has counts of its own"
+    return [bundle.dropped("features", reason, ids, kept=False)] if ids else []
 
 
 def _without_proteins(joined: Joined, links: Links) -> list[dict[str, Any]]:
