@@ -144,6 +144,6 @@ def test_another_store_is_refused(folders: tuple[Path, Path], tmp_path: Path) ->
 
 
 def test_what_is_made_of_abundance_needs_it(store: AbundanceStore, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="leave out correction, texts and proteins"):
+    with pytest.raises(ExportError, match="leave out correction, texts, proteins and levels"):
         write(store, tmp_path / "b", abundance=False, correct=Plan("combat", "donor"))
     assert not (tmp_path / "b").exists()

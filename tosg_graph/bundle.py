@@ -30,6 +30,8 @@ TOPOLOGY = "topology.safetensors"
 TEXT = "text.safetensors"
 FEATURES = "features.safetensors"  # only where features were asked for
 PROTEINS = "proteins.parquet"  # only where proteins were asked for
+GATHER = "gather.safetensors"  # only where abundance of transcripts or proteins is gathered from genes
+UNPICKED = "unpicked_genes.parquet"  # where some of these genes are no nodes of the bundle
 MEASURED = "measured.safetensors"  # where it is known which features each dataset measured
 CORRECTION = "correction.safetensors"  # only where a correction was asked for
 TEXTS = "text"  # folder; only where texts for language models were asked for
@@ -89,6 +91,8 @@ def _said_of_layers(content: Mapping[str, Any]) -> dict[str, str]:
     found = {}
     if proteins := content.get("proteins"):
         found["proteins"] = f"{proteins['count']:,} with counts, measured in {proteins['cells']:,} cells"
+    for type_, level in content.get("gather", {}).get("levels", {}).items():
+        found[f"{type_.lower()} level"] = f"{level['nodes']:,} gathered from genes, policy {level['policy']}"
     if measured := content.get("measured"):
         gaps = {name: count for name, count in measured["not_measured"].items() if count}
         if gaps:

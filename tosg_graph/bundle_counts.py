@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 OF_GENES = ("indptr", "indices", "data", "n_counts")
+OF_UNPICKED = ("unpicked_indptr", "unpicked_indices", "unpicked_data")
 OF_PROTEINS = ("protein_indptr", "protein_indices", "protein_data", "protein_scale")
 
 
@@ -25,6 +26,7 @@ OF_PROTEINS = ("protein_indptr", "protein_indices", "protein_data", "protein_sca
 class _Shard:
     genes: csr_array[Any, Any]
     totals: NDArray[np.int64]
+    unpicked: csr_array[Any, Any] | None
     proteins: csr_array[Any, Any] | None
     scales: NDArray[np.float64] | None
 
@@ -48,6 +50,7 @@ class BundleCounts:
         self._folder, self._manifest, self._verified = folder, manifest, verified
         self._listed: list[dict[str, Any]] = manifest["shards"][split]
         self.genes: int = manifest["genes"]
+        self.unpicked: int = manifest.get("gather", {}).get("unpicked_genes", 0)
         self.proteins: int = manifest.get("proteins", {}).get("count", 0)
         self._bounds = np.cumsum([0, *(s["cells"] for s in self._listed)])
         self._opened: dict[int, _Shard] = {}
@@ -85,6 +88,9 @@ class BundleCounts:
         genes = _joined([(self._shard(k).genes, a, b) for k, a, b in pieces], self.genes)
         totals = _concatenated([self._shard(k).totals[a:b] for k, a, b in pieces], np.int64)
         scales = None
+        if self.unpicked:
+            unpicked = _joined([(self._shard(k).unpicked, a, b) for k, a, b in pieces], self.unpicked)
+            genes = hstack([genes, unpicked], format="csr")
         if self.proteins:
             proteins = _joined([(self._shard(k).proteins, a, b) for k, a, b in pieces], self.proteins)
             genes = hstack([genes, proteins], format="csr")
@@ -110,18 +116,22 @@ class BundleCounts:
     def _open(self, listed: Mapping[str, Any]) -> _Shard:
         path = bundle.checked_path(self._folder, self._manifest, listed["file"], verified=self._verified)
         shard = bundle.map_tensors(path)
-        if missing := {*OF_GENES, *(OF_PROTEINS if self.proteins else ())} - set(shard):
+        wanted = {*OF_GENES, *(OF_UNPICKED if self.unpicked else ()), *(OF_PROTEINS if self.proteins else ())}
+        if missing := wanted - set(shard):
             raise BundleError(f"{path} lacks {min(missing)!r}. Export the bundle again.")
         bundle.check_length(path, "cells", len(shard["indptr"]) - 1, listed["cells"])
         bundle.check_length(path, "values", len(shard["data"]), listed["nonzeros"])
         bundle.check_length(path, "indices", len(shard["indices"]), listed["nonzeros"])
         bundle.check_length(path, "totals", len(shard["n_counts"]), listed["cells"])
-        genes = _csr(shard["indptr"], shard["indices"], shard["data"], self.genes)
-        if not self.proteins:
-            return _Shard(genes, shard["n_counts"], None, None)
-        indptr, indices, data = (shard[f"protein_{part}"] for part in ("indptr", "indices", "data"))
-        proteins = _csr(indptr, indices, data, self.proteins)
-        return _Shard(genes, shard["n_counts"], proteins, shard["protein_scale"])
+        genes = _compressed(shard, "", self.genes)
+        unpicked = _compressed(shard, "unpicked_", self.unpicked) if self.unpicked else None
+        proteins = _compressed(shard, "protein_", self.proteins) if self.proteins else None
+        return _Shard(genes, shard["n_counts"], unpicked, proteins, shard.get("protein_scale"))
+
+
+def _compressed(shard: Mapping[str, Any], prefix: str, columns: int) -> csr_array[Any, Any]:
+    indptr, indices, data = (shard[f"{prefix}{part}"] for part in ("indptr", "indices", "data"))
+    return _csr(indptr, indices, data, columns)
 
 
 def _joined(pieces: list[tuple[Any, int, int]], columns: int) -> csr_array[Any, Any]:

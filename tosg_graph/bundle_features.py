@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
+NO_PROTEIN_COUNTS = "Protein that is not on the protein axis: no abundance"
 ANY, ALL = "any", "all"  # datasets that must have measured a feature
 Read = Callable[[Sequence[str], Sequence[int]], "csr_array[Any, Any]"]
 
@@ -103,8 +104,15 @@ class JoinedProteins:
         return np.array([sizes[name] for name in names], np.int64)
 
 
-def gene_table(nodes: pa.Table, axis: pa.Table) -> tuple[pa.Table, list[dict[str, Any]]]:
+def gene_table(
+    nodes: pa.Table, axis: pa.Table, also: pa.ChunkedArray | None = None
+) -> tuple[pa.Table, list[dict[str, Any]]]:
     """Match the picked genes with the axis.
+
+    Parameters
+    ----------
+    also
+        Genes that are wanted though they were not picked; their ``node_row`` is null, and they come last.
 
     Returns
     -------
@@ -131,12 +139,13 @@ def gene_table(nodes: pa.Table, axis: pa.Table) -> tuple[pa.Table, list[dict[str
     at = pc.index_in(nodes["id"], known["gene_id"].combine_chunks())
     rows = np.flatnonzero(pc.and_(is_gene, pc.is_valid(at)).to_numpy(zero_copy_only=False))
     picked = pc.sum(is_gene).as_py() or 0
-    if not len(rows):
+    found = known.take(at.take(pa.array(rows)))
+    others = None if also is None else _unpicked(known, found, also)
+    if not len(rows) and not others:
         raise ExportError(
             f"None of the {len(nodes):,} picked nodes has abundance: {picked:,} are genes, none of them "
             f"among the {len(known):,} genes of the store. Let the query return genes that were measured."
         )
-    found = known.take(at.take(pa.array(rows)))
     genes = pa.table(
         {
             "node_row": rows.astype(np.int64),
@@ -145,6 +154,8 @@ def gene_table(nodes: pa.Table, axis: pa.Table) -> tuple[pa.Table, list[dict[str
             "feature": found["feature"],
         }
     )
+    if others is not None:
+        genes = pa.concat_tables([genes, others])
     missing = nodes["id"].filter(pc.and_(is_gene, pc.is_null(at)))
     reason = "Gene that is not on the gene axis: no abundance"
     dropped = [
@@ -158,6 +169,24 @@ def gene_table(nodes: pa.Table, axis: pa.Table) -> tuple[pa.Table, list[dict[str
         },
     ]
     return genes, [d for d in dropped if d["count"]]
+
+
+def _unpicked(known: pa.Table, picked: pa.Table, wanted: pa.ChunkedArray) -> pa.Table:
+    """Rows of `gene_table` of genes that are wanted and were not picked."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    also = pc.is_in(known["gene_id"], wanted.combine_chunks())
+    there = pc.is_in(known["gene_id"], picked["gene_id"].combine_chunks())
+    found = known.filter(pc.and_not(also, there))
+    return pa.table(
+        {
+            "node_row": pa.nulls(len(found), pa.int64()),
+            "gene_id": found["gene_id"],
+            "axis_column": found["column"].cast(pa.int32()),
+            "feature": found["feature"],
+        }
+    )
 
 
 def protein_table(nodes: pa.Table, axis: pa.Table) -> tuple[pa.Table, list[dict[str, Any]]]:
@@ -198,10 +227,9 @@ def protein_table(nodes: pa.Table, axis: pa.Table) -> tuple[pa.Table, list[dict[
         }
     )
     missing = nodes["id"].filter(pc.and_(is_protein, pc.is_null(at)))
-    reason = "Protein that is not on the protein axis: no abundance"
     left = axis["feature"].filter(pc.invert(pc.is_in(axis["column"], found["column"].combine_chunks())))
     dropped = [
-        bundle.dropped("nodes", reason, missing.to_pylist(), kept=True),
+        bundle.dropped("nodes", NO_PROTEIN_COUNTS, missing.to_pylist(), kept=True),
         bundle.dropped(
             "proteins", "on the protein axis, not picked by the query", left.to_pylist(), kept=False
         ),
@@ -297,12 +325,22 @@ class Joined:
         Layer -> what each dataset measured, where that is known.
     dropped
         Entries of the manifest's ``dropped``.
+    unpicked
+        ``gene_id``, ``axis_column``, ``feature``: genes that are no nodes, and that others gather from. Their columns
+        follow those of ``genes``, also in ``measured``.
     """
 
     genes: pa.Table
     proteins: JoinedProteins | None
     measured: dict[str, MeasuredFeatures]
     dropped: list[dict[str, Any]]
+    unpicked: pa.Table | None = None
+
+    @property
+    def columns(self) -> list[int]:
+        """Axis columns of all genes whose counts are written."""
+        tables = [self.genes] if self.unpicked is None else [self.genes, self.unpicked]
+        return [column for table in tables for column in table["axis_column"].to_pylist()]
 
 
 def join(
@@ -332,11 +370,12 @@ def join(
     return Joined(genes, JoinedProteins(table, of_proteins), known, [*dropped, *more, *gone])
 
 
-def measured_facts(
-    found: dict[str, MeasuredFeatures], wanted: str
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def measured_facts(joined: Joined, wanted: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """What the manifest says of features that some dataset did not measure, and the tensors that say which."""
     names = {GENE: "genes", PROTEIN: "proteins"}
-    facts: dict[str, Any] = {"by": wanted, "datasets": next(iter(found.values())).datasets}
-    facts["not_measured"] = {names[layer]: of_layer.gaps for layer, of_layer in found.items()}
-    return facts, {names[layer]: of_layer.mask for layer, of_layer in found.items()}
+    facts: dict[str, Any] = {"by": wanted, "datasets": next(iter(joined.measured.values())).datasets}
+    masks = {names[layer]: of_layer.mask for layer, of_layer in joined.measured.items()}
+    if joined.unpicked is not None and "genes" in masks:
+        masks["genes"], masks["unpicked_genes"] = np.split(masks["genes"], [len(joined.genes)], axis=1)
+    facts["not_measured"] = {name: int((~mask).sum()) for name, mask in masks.items()}
+    return facts, masks

@@ -15,11 +15,14 @@ from tosg_graph.progress import Progress
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import NDArray
+    from scipy.sparse import csr_array
 
     from tosg_graph.bundle_features import Joined
     from tosg_graph.correction import Fitting
     from tosg_graph.export import Measured
 
+UNPICKED = "unpicked genes"  # of the totals
 SHARD_CELLS = 8192  # cells per file: bounds memory, and the number of scans of the store
 
 
@@ -39,25 +42,28 @@ def write_shards(
 
     from tosg_graph.abundance import CHUNKS_HELD
 
-    columns = joined.genes["axis_column"].to_pylist()
+    columns = joined.columns
     shards: dict[str, list[dict[str, Any]]] = {name: [] for name in SPLITS}
     asked = ((rows["cell_id"].to_pylist(), columns) for *_, rows in _shard_rows(cells))
     matrices = measured.engine.map(measured.counts, asked, at_most=CHUNKS_HELD)
-    totals = {GENE: 0, PROTEIN: 0}
+    totals = {GENE: 0, UNPICKED: 0, PROTEIN: 0}
     (folder / "abundance").mkdir()
     for split, number, start, rows in _shard_rows(cells):
         progress("Writing abundance", start, len(cells))
         matrix = next(matrices)
         matrix.sort_indices()
+        unpicked = {}
+        if joined.unpicked is not None:
+            matrix, others = matrix[:, : len(joined.genes)], matrix[:, len(joined.genes) :]
+            unpicked = _compressed(others, "unpicked_")
+            totals[UNPICKED] += int(others.data.sum(dtype=np.int64))
         name = f"abundance/{split}-{number:05d}.safetensors"
         tensors = {
-            "indptr": matrix.indptr.astype(np.int64),
-            "indices": matrix.indices.astype(np.int32),
-            "data": matrix.data.astype(np.int32),
+            **_compressed(matrix),
             "n_counts": rows["n_counts"].to_numpy().astype(np.int64),
         }
         of_proteins = joined.proteins.shard(rows) if joined.proteins else {}
-        bundle.write_tensors({**tensors, **of_proteins}, folder / name)
+        bundle.write_tensors({**tensors, **unpicked, **of_proteins}, folder / name)
         if fitting and split == "train":
             fitting.add(normalised(matrix, tensors["n_counts"]))
         totals[GENE] += int(matrix.data.sum(dtype=np.int64))
@@ -67,6 +73,12 @@ def write_shards(
         )
     progress("Writing abundance", len(cells), len(cells))
     return shards, totals
+
+
+def _compressed(matrix: csr_array[Any, Any], prefix: str = "") -> dict[str, NDArray[Any]]:
+    """Tensors of compressed rows."""
+    parts = {"indptr": "int64", "indices": "int32", "data": "int32"}
+    return {f"{prefix}{name}": getattr(matrix, name).astype(kind) for name, kind in parts.items()}
 
 
 def _shard_rows(cells: pa.Table) -> Iterator[tuple[str, int, int, pa.Table]]:

@@ -24,6 +24,7 @@ from tosg_graph.dense import Layers, dense
 from tosg_graph.errors import BundleError
 from tosg_graph.feed import Feed
 from tosg_graph.feed_order import BLOCK_CELLS, POOL_CELLS, Order
+from tosg_graph.gather import Gather
 
 with warnings.catch_warnings():
     # PyG scripts some functions when imported, which newer torch calls deprecated.
@@ -89,7 +90,8 @@ class TosgDataset(Dataset[Any]):
     layer
         ``counts``: raw counts. ``cp10k``: counts per 10,000 of the cell's total. ``log1p``: natural
         logarithm of 1 + cp10k. ``corrected``: log1p after the correction that the bundle was exported with
-        (``--correct``). All float32.
+        (``--correct``). All float32. With ``--level``, raw counts of transcripts and proteins are gathered from
+        genes, and these are their layers.
     protein_layer
         What the nodes of proteins have, where the bundle was exported with ``--proteins``: ``counts``, or ``clr``, the
         centred log ratio per cell. The layers of genes are never made of proteins.
@@ -146,6 +148,7 @@ class TosgDataset(Dataset[Any]):
         self._protein_rows = proteins["node_row"].to_numpy() if proteins else np.empty(0, np.int64)
         self._topology = bundle.map_tensors(self._path(bundle.TOPOLOGY))
         self._check_sizes()
+        self._gather = self._read_gather() if "gather" in self.manifest else None
         self._labels = self._read_labels()
         self._correction = self._read_correction() if layer == "corrected" else None
         self._blocks: dict[tuple[int, torch.device], Tensor] = {}
@@ -293,12 +296,16 @@ class TosgDataset(Dataset[Any]):
     def layers(self) -> Layers:
         """What is made of counts: of the genes, which are so many, and of the proteins."""
         layer = normalise.LOG1P if self._correction else self.layer
-        return Layers(len(self.gene_rows), layer, self.protein_layer)
+        return Layers(len(self.gene_rows) + self.counts.unpicked, layer, self.protein_layer, self._gather)
 
     @cached_property
     def feature_rows(self) -> NDArray[np.int64]:
-        """int64: node of each gene, then of each protein that has counts."""
-        return np.concatenate([self.gene_rows, self._protein_rows])
+        """int64: node of each gene, then of each protein that has counts; -1 where it has none."""
+        return (
+            self._gather.feature_rows
+            if self._gather
+            else np.concatenate([self.gene_rows, self._protein_rows])
+        )
 
     def batches(self, batch_size: int, shuffle: bool = False, seed: int = 0) -> Iterator[Any]:
         """Yield all cells, ``batch_size`` at a time; the last batch may be smaller.
@@ -460,6 +467,9 @@ class TosgDataset(Dataset[Any]):
         of = np.array([place[name] for name in self.cells["dataset"].take(at).to_pylist()], np.int64)
         found = np.zeros((len(at), self.num_nodes), np.bool_)
         found[:, self.gene_rows] = masks["genes"][of]
+        if self._gather:
+            genes = [masks["genes"], *([masks["unpicked_genes"]] if self.counts.unpicked else [])]
+            found[:, self._gather.rows] = self._gather.known(np.concatenate(genes, axis=1))[of]
         if len(self._protein_rows):
             has = self.cells["n_protein_counts"].is_valid().to_numpy(zero_copy_only=False)[at]
             found[:, self._protein_rows] = masks["proteins"][of] & has[:, None]
@@ -494,6 +504,17 @@ class TosgDataset(Dataset[Any]):
 
         cells = bundle.read_table(self._path(bundle.CELLS), ["split", "cell_id", "n_counts"])
         return StoreCounts(open_store(store), self.manifest, _of_split(cells, self.split), columns)
+
+    def _read_gather(self) -> Gather:
+        path, genes = self._path(bundle.GATHER), len(self.gene_rows) + self.counts.unpicked
+        tensors = bundle.map_tensors(path)
+        if missing := {"gene", "node_row", "weight", "largest"} - set(tensors):
+            raise BundleError(f"{path} lacks {min(missing)!r}. Export the bundle again.")
+        expected = sum(level["links"] for level in self.manifest["gather"]["levels"].values())
+        for name, values in tensors.items():
+            bundle.check_length(path, f"links in {name}", len(values), expected)
+        rows = np.concatenate([self.gene_rows, np.full(self.counts.unpicked, -1), self._protein_rows])
+        return Gather(rows, genes, tensors)
 
     def _path(self, name: str) -> Path:
         """Path of a file of the bundle, checked against the manifest unless that is switched off."""

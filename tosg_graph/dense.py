@@ -5,7 +5,7 @@ The same on the processor and on a device: there the compressed rows travel, and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tosg_graph import normalise
+from tosg_graph.gather import Gather
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,11 +33,15 @@ class Layers:
         Number of columns that are genes; those that follow are proteins.
     of_genes, of_proteins
         One of `normalise.LAYERS`, and of `normalise.PROTEIN_LAYERS`.
+    gather
+        How raw counts of further nodes come out of those of genes, before anything is made of them. The node of each
+        column is then what its ``feature_rows`` say.
     """
 
     genes: int
     of_genes: str = normalise.COUNTS
     of_proteins: str = normalise.COUNTS
+    gather: Gather | None = None
 
 
 @dataclass(frozen=True)
@@ -103,15 +108,20 @@ def dense(rows: RawRows, layers: Layers, feature_rows: NDArray[np.int64], out: N
     Parameters
     ----------
     feature_rows
-        Node of each column, each another one.
+        Node of each column, each another one; -1 where it has none.
     out
         ``(B, N)``, contiguous; what it held is lost.
     """
     from scipy.sparse import csr_array
 
+    if gather := layers.gather:
+        rows, feature_rows = gather.counts(rows), gather.nodes
+        layers = replace(layers, genes=gather.genes, gather=None)
     matrix = rows.matrix
     nodes = feature_rows.astype(matrix.indices.dtype, copy=False)[matrix.indices]
     csr_array((_values(rows, layers), nodes, matrix.indptr), shape=out.shape).toarray(out=out)
+    if gather:
+        gather.copy(out)
 
 
 def _values(rows: RawRows, layers: Layers) -> NDArray[np.float32]:
@@ -142,11 +152,21 @@ def dense_on_device(rows: CompressedRows, layers: Layers, feature_rows: Tensor, 
     values = counts
     if layers.of_genes != normalise.COUNTS:
         values = counts * (normalise.TARGET_SUM / rows.totals.clamp(min=1))[cell]
+    x = torch.zeros(size, nodes, device=device)
+    if layers.gather is not None:
+        layers.gather.add_on_device(x, cell, column, values)
+        if layers.of_genes == normalise.LOG1P:
+            x.log1p_()
     if layers.of_genes == normalise.LOG1P:
         values = values.log1p()
     if len(feature_rows) > layers.genes:
         of_proteins = (counts / rows.scales[cell]).log1p() if layers.of_proteins == normalise.CLR else counts
         values = torch.where(column >= layers.genes, of_proteins, values)
-    x = torch.zeros(size * nodes, device=device)
-    x[cell * nodes + feature_rows[column]] = values.float()
-    return x.view(size, nodes)
+    place = feature_rows[column]
+    if layers.gather is not None:
+        kept = place >= 0
+        cell, place, values = cell[kept], place[kept], values[kept]
+    x.view(-1)[cell * nodes + place] = values.float()
+    if layers.gather is not None:
+        layers.gather.copy_on_device(x)
+    return x

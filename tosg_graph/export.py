@@ -23,7 +23,7 @@ from tosg_graph.bundle_features import (
     masked_nodes,
     measured_facts,
 )
-from tosg_graph.bundle_shards import write_shards
+from tosg_graph.bundle_shards import UNPICKED, write_shards
 from tosg_graph.cell_terms import CellTerms, CohortDefinition, check
 from tosg_graph.comparison import Arms, defining_columns, in_arms
 from tosg_graph.diagnostics import count_values, rows_of
@@ -33,6 +33,7 @@ from tosg_graph.errors import ExportError
 from tosg_graph.history import record_export
 from tosg_graph.label_bins import check_bins
 from tosg_graph.layers import GENE, PROTEIN
+from tosg_graph.levels import Gathered, Levels, Links, gathered, read_links
 from tosg_graph.matching import ARM, Key, parse_keys
 from tosg_graph.measured_features import MeasuredFeatures
 from tosg_graph.normalise import PARAMETERS
@@ -83,6 +84,8 @@ class Measured:
         ``measured(datasets, axis_columns)``: the genes that each dataset measured, where that is known.
     proteins
         The layer of proteins, where asked for; cells then have ``n_protein_counts``.
+    links
+        Genes that picked transcripts and proteins gather abundance from, where asked for.
     left_out
         Cells of the cohort that are in no arm of a comparison.
     definition, terms
@@ -102,6 +105,7 @@ class Measured:
     features: Mapping[str, Feature] = field(default_factory=dict)
     measured: Callable[[Sequence[str], Sequence[int]], MeasuredFeatures] | None = None
     proteins: LayerSource | None = None
+    links: Links | None = None
     left_out: Sequence[LeftOut] = ()
     definition: CohortDefinition = field(default_factory=CohortDefinition)
     terms: CellTerms | None = None
@@ -126,6 +130,7 @@ def export(
     correct: Plan | None = None,
     proteins: bool = False,
     measured_by: str = ANY,
+    levels: Levels | None = None,
     engine: Engine = LOCAL,
     text: TextPlan | None = None,
     edge_task: EdgeTask | None = None,
@@ -163,6 +168,8 @@ def export(
     measured_by
         ``any``: a gene or protein that some dataset of the cohort did not measure stays, and the bundle says where it
         is unknown; ``all``: it is left out.
+    levels
+        Gather abundance for picked transcripts or proteins from their genes.
     engine
         Where counts are read; the bytes are the same.
     text
@@ -186,6 +193,10 @@ def export(
     out = bundle.refuse_existing(out)
     if bins:
         check_bins(bins)
+    if levels and correct:
+        raise ExportError(
+            "--correct is fitted per gene, and --level gathers raw counts. Export with one of them."
+        )
     version = store.version()
     if version is None:
         raise ExportError("The store has no cells yet. Add some: tosg cells add FILE.h5ad.")
@@ -197,7 +208,8 @@ def export(
         check_label_column(label, {**known, ARM: "VARCHAR"} if arms else known)
         definition = cells if isinstance(cells, CohortDefinition) else CohortDefinition(cells)
         measured = _measure(selection, graph, reader, of_proteins, definition, features, arms)
-        measured = replace(measured, engine=engine)
+        links = read_links(graph, selection.nodes, levels) if levels else None
+        measured = replace(measured, engine=engine, links=links)
         manifest = write_bundle(
             selection,
             measured,
@@ -312,7 +324,10 @@ def write_bundle(
         As `export`.
     """
     out = bundle.refuse_existing(out)
-    genes, axis_dropped = gene_table(selection.nodes, measured.axis)
+    links = measured.links
+    genes, axis_dropped = gene_table(
+        selection.nodes, measured.axis, links.table["gene_id"] if links else None
+    )
     plan = CellPlan(
         label=label,
         seed=seed,
@@ -324,9 +339,9 @@ def write_bundle(
         keys=tuple(keys),
         defining=frozenset(defining),
     )
-    if not abundance and (correct or text or measured.proteins):
+    if not abundance and (correct or text or measured.proteins or measured.links):
         raise ExportError(
-            "Without abundance nothing can be made of it: leave out correction, texts and proteins."
+            "Without abundance nothing can be made of it: leave out correction, texts, proteins and levels."
         )
     held_out = split_edges(selection, edge_task, seed) if edge_task else None
     every_column = measured.axis["column"].to_pylist()
@@ -335,12 +350,14 @@ def write_bundle(
     source = LayerSource(measured.axis, measured.counts, measured.measured)
     datasets = sorted(set(chosen.cells["dataset"].to_pylist()))
     joined = join(selection.nodes, genes, source, measured.proteins, datasets, measured_by)
+    gather = gathered(joined, links, selection.nodes) if links else None
+    joined = gather.joined if gather else joined
     genes, proteins = joined.genes, joined.proteins
-    types = ["Gene", "Protein"] if proteins else ["Gene"]
+    types = ["Gene", *(["Protein"] if proteins else []), *(links.policies if links else ())]
     node_dropped = masked_nodes(selection.nodes, types, measured.text_mask)
     fitting = correct.start(chosen.cells, len(genes)) if correct else None
     with bundle.new_bundle(out) as folder:
-        copied = _write_graph(selection, genes, proteins, folder)
+        copied = _write_graph(selection, genes, proteins, gather, folder)
         embedded = {"embedding": measured.text.astype("float32", copy=False), "mask": measured.text_mask}
         bundle.write_tensors(embedded, folder / bundle.TEXT)
         _write_features(measured.features, folder)
@@ -355,10 +372,12 @@ def write_bundle(
         else:
             shards, totals, more = {name: [] for name in SPLITS}, {}, {"abundance_in_store": True}
         if joined.measured:
-            more["measured"], masks = measured_facts(joined.measured, measured_by)
+            more["measured"], masks = measured_facts(joined, measured_by)
             bundle.write_tensors(masks, folder / bundle.MEASURED)
         if proteins:
             more["proteins"] = proteins.facts(chosen.cells, totals[PROTEIN])
+        if gather:
+            more["gather"] = {**gather.facts, "unpicked_total_counts": totals[UNPICKED]}
         if measured.features:
             more["features"] = {name: f.values.shape[1] for name, f in measured.features.items()}
         if correct and fitting:
@@ -438,7 +457,11 @@ def _picked_by(measured: Measured) -> dict[str, Any]:
 
 
 def _write_graph(
-    selection: Selection, genes: pa.Table, proteins: JoinedProteins | None, folder: Path
+    selection: Selection,
+    genes: pa.Table,
+    proteins: JoinedProteins | None,
+    gather: Gathered | None,
+    folder: Path,
 ) -> dict[str, str]:
     """Write nodes, edges and topology; the sha256 of those files for which it is known."""
     import numpy as np
@@ -452,6 +475,9 @@ def _write_graph(
     if proteins:
         bundle.write_table(proteins.table, folder / bundle.PROTEINS)
         has_abundance[proteins.table["node_row"].to_numpy()] = True
+    if gather:
+        gather.write(folder)
+        has_abundance[gather.rows] = True
     sizes = list(count_values(selection.nodes["type"]).values())
     tensors: dict[str, NDArray[Any]] = {
         "node_offsets": np.cumsum([0, *sizes], dtype=np.int64),

@@ -76,11 +76,6 @@ class MeasuredFeatures:
         """bool, shape ``(n_features,)``: measured by at least one of the datasets."""
         return np.asarray(self.mask.any(axis=0))
 
-    @property
-    def gaps(self) -> int:
-        """Number of pairs of dataset and feature that were not measured."""
-        return int((~self.mask).sum())
-
 
 def measured(
     stored: pa.Table, datasets: Sequence[str], columns: Sequence[int], layer: str = GENE

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from tosg_graph.graph import Graph
     from tosg_graph.hops import Hops
     from tosg_graph.kgx_export import KgxReport
+    from tosg_graph.licences import Allowed
     from tosg_graph.metacells import Metacells
     from tosg_graph.obs import ObsMapping
     from tosg_graph.pseudobulk import Pseudobulk
@@ -908,7 +909,7 @@ class Platform:
         picked = select(
             self.graph, query, parameters, induce=induce, hops=grown, allowed=allowed, cache=cache
         )
-        return Picked(self, restrict(picked, allowed) if allowed else picked, definition)
+        return Picked(self, restrict(picked, allowed) if allowed else picked, definition, allowed)
 
 
 @dataclass(frozen=True)
@@ -918,6 +919,7 @@ class Picked:
     platform: Platform
     selection: Selection
     cells: CohortDefinition
+    allowed: Allowed | None = None  # by a filter of sources and licences
 
     def export(
         self,
@@ -934,14 +936,20 @@ class Picked:
         correct: Plan | None = None,
         proteins: bool = False,
         measured_by: str = "any",
+        level: str | Sequence[str] = "gene",
         text: TextPlan | None = None,
         edge_task: EdgeTask | None = None,
         abundance: bool = True,
     ) -> Manifest:
-        """Write the bundle and return its manifest; see `tosg_graph.export.export`."""
+        """Write the bundle and return its manifest; see `tosg_graph.export.export`.
+
+        ``level`` is as of ``--level``: ``"transcript=share,protein"``.
+        """
         from tosg_graph.export import export
+        from tosg_graph.levels import parse_levels
 
         p = self.platform
+        levels = parse_levels([level] if isinstance(level, str) else level)
         return export(
             self.selection,
             p.graph,
@@ -959,6 +967,7 @@ class Picked:
             correct=correct,
             proteins=proteins,
             measured_by=measured_by,
+            levels=replace(levels, allowed=self.allowed) if levels else None,
             engine=p.engine,
             text=text,
             edge_task=edge_task,

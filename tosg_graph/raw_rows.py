@@ -18,7 +18,8 @@ class RawRows:
     Parameters
     ----------
     matrix
-        int32 ``(B, genes + proteins)``; the proteins' columns come last.
+        int32 ``(B, genes + proteins)``; the proteins' columns come last. Among the genes, those that are no nodes and
+        that others gather from follow the others.
     totals
         int64 ``(B,)``: ``n_counts``, the sum over all genes that were measured in the cell.
     scales

@@ -45,7 +45,7 @@ class StoreCounts:
         If the bundle was made of another store.
     """
 
-    proteins = 0
+    proteins = unpicked = 0  # of an export only
 
     def __init__(
         self, store: AbundanceStore, manifest: Mapping[str, Any], cells: pa.Table, columns: Sequence[int]

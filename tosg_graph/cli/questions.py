@@ -151,6 +151,14 @@ def query(
     is_flag=True,
     help="Leave the counts in the store: TosgDataset(OUT, store=...) streams them.",
 )
+@click.option(
+    "--level",
+    "levels",
+    multiple=True,
+    default=["gene"],
+    metavar="LEVEL[=POLICY]",
+    help="Gather abundance from genes for the picked ones: transcript=copy or =share; protein=sum, =mean or =max.",
+)
 @correction_options
 @text_options
 @store_version_option
@@ -199,6 +207,7 @@ def export(
     proteins: bool,
     measured_by: str,
     no_abundance: bool,
+    levels: tuple[str, ...],
     correct: str,
     batch: str | None,
     covariates: tuple[str, ...],
@@ -218,6 +227,7 @@ def export(
     """
     from tosg_graph import show
     from tosg_graph.bundle import refuse_existing
+    from tosg_graph.levels import parse_levels
 
     arms = read_arms(case, control, match, ratio)
     label = label or ("arm" if arms else None)
@@ -231,6 +241,7 @@ def export(
     with errors(debug):
         text = read_text(with_text, text_genes, text_chars)
         grown = read_hops(hops, hop_cap, hop_types, hop_seed)
+        parse_levels(levels)  # before a server is started
     with platform(uri, user, password, debug) as p:
         refuse_existing(out)  # neither a server need be started for that, nor the query run
         cells = p.define_cells(
@@ -260,6 +271,7 @@ def export(
             correct=correction,
             proteins=proteins,
             measured_by=measured_by,
+            level=levels,
             text=text,
             edge_task=edge_task,
             abundance=not no_abundance,
