@@ -181,6 +181,8 @@ class Names:
         if statement == cypher("axis_genes"):
             nothing: dict[str, Any] = {"ensembl_id": None, "previous": [], "alias": []}
             return [{"id": f"HGNC:{k}", "symbol": name, **nothing} for k, name in enumerate(self._genes)]
+        if statement == cypher("axis_proteins"):  # antibodies of real files stay without a protein
+            return []
         kinds = {"Organ": ("UBERON", ORGANS), "Disease": ("MONDO", DISEASES), "CellType": ("CL", KINDS)}
         if "ids" in parameters:  # nothing lies below these terms
             return [{"ids": []}]
