@@ -25,6 +25,9 @@ ROOT = Path(__file__).parent.parent
 SERVER_FIXTURES = {"settings", "server_graph", "graph", "demo_graph"}
 STARTS_SERVERS = {"test_server"}  # of their own
 RESTARTS_SERVER = {"test_bad_input"}  # and waits: scripts/check runs it beside the fast tests
+STARTS_CLUSTER = {
+    "test_engine_ray"
+}  # of Ray; scripts/check runs it beside the tests that wait for the server
 ONLY_FILES = {"test_loaders", "test_curated_facts"}  # settings say where the sources' files are
 NAMED_SERVER = ("TOSG_NEO4J_URI", "TOSG_NEO4J_USER", "TOSG_NEO4J_PASSWORD", "TOSG_MIRROR", "TOSG_STORE")
 
@@ -40,6 +43,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("servers")
         if item.path.stem in RESTARTS_SERVER:
             item.add_marker("restarts")
+        if item.path.stem in STARTS_CLUSTER:
+            item.add_marker("cluster")
         if "demo_graph" in fixtures:
             item.add_marker("demo")
     items.sort(key=_stage)

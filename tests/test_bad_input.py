@@ -87,12 +87,13 @@ def filled(tosg: Run, tmp_path: Path) -> Path:
 
 
 def snapshot(folder: Path) -> dict[str, int]:
-    """Files and folders by size; the lock is the one thing that a refused write may leave."""
-    return {
-        str(p.relative_to(folder)): p.stat().st_size if p.is_file() else -1
-        for p in folder.rglob("*")
-        if p.name != "write.lock"
-    }
+    """Files and folders by size; a refused write may leave the lock, and selections that were read to their end."""
+    found = {p.relative_to(folder): p.stat().st_size if p.is_file() else -1 for p in folder.rglob("*")}
+    return {str(p): size for p, size in found.items() if p.name != "write.lock" and not _kept_selection(p)}
+
+
+def _kept_selection(path: Path) -> bool:
+    return path.parts[:2] == ("home", "selections") and not any(".part" in part for part in path.parts)
 
 
 def refused(done: subprocess.CompletedProcess[str], says: str, *, lines: int = 1) -> None:
