@@ -95,8 +95,6 @@ class BundleCounts:
             proteins = _joined([(self._shard(k).proteins, a, b) for k, a, b in pieces], self.proteins)
             genes = hstack([genes, proteins], format="csr")
             scales = _concatenated([self._shard(k).scales[a:b] for k, a, b in pieces], np.float64)
-        for number in {k for k, _, _ in pieces}:  # or a pass over all shards counts as memory of the process
-            bundle.release(self._shard(number).totals)
         return RawRows(genes, totals, scales)
 
     def _pieces(self, ranges: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
@@ -144,6 +142,7 @@ def _joined(pieces: list[tuple[Any, int, int]], columns: int) -> csr_array[Any, 
         theirs = slice(matrix.indptr[a], matrix.indptr[b])
         ours = slice(at, at + theirs.stop - theirs.start)
         indices[ours], data[ours] = matrix.indices[theirs], matrix.data[theirs]
+        bundle.release(matrix.data)  # or a pass over all shards counts as memory of the process
         at = ours.stop
     return _csr(indptr, indices, data, columns)
 
