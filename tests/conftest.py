@@ -25,9 +25,7 @@ ROOT = Path(__file__).parent.parent
 SERVER_FIXTURES = {"settings", "server_graph", "graph", "demo_graph"}
 STARTS_SERVERS = {"test_server"}  # of their own
 RESTARTS_SERVER = {"test_bad_input"}  # and waits: scripts/check runs it beside the fast tests
-STARTS_CLUSTER = {
-    "test_engine_ray"
-}  # of Ray; scripts/check gives it a process of its own
+STARTS_CLUSTER = {"test_engine_ray"}  # of Ray; scripts/check gives it its own process
 ONLY_FILES = {"test_loaders", "test_curated_facts"}  # settings say where the sources' files are
 NAMED_SERVER = ("TOSG_NEO4J_URI", "TOSG_NEO4J_USER", "TOSG_NEO4J_PASSWORD", "TOSG_MIRROR", "TOSG_STORE")
 
