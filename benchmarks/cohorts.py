@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import shutil
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -53,18 +52,20 @@ def measure(work: Path, share: float) -> dict[str, Any]:
         answers = {(t["cells"], t["values"], t["digest"]) for t in took.values()}
         if len(answers) != 1:
             raise SystemExit(f"{case}: the readers do not return the same counts: {took}")
-        figures[f"{case}_cells"] = _figure(took["ours"]["cells"], "cells")
+        figures[f"{case}_cells"] = command_line.figure(took["ours"]["cells"], "cells")
         for reader, said in took.items():
-            figures[f"{case}_{reader}_seconds"] = _figure(said["seconds"], "s")
-            figures[f"{case}_{reader}_peak_gb"] = _figure(said["peak_gb"], "GB")
+            figures[f"{case}_{reader}_seconds"] = command_line.figure(said["seconds"], "s")
+            figures[f"{case}_{reader}_peak_gb"] = command_line.figure(said["peak_gb"], "GB")
         best = min(said["seconds"] for reader, said in took.items() if reader != "ours")
         slowest[case] = took["ours"]["seconds"] / best
-        figures[f"{case}_ratio_to_best_peer"] = _figure(
+        figures[f"{case}_ratio_to_best_peer"] = command_line.figure(
             slowest[case], "", (1.0 if few else 1.2) if full else None
         )
-    figures["slowest_ratio_to_best_peer"] = _figure(max(slowest.values()), "", 1.2 if full else None)
+    figures["slowest_ratio_to_best_peer"] = command_line.figure(
+        max(slowest.values()), "", 1.2 if full else None
+    )
     for name in ("cells.h5ad", *(f"cells.{layout}" for layout in cohort_readers.LAYOUTS)):
-        figures[f"{name.replace('.', '_')}_gb"] = _figure(_size(work / name) / 1e9, "GB")
+        figures[f"{name.replace('.', '_')}_gb"] = command_line.figure(_size(work / name) / 1e9, "GB")
     return {
         "name": "cohorts",
         "machine": command_line.machine(),
@@ -90,7 +91,10 @@ def _write(work: Path, real: synthetic_cells.Marginals, cells: int) -> None:
         target = work / f"cells.{layout}"
         if target.is_dir():
             shutil.rmtree(target)
-        print(f"{layout}: {_process('write', layout, work)}", file=sys.stderr)
+        print(
+            f"{layout}: {command_line.answer_of(cohort_readers.__file__, 'write', layout, work)}",
+            file=sys.stderr,
+        )
     held.write_text(json.dumps(size))
 
 
@@ -99,7 +103,7 @@ def _read(work: Path, asked: str, repeats: int) -> dict[str, dict[str, Any]]:
     runs: dict[str, list[dict[str, Any]]] = {reader: [] for reader in cohort_readers.READERS}
     for _ in range(repeats):
         for reader, said in runs.items():
-            said.append(_process("read", reader, work, asked))
+            said.append(command_line.answer_of(cohort_readers.__file__, "read", reader, work, asked))
     return {
         reader: {
             **said[0],
@@ -107,17 +111,6 @@ def _read(work: Path, asked: str, repeats: int) -> dict[str, dict[str, Any]]:
         }
         for reader, said in runs.items()
     }
-
-
-def _process(*arguments: Any) -> dict[str, Any]:
-    command = [sys.executable, cohort_readers.__file__, *map(str, arguments)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return said
-
-
-def _figure(value: float, unit: str, aim: float | None = None) -> dict[str, Any]:
-    return {"value": round(value, 2), "unit": unit, "aim": aim}
 
 
 def _size(path: Path) -> int:

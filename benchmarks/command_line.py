@@ -6,6 +6,8 @@ import argparse
 import json
 import platform
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +45,19 @@ def run(
         shutil.rmtree(work)
     if options.json:
         print(json.dumps(result))
+
+
+def answer_of(script: str | None, *arguments: Any) -> dict[str, Any]:
+    """Run a file in a process of its own; the JSON object that it prints last."""
+    command = [sys.executable, str(script), *map(str, arguments)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return said
+
+
+def figure(value: float, unit: str, aim: float | None = None) -> dict[str, Any]:
+    """A figure as `run` prints it."""
+    return {"value": round(value, 2), "unit": unit, "aim": aim}
 
 
 def machine() -> str:

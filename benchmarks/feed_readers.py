@@ -142,7 +142,7 @@ def pyg_loader(work: Path) -> Epoch:
 
 
 def _dense(values: Any) -> Any:
-    return values.to_dense() if values.is_sparse or values.layout != _strided() else values
+    return values if values.layout == _strided() else values.to_dense()
 
 
 def _strided() -> Any:

@@ -56,13 +56,13 @@ def measure(work: Path, share: float) -> dict[str, Any]:
         "name": "shared_topology",
         "machine": command_line.machine(),
         "figures": {
-            "shared_batch_ms": _figure(batch_ms, "ms", 10 if full else None),
-            "edge_bytes_per_step": _figure(moved, "B", 0),
-            "block_diagonal_first_ms": _figure(first_ms, "ms"),
-            "block_diagonal_batch_ms": _figure(block_ms, "ms"),
-            "block_diagonal_edge_copies": _figure(len(pointers) - 1, "", 0),
-            "pyg_collate_ms": _figure(collate_ms, "ms"),
-            "pyg_edge_bytes_per_step": _figure(shared.edge_index.nbytes * GRAPHS, "B"),
+            "shared_batch_ms": command_line.figure(batch_ms, "ms", 10 if full else None),
+            "edge_bytes_per_step": command_line.figure(moved, "B", 0),
+            "block_diagonal_first_ms": command_line.figure(first_ms, "ms"),
+            "block_diagonal_batch_ms": command_line.figure(block_ms, "ms"),
+            "block_diagonal_edge_copies": command_line.figure(len(pointers) - 1, "", 0),
+            "pyg_collate_ms": command_line.figure(collate_ms, "ms"),
+            "pyg_edge_bytes_per_step": command_line.figure(shared.edge_index.nbytes * GRAPHS, "B"),
         },
         "peers": {},
     }
@@ -145,10 +145,6 @@ def _write(out: Path, share: float) -> None:
     )
     split = SplitPlan(fractions=(1.0, 0.0, 0.0))
     write_bundle(selection, measured, cohort="true", label="cell_type", out=out, split=split)
-
-
-def _figure(value: float, unit: str, aim: float | None = None) -> dict[str, Any]:
-    return {"value": round(value, 2), "unit": unit, "aim": aim}
 
 
 if __name__ == "__main__":

@@ -43,10 +43,12 @@ def measure(work: Path, share: float) -> dict[str, Any]:
         way: statistics.median(s for run in said for s in run["seconds"]) for way, said in runs.items()
     }
     for way, said in runs.items():
-        figures[f"{way}_ms"] = _figure(seconds[way] * 1000, "ms")
-        figures[f"{way}_step_mb"] = _figure(statistics.median(run["step"] for run in said) / 1e6, "MB")
+        figures[f"{way}_ms"] = command_line.figure(seconds[way] * 1000, "ms")
+        figures[f"{way}_step_mb"] = command_line.figure(
+            statistics.median(run["step"] for run in said) / 1e6, "MB"
+        )
     for way in WAYS[2:]:
-        figures[f"{way}_ratio_to_sparse"] = _figure(seconds[way] / seconds["sparse"], "")
+        figures[f"{way}_ratio_to_sparse"] = command_line.figure(seconds[way] / seconds["sparse"], "")
     return {"name": "static_layers", "machine": command_line.machine(), "figures": figures, "peers": {}}
 
 
@@ -102,10 +104,6 @@ def _step(run: Any, weight: Any) -> float:
 def _memory(name: str) -> int:
     status = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in status if line.startswith(name)) * 1024
-
-
-def _figure(value: float, unit: str, aim: float | None = None) -> dict[str, Any]:
-    return {"value": round(value, 2), "unit": unit, "aim": aim}
 
 
 if __name__ == "__main__":

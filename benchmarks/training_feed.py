@@ -12,7 +12,6 @@ of what batches of random cells have. Needs `pip install '.[bench]'`.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -41,22 +40,23 @@ def measure(work: Path, share: float) -> dict[str, Any]:
     quarter = work / "quarter"
     quarter.mkdir(exist_ok=True)
     _write(quarter, real, cells // 4, peers=False)
-    figures: dict[str, Any] = {"fewest_genes_in_a_cell": _figure(fewest, "genes")}
+    figures: dict[str, Any] = {"fewest_genes_in_a_cell": command_line.figure(fewest, "genes")}
     for reader in feed_readers.READERS:
-        said = _process(reader, work, SECONDS if full else 2.0)
+        said = command_line.answer_of(feed_readers.__file__, reader, work, SECONDS if full else 2.0)
         print(f"{reader}: {said}", file=sys.stderr)
-        figures[f"{reader}_cells_per_second"] = _figure(
+        figures[f"{reader}_cells_per_second"] = command_line.figure(
             round(said["cells_per_second"]),
             "cells/s",
             AIMS.get(f"{reader}_cells_per_second") if full else None,
         )
-        figures[f"{reader}_peak_gb"] = _figure(said["peak_gb"], "GB")
+        figures[f"{reader}_peak_gb"] = command_line.figure(said["peak_gb"], "GB")
         if said["label_entropy"]:
-            figures[f"{reader}_label_entropy"] = _figure(
+            figures[f"{reader}_label_entropy"] = command_line.figure(
                 said["label_entropy"], "of random", 1.0 if full else None
             )
     figures["peak_gb"] = figures.pop("export_peak_gb")
-    figures["peak_gb_quarter"] = _figure(_process("export", quarter, SECONDS)["peak_gb"], "GB")
+    of_quarter = command_line.answer_of(feed_readers.__file__, "export", quarter, SECONDS)
+    figures["peak_gb_quarter"] = command_line.figure(of_quarter["peak_gb"], "GB")
     return {
         "name": "training_feed",
         "machine": command_line.machine(),
@@ -154,17 +154,6 @@ def _export(work: Path, genes: list[str]) -> None:
                 split=everything,
                 abundance=abundance,
             )
-
-
-def _process(*arguments: Any) -> dict[str, Any]:
-    command = [sys.executable, feed_readers.__file__, *map(str, arguments)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return said
-
-
-def _figure(value: float, unit: str, aim: float | None = None) -> dict[str, Any]:
-    return {"value": round(value, 2), "unit": unit, "aim": aim}
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph import bundle
-from tosg_graph.errors import BundleError
+from tosg_graph.bundle_counts import open_shard
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,8 +91,7 @@ class BundleContent:
         """Yield raw counts, int32 ``(cells of a shard, genes)``, shard by shard in the order of `cells`."""
         for split in bundle.SPLITS:
             for shard in self.manifest["shards"][split]:
-                self.path(shard["file"])
-                yield shard_counts(self.folder, shard, self.manifest["genes"])
+                yield open_shard(self.path(shard["file"]), shard, self.manifest["genes"])[1]
 
     def path(self, name: str) -> Path:
         """Path of a file of the bundle.
@@ -103,25 +102,3 @@ class BundleContent:
             If the manifest does not list it, or its sha256 is another.
         """
         return bundle.checked_path(self.folder, self.manifest, name)
-
-
-def shard_counts(folder: Path, shard: dict[str, Any], genes: int) -> csr_array[Any, Any]:
-    """Map a shard into memory as raw counts, int32 ``(cells, genes)``.
-
-    Raises
-    ------
-    BundleError
-        If it does not hold what its entry in the manifest says.
-    """
-    from scipy.sparse import csr_array
-
-    path = folder / shard["file"]
-    tensors = bundle.map_tensors(path)
-    missing = {"indptr", "indices", "data"} - set(tensors)
-    if missing:
-        raise BundleError(f"{path} lacks {min(missing)!r}. Export the bundle again.")
-    bundle.check_length(path, "cells", len(tensors["indptr"]) - 1, shard["cells"])
-    bundle.check_length(path, "values", len(tensors["data"]), shard["nonzeros"])
-    bundle.check_length(path, "indices", len(tensors["indices"]), shard["nonzeros"])
-    parts = (tensors["data"], tensors["indices"], tensors["indptr"])
-    return csr_array(parts, shape=(shard["cells"], genes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,17 +85,15 @@ class BundleCounts:
         from scipy.sparse import hstack
 
         pieces = list(self._pieces(ranges))
-        genes = _joined([(self._shard(k).genes, a, b) for k, a, b in pieces], self.genes)
+        parts = [_joined([(self._shard(k).genes, a, b) for k, a, b in pieces], self.genes)]
         totals = _concatenated([self._shard(k).totals[a:b] for k, a, b in pieces], np.int64)
         scales = None
         if self.unpicked:
-            unpicked = _joined([(self._shard(k).unpicked, a, b) for k, a, b in pieces], self.unpicked)
-            genes = hstack([genes, unpicked], format="csr")
+            parts.append(_joined([(self._shard(k).unpicked, a, b) for k, a, b in pieces], self.unpicked))
         if self.proteins:
-            proteins = _joined([(self._shard(k).proteins, a, b) for k, a, b in pieces], self.proteins)
-            genes = hstack([genes, proteins], format="csr")
+            parts.append(_joined([(self._shard(k).proteins, a, b) for k, a, b in pieces], self.proteins))
             scales = _concatenated([self._shard(k).scales[a:b] for k, a, b in pieces], np.float64)
-        return RawRows(genes, totals, scales)
+        return RawRows(hstack(parts, format="csr") if len(parts) > 1 else parts[0], totals, scales)
 
     def _pieces(self, ranges: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
         """Shard, first row in it and end of each range, cut where a shard ends."""
@@ -113,18 +111,38 @@ class BundleCounts:
 
     def _open(self, listed: Mapping[str, Any]) -> _Shard:
         path = bundle.checked_path(self._folder, self._manifest, listed["file"], verified=self._verified)
-        shard = bundle.map_tensors(path)
         wanted = {*OF_GENES, *(OF_UNPICKED if self.unpicked else ()), *(OF_PROTEINS if self.proteins else ())}
-        if missing := wanted - set(shard):
-            raise BundleError(f"{path} lacks {min(missing)!r}. Export the bundle again.")
-        bundle.check_length(path, "cells", len(shard["indptr"]) - 1, listed["cells"])
-        bundle.check_length(path, "values", len(shard["data"]), listed["nonzeros"])
-        bundle.check_length(path, "indices", len(shard["indices"]), listed["nonzeros"])
+        shard, genes = open_shard(path, listed, self.genes, wanted)
         bundle.check_length(path, "totals", len(shard["n_counts"]), listed["cells"])
-        genes = _compressed(shard, "", self.genes)
         unpicked = _compressed(shard, "unpicked_", self.unpicked) if self.unpicked else None
         proteins = _compressed(shard, "protein_", self.proteins) if self.proteins else None
         return _Shard(genes, shard["n_counts"], unpicked, proteins, shard.get("protein_scale"))
+
+
+def open_shard(
+    path: Path, listed: Mapping[str, Any], genes: int, wanted: Set[str] = frozenset(OF_GENES[:3])
+) -> tuple[dict[str, NDArray[Any]], csr_array[Any, Any]]:
+    """Map a shard into memory: its tensors, and the raw counts of genes, int32 ``(cells, genes)``.
+
+    Parameters
+    ----------
+    listed
+        Its entry in the manifest.
+    wanted
+        Tensors that it must have.
+
+    Raises
+    ------
+    BundleError
+        If it does not hold what its entry in the manifest says.
+    """
+    shard = bundle.map_tensors(path)
+    if missing := wanted - set(shard):
+        raise BundleError(f"{path} lacks {min(missing)!r}. Export the bundle again.")
+    bundle.check_length(path, "cells", len(shard["indptr"]) - 1, listed["cells"])
+    bundle.check_length(path, "values", len(shard["data"]), listed["nonzeros"])
+    bundle.check_length(path, "indices", len(shard["indices"]), listed["nonzeros"])
+    return shard, _compressed(shard, "", genes)
 
 
 def _compressed(shard: Mapping[str, Any], prefix: str, columns: int) -> csr_array[Any, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,7 +13,7 @@ import torch
 from tosg_graph.dense import CompressedRows, Layers, compress, dense_on_device
 from tosg_graph.errors import FeedError
 from tosg_graph.feed_order import Order, Pool
-from tosg_graph.threads import threads
+from tosg_graph.threads import ahead
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -170,7 +169,7 @@ class Feed:
     def _prepared(self, epoch: int, first: int) -> Iterator[Prepared]:
         pools = self.order.pools(self._blocks, epoch, first)
         batches = self._of_pools(pools)
-        return _ahead(batches, self._ahead) if self._ahead else batches
+        return ahead(batches, self._ahead) if self._ahead else batches
 
     def _of_pools(self, pools: Iterator[Pool]) -> Iterator[Prepared]:
         for pool, held in self._read(pools):
@@ -225,18 +224,6 @@ class Feed:
 
 
 Prepared = tuple["NDArray[np.float32] | CompressedRows", "NDArray[np.int64]"]
-
-
-def _ahead(items: Iterator[Prepared], number: int) -> Iterator[Prepared]:
-    """Yield items in order, up to ``number`` of them made by a thread while others are in use."""
-    end: Any = object()
-    with threads(1) as thread:
-        waiting: deque[Future[Any]] = deque()
-        for _ in range(number):
-            waiting.append(thread.submit(next, items, end))
-        while (item := waiting.popleft().result()) is not end:
-            waiting.append(thread.submit(next, items, end))
-            yield item
 
 
 def _device(device: torch.device | str | None) -> torch.device:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tosg_graph.bundle import SPLITS, TEXTS
-from tosg_graph.bundle_content import EdgeKey, shard_counts
+from tosg_graph.bundle_content import EdgeKey
+from tosg_graph.bundle_counts import open_shard
 from tosg_graph.errors import ExportError
 from tosg_graph.gene_relations import PHRASES, Owners, Relations, Terms, first_of_rows
 from tosg_graph.resources import schema
@@ -147,7 +148,7 @@ def _cell_lines(folder: Path, split: str, written: Written, sentences: Sentences
     row = 0
     for shard in written.shards[split]:
         cells = described.slice(shard["first_row"], shard["cells"]).to_pylist()
-        counts = shard_counts(folder, shard, len(written.genes))
+        _, counts = open_shard(folder / shard["file"], shard, len(written.genes))
         for cell, sentence in zip(cells, sentences.of(counts), strict=True):
             prompt = {"prompt": sentence + question, "completion": f" {cell['label']}"}
             yield {"row": row, "cell_id": cell["cell_id"], "label": cell["label"], **prompt}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -37,10 +38,10 @@ def import_ahead(*modules: str) -> None:
     Thread(target=work, daemon=True).start()
 
 
-def ahead(items: Iterator[T]) -> Iterator[T]:
-    """Yield items in order; a thread makes the next one while the last is in use."""
+def ahead(items: Iterator[T], number: int = 1) -> Iterator[T]:
+    """Yield items in order; a thread makes the next ``number`` of them while others are in use."""
     with threads(1) as thread:
-        coming = thread.submit(next, items, _END)
-        while (item := coming.result()) is not _END:
-            coming = thread.submit(next, items, _END)
+        coming = deque(thread.submit(next, items, _END) for _ in range(number))
+        while (item := coming.popleft().result()) is not _END:
+            coming.append(thread.submit(next, items, _END))
             yield item  # type: ignore[misc]  # not the end
