@@ -133,6 +133,11 @@ class AbundanceReader:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    @property
+    def counts_files(self) -> Sequence[str]:
+        """Names of the files of counts of this version, sorted; each holds the sha256 of its bytes."""
+        return self._blocks.names
+
     # ----------------------------------------------------------------- cells
 
     def cell_columns(self) -> dict[str, str]:

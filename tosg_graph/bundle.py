@@ -42,6 +42,7 @@ DIAGNOSTICS_PAGE = "diagnostics.html"  # the same for people; not in bundles of 
 SPLITS = ("train", "val", "test")
 EXAMPLES = 5  # ids that are named of what was left out
 
+SOFTWARE = ("tosg-graph", "numpy", "pyarrow", "safetensors", "duckdb", "deltalake", "neo4j")
 _DTYPES = {"I64": "<i8", "I32": "<i4", "I8": "<i1", "F64": "<f8", "F32": "<f4", "BOOL": "?", "U8": "<u1"}
 
 
@@ -184,12 +185,12 @@ def _published(out: Path, made: Callable[[Path], Path]) -> Iterator[Path]:
         raise ExportError(f"{out} cannot be written: {error.strerror}. Choose another --out.") from error
     try:
         yield temporary
-        _sync(temporary)
+        sync_all(temporary)
         temporary.chmod(0o777 & ~_umask())
         if out.exists():
             raise ExportError(f"{out} was made by something else meanwhile. Choose another --out.")
         made(temporary).rename(out)
-        _sync_path(out.parent)
+        sync(out.parent)
     except OSError as error:
         raise ExportError(f"{out} cannot be written: {error.strerror or error}. Nothing was left.") from error
     finally:
@@ -202,12 +203,14 @@ def _umask() -> int:
     return current
 
 
-def _sync(folder: Path) -> None:
+def sync_all(folder: Path) -> None:
+    """Have a folder and all that is in it written to the disk."""
     for path in [*sorted(folder.rglob("*")), folder]:
-        _sync_path(path)
+        sync(path)
 
 
-def _sync_path(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, written to the disk."""
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
@@ -238,6 +241,14 @@ def write_json(content: object, path: Path) -> None:
     """Write JSON with sorted keys, one key a line."""
     text = json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False, default=str)
     path.write_text(text + "\n", encoding="utf-8")
+
+
+def software() -> dict[str, str]:
+    """Versions of Python and of the packages whose work is in a bundle."""
+    import platform
+    from importlib.metadata import version
+
+    return {"python": platform.python_version(), **{name: version(name) for name in SOFTWARE}}
 
 
 def checksums(folder: Path, known: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tosg_graph import bundle, diagnostics_page
 from tosg_graph.bundle import SPLITS, Manifest
 from tosg_graph.bundle_cells import CellPlan, check_label_column, prepare, proved
+from tosg_graph.bundle_draft import new_draft, refuse_taken
 from tosg_graph.bundle_features import (
     ANY,
     JoinedProteins,
@@ -57,8 +58,6 @@ if TYPE_CHECKING:
     from tosg_graph.graph import Graph
     from tosg_graph.sentences import TextPlan
 
-SOFTWARE = ("tosg-graph", "numpy", "pyarrow", "safetensors", "duckdb", "deltalake", "neo4j")
-
 
 @dataclass(frozen=True)
 class Measured:
@@ -72,8 +71,8 @@ class Measured:
         ``column`` (int32), ``feature``, ``gene_id``: the gene axis.
     counts
         ``counts(cell_ids, axis_columns)``: raw int32 counts, rows and columns as given.
-    version
-        What the store was at.
+    version, counts_files
+        What the store was at, and the names of its files of counts, which hold the sha256 of their bytes.
     text, text_mask, encoder
         Float32 ``(N, D)`` vectors of the nodes, bool ``(N,)``, and the encoder's name.
     release
@@ -102,6 +101,7 @@ class Measured:
     text_mask: NDArray[np.bool_]
     encoder: str
     release: str
+    counts_files: Sequence[str] = ()
     features: Mapping[str, Feature] = field(default_factory=dict)
     measured: Callable[[Sequence[str], Sequence[int]], MeasuredFeatures] | None = None
     proteins: LayerSource | None = None
@@ -190,7 +190,7 @@ def export(
     """
     from tosg_graph.abundance import AbundanceReader
 
-    out = bundle.refuse_existing(out)
+    out = refuse_taken(out)
     if bins:
         check_bins(bins)
     if levels and correct:
@@ -276,6 +276,7 @@ def _measure(
         axis=reader.axis,
         counts=reader.csr,
         version=reader.version,
+        counts_files=reader.counts_files,
         text=text,
         text_mask=mask,
         encoder=encoder,
@@ -323,7 +324,7 @@ def write_bundle(
     ExportError
         As `export`.
     """
-    out = bundle.refuse_existing(out)
+    out = refuse_taken(out)
     links = measured.links
     genes, axis_dropped = gene_table(
         selection.nodes, measured.axis, links.table["gene_id"] if links else None
@@ -356,8 +357,9 @@ def write_bundle(
     types = ["Gene", *(["Protein"] if proteins else []), *(links.policies if links else ())]
     node_dropped = masked_nodes(selection.nodes, types, measured.text_mask)
     fitting = correct.start(chosen.cells, len(genes)) if correct else None
-    with bundle.new_bundle(out) as folder:
-        copied = _write_graph(selection, genes, proteins, gather, folder)
+    with new_draft(out) as draft:
+        folder = draft.folder
+        draft.known |= _write_graph(selection, genes, proteins, gather, folder)
         embedded = {"embedding": measured.text.astype("float32", copy=False), "mask": measured.text_mask}
         bundle.write_tensors(embedded, folder / bundle.TEXT)
         _write_features(measured.features, folder)
@@ -368,7 +370,7 @@ def write_bundle(
         (folder / bundle.DIAGNOSTICS_PAGE).write_text(page, encoding="utf-8")
         more: dict[str, Any] = {}
         if abundance:
-            shards, totals = write_shards(chosen.cells, joined, measured, folder, progress, fitting)
+            shards, totals = write_shards(chosen.cells, joined, measured, draft, progress, fitting)
         else:
             shards, totals, more = {name: [] for name in SPLITS}, {}, {"abundance_in_store": True}
         if joined.measured:
@@ -425,8 +427,8 @@ def write_bundle(
                 *node_dropped,
             ],
             "shards": shards,
-            "software": _software(),
-            "files": bundle.checksums(folder, copied),
+            "software": bundle.software(),
+            "files": draft.checksums(),
             **chosen.manifest,
             **_picked_by(measured),
             **manifest_keys(selection),
@@ -524,10 +526,3 @@ def _numeric(table: pa.Table) -> list[str]:
     names = [f.name for f in table.schema if is_number(f.type)]
     hidden = {"source_row", "target_row", "edge_key"}
     return [n for n in names if n not in hidden and table[n].null_count < len(table)]
-
-
-def _software() -> dict[str, str]:
-    import platform
-    from importlib.metadata import version
-
-    return {"python": platform.python_version(), **{name: version(name) for name in SOFTWARE}}
