@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 import toy_bundle as toy
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from tosg_graph import bundle
@@ -76,6 +80,46 @@ def test_each_layer_lands_on_the_right_node_and_cell(folder: Path, layer: Any) -
             assert cell["split"] == split
             seen.append(number(cell))
     assert sorted(seen) == list(range(10))
+
+
+COUNT = st.integers(0, 3) | st.integers(0, 2**31 - 1)
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(COUNT, min_size=5, max_size=5), min_size=4, max_size=20), st.integers(1, 9))
+def test_any_counts_come_out_as_they_went_in(
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    rows: list[list[int]],
+    shard: int,
+) -> None:
+    monkeypatch.setattr("tosg_graph.bundle_shards.SHARD_CELLS", shard)
+    monkeypatch.setattr("os.fsync", lambda number: None)
+    size, matrix = len(rows), np.array(rows, np.int64)
+    columns: dict[str, Any] = {
+        "cell_id": [toy.cell_id(k) for k in range(size)],
+        "dataset": ["toy"] * size,
+        "barcode": [f"BC{k}" for k in range(size)],
+        "donor": [f"donor{k // 2}" for k in range(size)],
+        "cell_type": ["T cell", "B cell"] * (size // 2) + ["T cell"] * (size % 2),
+        "n_counts": matrix.sum(axis=1),
+    }
+    measured = toy.measured(
+        cells=pa.table(columns),
+        counts=lambda ids, axis: csr_array(matrix[np.ix_([int(c[5:]) for c in ids], axis)].astype(np.int32)),
+    )
+    out = tmp_path_factory.mktemp("any") / "b"
+    write_bundle(toy.selection(), measured, cohort="true", label="cell_type", out=out)
+    picked = [toy.AXIS_COLUMN[gene] for gene in bundle.read_table(out / bundle.GENES)["gene_id"].to_pylist()]
+    seen = []
+    for split in SPLITS:
+        data = TosgDataset(out, split=split)
+        numbers = [int(c[5:]) for c in data.cells["cell_id"].to_pylist()]
+        raw = data.counts.take(np.arange(len(data)))
+        assert raw.matrix.toarray().tolist() == matrix[np.ix_(numbers, picked)].tolist()
+        assert raw.totals.tolist() == matrix[numbers].sum(axis=1).tolist()
+        seen += numbers
+    assert sorted(seen) == list(range(size))
 
 
 def test_the_topology_is_that_of_the_selection(folder: Path) -> None:

@@ -251,6 +251,19 @@ def test_a_gpu_that_is_not_there_is_named(folder: Path) -> None:
         TosgDataset(folder).feed(1, device="cuda")
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_gpu_is_fed_what_the_processor_is(folder: Path, layer: Any) -> None:
+    data = TosgDataset(folder, layer=layer)
+    here, there = (list(data.feed(2, pool_cells=4, block_cells=1, device=at)) for at in ("cpu", "cuda"))
+    assert rows_of(here) == rows_of(there)
+    for a, b in zip(here, there, strict=True):
+        assert b.x.device.type == "cuda"
+        assert a.y.tolist() == b.y.tolist()
+        torch.testing.assert_close(b.x.cpu(), a.x, rtol=1e-6, atol=1e-6)
+
+
 # --------------------------------------------------------------------------- dense
 
 

@@ -50,7 +50,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> AbundanceStore:
     return found
 
 
-def write(store: AbundanceStore, out: Path, **choices: Any) -> Path:
+def write(store: AbundanceStore, out: Path, threads: int | None = None, **choices: Any) -> Path:
     ids = sorted(f"HGNC:{g}" for g in PICKED)
     nodes = pa.table(
         {
@@ -62,7 +62,7 @@ def write(store: AbundanceStore, out: Path, **choices: Any) -> Path:
         }
     )
     edges = {("Gene", "SIGNALS_TO", "Gene"): toy_bundle.edges([(0, 1, 1, "a", None, 1)])}
-    with AbundanceReader.open(store) as reader:
+    with AbundanceReader.open(store, threads=threads) as reader:
         made = toy_bundle.measured(
             cells=reader.cells("true", lambda *_: None),
             axis=reader.axis,
@@ -80,6 +80,28 @@ def write(store: AbundanceStore, out: Path, **choices: Any) -> Path:
 def folders(store: AbundanceStore, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("bundles")
     return write(store, folder / "whole"), write(store, folder / "light", abundance=False)
+
+
+@pytest.mark.parametrize("few", [0.05, 1.0], ids=["blocks decoded by Arrow", "joined by DuckDB"])
+def test_a_bundle_does_not_depend_on_the_number_of_threads(
+    store: AbundanceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: float
+) -> None:
+    """Of DuckDB, Arrow, and the blocks that are decoded at a time; `test_engine_ray` compares processes."""
+    monkeypatch.setattr("tosg_graph.abundance._FEW_GENES", few)
+    monkeypatch.setattr("tosg_graph.bundle_shards.SHARD_CELLS", 32)
+    usual = pa.cpu_count()
+    try:
+        for threads in (1, 4):
+            pa.set_cpu_count(threads)
+            write(store, tmp_path / str(threads), threads)
+    finally:
+        pa.set_cpu_count(usual)
+    one, four = (
+        {str(p.relative_to(tmp_path / name)): p.read_bytes() for p in (tmp_path / name).rglob("*.*")}
+        for name in ("1", "4")
+    )
+    assert one == four
+    assert sum(name.startswith("abundance") for name in one) == 5
 
 
 @pytest.mark.parametrize("layer", ["counts", "cp10k", "log1p"])
