@@ -226,7 +226,7 @@ def export(
     --label cell_type --out bundle
     """
     from tosg_graph import show
-    from tosg_graph.bundle import refuse_existing
+    from tosg_graph.bundle_draft import refuse_taken
     from tosg_graph.levels import parse_levels
 
     arms = read_arms(case, control, match, ratio)
@@ -243,7 +243,7 @@ def export(
         grown = read_hops(hops, hop_cap, hop_types, hop_seed)
         parse_levels(levels)  # before a server is started
     with platform(uri, user, password, debug) as p:
-        refuse_existing(out)  # neither a server need be started for that, nor the query run
+        refuse_taken(out)  # neither a server need be started for that, nor the query run
         cells = p.define_cells(
             expression, cells_query, parse_parameters(cells_parameters), exact_terms=exact_terms
         )
