@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, Any
 from tosg_graph.errors import BundleError, ExportError
 from tosg_graph.hashes import sha256_of
 from tosg_graph.resources import schema
+from tosg_graph.threads import threads
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -40,6 +43,7 @@ CELLS = "cells.parquet"
 DIAGNOSTICS = "diagnostics.json"
 DIAGNOSTICS_PAGE = "diagnostics.html"  # the same for people; not in bundles of before
 SPLITS = ("train", "val", "test")
+_SYNCED_AT_ONCE = 4  # files: the disk writes its journal once for several
 EXAMPLES = 5  # ids that are named of what was left out
 
 _DTYPES = {"I64": "<i8", "I32": "<i4", "I8": "<i1", "F64": "<f8", "F32": "<f4", "BOOL": "?", "U8": "<u1"}
@@ -184,7 +188,7 @@ def _published(out: Path, made: Callable[[Path], Path]) -> Iterator[Path]:
         raise ExportError(f"{out} cannot be written: {error.strerror}. Choose another --out.") from error
     try:
         yield temporary
-        _sync(temporary)
+        _sync([*temporary.rglob("*"), temporary])
         temporary.chmod(0o777 & ~_umask())
         if out.exists():
             raise ExportError(f"{out} was made by something else meanwhile. Choose another --out.")
@@ -202,9 +206,9 @@ def _umask() -> int:
     return current
 
 
-def _sync(folder: Path) -> None:
-    for path in [*sorted(folder.rglob("*")), folder]:
-        _sync_path(path)
+def _sync(paths: Iterable[Path]) -> None:
+    with threads(_SYNCED_AT_ONCE) as pool:
+        list(pool.map(_sync_path, paths))
 
 
 def _sync_path(path: Path) -> None:
@@ -242,9 +246,30 @@ def write_json(content: object, path: Path) -> None:
 
 def checksums(folder: Path, known: Mapping[str, str] | None = None) -> dict[str, str]:
     """Sha256 of every file of the bundle but the manifest; ``known`` ones are not computed again."""
-    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
-    names = {p.relative_to(folder).as_posix(): p for p in paths}
-    return {name: (known or {}).get(name) or sha256_of(path) for name, path in names.items()}
+    return _checksums(folder, _files(folder), known or {})
+
+
+def settle(folder: Path, known: Mapping[str, str], beside: ThreadPoolExecutor) -> Future[dict[str, str]]:
+    """Have what is there now written to the disk beside other work, so that the end need not wait; its `checksums`."""
+    files = _files(folder)  # before others come, which are not complete yet
+
+    def work() -> dict[str, str]:
+        with threads(1) as syncing:
+            synced = syncing.submit(_sync, files)
+            found = _checksums(folder, files, known)
+            synced.result()
+        return found
+
+    return beside.submit(work)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+
+
+def _checksums(folder: Path, files: Sequence[Path], known: Mapping[str, str]) -> dict[str, str]:
+    names = {path.relative_to(folder).as_posix(): path for path in files}
+    return {name: known.get(name) or sha256_of(path) for name, path in names.items()}
 
 
 # --------------------------------------------------------------------------- reading

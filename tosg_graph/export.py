@@ -42,6 +42,7 @@ from tosg_graph.sampling import Sampling
 from tosg_graph.selection import manifest_keys
 from tosg_graph.snapshots import copy_tables
 from tosg_graph.split_plan import SplitPlan
+from tosg_graph.threads import threads
 from tosg_graph.types import LeftOut, Selection, StoreVersion
 
 if TYPE_CHECKING:
@@ -356,11 +357,12 @@ def write_bundle(
     types = ["Gene", *(["Protein"] if proteins else []), *(links.policies if links else ())]
     node_dropped = masked_nodes(selection.nodes, types, measured.text_mask)
     fitting = correct.start(chosen.cells, len(genes)) if correct else None
-    with bundle.new_bundle(out) as folder:
+    with bundle.new_bundle(out) as folder, threads(1) as beside:
         copied = _write_graph(selection, genes, proteins, gather, folder)
         embedded = {"embedding": measured.text.astype("float32", copy=False), "mask": measured.text_mask}
         bundle.write_tensors(embedded, folder / bundle.TEXT)
         _write_features(measured.features, folder)
+        settled = bundle.settle(folder, copied, beside)
         bundle.write_table(chosen.cells, folder / bundle.CELLS)
         chosen = proved(chosen, folder)
         bundle.write_json(chosen.diagnostics, folder / bundle.DIAGNOSTICS)
@@ -426,7 +428,7 @@ def write_bundle(
             ],
             "shards": shards,
             "software": _software(),
-            "files": bundle.checksums(folder, copied),
+            "files": bundle.checksums(folder, settled.result()),
             **chosen.manifest,
             **_picked_by(measured),
             **manifest_keys(selection),
