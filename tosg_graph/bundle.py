@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tosg_graph.errors import BundleError, ExportError
 from tosg_graph.hashes import sha256_of
 from tosg_graph.resources import schema
+from tosg_graph.threads import threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +41,7 @@ CELLS = "cells.parquet"
 DIAGNOSTICS = "diagnostics.json"
 DIAGNOSTICS_PAGE = "diagnostics.html"  # the same for people; not in bundles of before
 SPLITS = ("train", "val", "test")
+_SYNCED_AT_ONCE = 4  # files: the disk writes its journal once for several
 EXAMPLES = 5  # ids that are named of what was left out
 
 SOFTWARE = ("tosg-graph", "numpy", "pyarrow", "safetensors", "duckdb", "deltalake", "neo4j")
@@ -185,7 +187,7 @@ def _published(out: Path, made: Callable[[Path], Path]) -> Iterator[Path]:
         raise ExportError(f"{out} cannot be written: {error.strerror}. Choose another --out.") from error
     try:
         yield temporary
-        sync_all(temporary)
+        sync_all([*temporary.rglob("*"), temporary])
         temporary.chmod(0o777 & ~_umask())
         if out.exists():
             raise ExportError(f"{out} was made by something else meanwhile. Choose another --out.")
@@ -203,10 +205,10 @@ def _umask() -> int:
     return current
 
 
-def sync_all(folder: Path) -> None:
-    """Have a folder and all that is in it written to the disk."""
-    for path in [*sorted(folder.rglob("*")), folder]:
-        sync(path)
+def sync_all(paths: Iterable[Path]) -> None:
+    """Have files, and the names in folders, written to the disk, several at once."""
+    with threads(_SYNCED_AT_ONCE) as pool:
+        list(pool.map(sync, paths))
 
 
 def sync(path: Path) -> None:
@@ -251,10 +253,16 @@ def software() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in SOFTWARE}}
 
 
-def checksums(folder: Path, known: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Sha256 of every file of the bundle but the manifest; ``known`` ones are not computed again."""
-    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
-    names = {p.relative_to(folder).as_posix(): p for p in paths}
+def files(folder: Path) -> list[Path]:
+    """Every file of the bundle that is there now, but the manifest, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+
+
+def checksums(
+    folder: Path, known: Mapping[str, str] | None = None, of: Sequence[Path] | None = None
+) -> dict[str, str]:
+    """Sha256 of every file of the bundle, or of some of them; ``known`` ones are not computed again."""
+    names = {path.relative_to(folder).as_posix(): path for path in (files(folder) if of is None else of)}
     return {name: (known or {}).get(name) or sha256_of(path) for name, path in names.items()}
 
 

@@ -19,6 +19,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -49,6 +50,7 @@ class BundleDraft:
         self.finished: dict[str, str] = {}
         self.known: dict[str, str] = {}
         self._place, self._kept, self._journal = place, place / "kept", place / "shards.jsonl"
+        self._hashed: Future[dict[str, str]] | None = None
 
     def clear(self) -> None:
         """Put the shards of a run before this one aside, and remove all else of it."""
@@ -58,6 +60,12 @@ class BundleDraft:
         if self.folder.exists():
             shutil.rmtree(self.folder)
         self.folder.mkdir()
+
+    def settle(self, beside: ThreadPoolExecutor) -> None:
+        """Have what is there now hashed and written to the disk beside other work, so that the end need not wait."""
+        files = bundle.files(self.folder)  # before others come, which are not complete yet
+        self._hashed = beside.submit(bundle.checksums, self.folder, dict(self.known), files)
+        beside.submit(bundle.sync_all, files)  # once more at the end, where an error counts
 
     def resume(self, inputs: object, progress: Progress) -> None:
         """Keep the shards of a run before this one that were made of the same, and whose bytes are as they were.
@@ -99,6 +107,8 @@ class BundleDraft:
 
     def checksums(self) -> dict[str, str]:
         """Sha256 of every file but the manifest; see `tosg_graph.bundle.checksums`."""
+        if self._hashed:
+            self.known |= self._hashed.result()
         return bundle.checksums(self.folder, {**self.known, **self.finished})
 
     def shards(self) -> int:
@@ -143,7 +153,7 @@ def new_draft(out: Path) -> Iterator[BundleDraft]:
             bundle.refuse_existing(out)  # by the process that held the lock before
             draft.clear()
             yield draft
-            bundle.sync_all(draft.folder)
+            bundle.sync_all([*draft.folder.rglob("*"), draft.folder])
             if out.exists():
                 raise ExportError(f"{out} was made by something else meanwhile. Choose another --out.")
             draft.folder.rename(out)

@@ -43,6 +43,7 @@ from tosg_graph.sampling import Sampling
 from tosg_graph.selection import manifest_keys
 from tosg_graph.snapshots import copy_tables
 from tosg_graph.split_plan import SplitPlan
+from tosg_graph.threads import threads
 from tosg_graph.types import LeftOut, Selection, StoreVersion
 
 if TYPE_CHECKING:
@@ -357,12 +358,13 @@ def write_bundle(
     types = ["Gene", *(["Protein"] if proteins else []), *(links.policies if links else ())]
     node_dropped = masked_nodes(selection.nodes, types, measured.text_mask)
     fitting = correct.start(chosen.cells, len(genes)) if correct else None
-    with new_draft(out) as draft:
+    with new_draft(out) as draft, threads(1) as beside:
         folder = draft.folder
         draft.known |= _write_graph(selection, genes, proteins, gather, folder)
         embedded = {"embedding": measured.text.astype("float32", copy=False), "mask": measured.text_mask}
         bundle.write_tensors(embedded, folder / bundle.TEXT)
         _write_features(measured.features, folder)
+        draft.settle(beside)
         bundle.write_table(chosen.cells, folder / bundle.CELLS)
         chosen = proved(chosen, folder)
         bundle.write_json(chosen.diagnostics, folder / bundle.DIAGNOSTICS)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from tosg_graph.graph import Graph
     from tosg_graph.reading import Reading
 
     Ids = NDArray[np.int64]
@@ -44,9 +45,9 @@ def pick(reading: Reading, query: NamedQuery) -> Pick:
     from tosg_graph.read_guard import check_reads_only
 
     columns = check_reads_only(reading.graph, query.text, query.parameters)
-    found, others = _run(reading, "select_pick_named" if query.saved else "select_pick", query, columns)
+    found, others = _run(reading, _statement(reading.graph, query, columns), query)
     if others["(nested)"]:
-        found, others = _run(reading, "select_pick_nested", query, columns)
+        found, others = _run(reading, _wrapped("select_pick_nested", query, columns), query)
     if others["(nested)"]:
         raise QueryError(
             f"The query nests {others['(nested)']:,} lists, maps or paths more than {NESTING} levels deep. "
@@ -73,14 +74,14 @@ def quote(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
-def _run(reading: Reading, name: str, query: NamedQuery, columns: Sequence[str]) -> tuple[Pick, Counter[str]]:
+def _run(reading: Reading, statement: str, query: NamedQuery) -> tuple[Pick, Counter[str]]:
     """Graph elements in the rows of a query, and how much else these hold."""
     import numpy as np
 
     nodes: list[Ids] = []
     relationships: dict[str, list[Ids]] = {}
     others: Counter[str] = Counter()
-    for row in reading.records(_wrapped(name, query.text, columns), _with_chunk(query.parameters)):
+    for row in reading.records(statement, _with_chunk(query.parameters)):
         if not row["element"]:
             others[row["kind"]] += row["items"]
         elif row["kind"] == "(node)":
@@ -90,9 +91,42 @@ def _run(reading: Reading, name: str, query: NamedQuery, columns: Sequence[str])
     return Pick(union(nodes), {verb: union(ids) for verb, ids in relationships.items()}), others
 
 
-def _wrapped(name: str, text: str, columns: Sequence[str]) -> str:
+def _statement(graph: Graph, query: NamedQuery, columns: Sequence[str]) -> str:
+    if query.saved:
+        return _wrapped("select_pick_named", query, columns)
+    return _typed(graph, query, columns) or _wrapped("select_pick", query, columns)
+
+
+def _typed(graph: Graph, query: NamedQuery, columns: Sequence[str]) -> str | None:
+    """Statement for columns of which the server says that one holds relationships and all others nodes."""
+    relationships = [name for name in columns if _takes(graph, "type", query, name)]
+    if len(relationships) != 1 or _takes(graph, "labels", query, *relationships):
+        return None  # it takes anything, so that nothing is known of it
+    verb, *nodes = relationships + [name for name in columns if name not in relationships]
+    lists = [f"collect(DISTINCT id({quote(name)})) AS v{at}" for at, name in enumerate([verb, *nodes])]
+    found = ["[verb, v0]", *(f"['(node)', v{at}]" for at in range(1, len(columns)))]
+    statement = cypher("select_pick_typed").replace("{{relationship}}", quote(verb))
+    statement = statement.replace("{{lists}}", ", ".join(lists)).replace("{{found}}", ", ".join(found))
+    statement = statement.replace("{{query}}", query.text)
+    return statement if _plans(graph, statement, query) else None  # not where another column holds values
+
+
+def _takes(graph: Graph, function: str, query: NamedQuery, column: str) -> bool:
+    statement = cypher("select_typed").replace("{{function}}", function).replace("{{column}}", quote(column))
+    return _plans(graph, statement.replace("{{query}}", query.text), query)
+
+
+def _plans(graph: Graph, statement: str, query: NamedQuery) -> bool:
+    try:
+        graph.explain(statement, _with_chunk(query.parameters))
+    except QueryError:
+        return False
+    return True
+
+
+def _wrapped(name: str, query: NamedQuery, columns: Sequence[str]) -> str:
     statement = cypher(name).replace("{{columns}}", ", ".join(map(quote, columns)))
-    return statement.replace("{{query}}", text)  # last: nothing is replaced inside the user's text
+    return statement.replace("{{query}}", query.text)  # last: nothing is replaced inside the user's text
 
 
 def _with_chunk(parameters: Mapping[str, Any]) -> dict[str, Any]:

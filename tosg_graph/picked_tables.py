@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     EdgeKey = tuple[str, str, str]
 
 NODE_CHUNK = 10_000  # nodes carry texts
+_AT_ONCE = 2  # verbs that are sorted at a time: each takes memory
 PICKED_BY = "picked_by_"  # how the columns begin that say which query picked a row
 _TABLE = 20_000_000  # internal ids below this are looked up in a table (160 MB), others are searched
 
@@ -247,7 +248,7 @@ def _typed_edges(edges: dict[str, _Edges], internal: Ids, nodes: pa.Table) -> di
         parted = _parted(edges.pop(verb), internal, codes, len(names))
         return [((names[source], verb, names[target]), tidy(table)) for source, target, table in parted]
 
-    return dict(sorted(item for found in parallel(of_verb, list(edges)) for item in found))
+    return dict(sorted(item for found in parallel(of_verb, list(edges), _AT_ONCE) for item in found))
 
 
 def _parted(found: _Edges, internal: Ids, codes: Ids, types: int) -> list[tuple[int, int, pa.Table]]:
@@ -344,6 +345,8 @@ def tidy_column(column: pa.ChunkedArray) -> pa.Array:
 
     if not pa.types.is_dictionary(column.type):
         return column.combine_chunks()
+    if column.null_count == len(column):
+        return _nulls(len(column), column.type)
     plain = column.unify_dictionaries().combine_chunks()
     used = plain.dictionary.take(plain.indices.unique().drop_null()).sort()
     place = pc.index_in(plain.dictionary, used)  # old place -> new place

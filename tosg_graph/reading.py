@@ -26,7 +26,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 TIMEOUT_SECONDS = 600.0
-READERS = 2  # sessions at a time: one is decoded here while the server prepares the other
+READERS = 3  # sessions at a time: one is decoded here while the server prepares the others
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ class Reading:
             raise QueryError(f"The server stopped answering during the selection: {error}") from error
 
 
-def parallel(read: Callable[[T], R], tasks: Iterable[T]) -> list[R]:
-    """Call ``read`` with each task, `READERS` at a time; the results in the order of the tasks."""
-    with threads(READERS) as pool:
+def parallel(read: Callable[[T], R], tasks: Iterable[T], at_once: int = READERS) -> list[R]:
+    """Call ``read`` with each task, some at a time; the results in the order of the tasks."""
+    with threads(at_once) as pool:
         return list(pool.map(read, tasks))
 
 

@@ -36,10 +36,12 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # of the folder, and of what this program makes of a query
 LIMIT_BYTES = 2 << 30  # of all snapshots of a home together; the ones that were not used for longest go
+_LONG = 2_000_000  # rows
 _ABANDONED_SECONDS = 86_400.0  # after which an unfinished folder is of a process that was killed
 _ABOUT = "snapshot.json"
 _STATEMENTS = (
     "select_pick",
+    "select_pick_typed",
     "select_pick_nested",
     "select_pick_named",
     "select_hop",
@@ -155,11 +157,13 @@ def _read(path: Path, sha256: str) -> pa.Table:
         raise ValueError(f"{path} is damaged")
     columns: dict[str, pa.Array] = {}
     with pq.ParquetFile(path) as file:
-        for name in file.schema_arrow.names:  # one at a time: no column is twice in memory with all others
-            column = file.read(columns=[name]).column(0)
-            # Parquet calls what is in a list by another name than Arrow does, and would write that.
-            kind = pa.list_(column.type.value_type) if pa.types.is_list(column.type) else column.type
-            columns[name] = tidy_column(column.cast(kind))
+        names = file.schema_arrow.names
+        # One at a time where they are long: no column is twice in memory with all others.
+        for read in [names] if file.metadata.num_rows < _LONG else [[name] for name in names]:
+            for name, column in zip(read, file.read(columns=read).columns, strict=True):
+                # Parquet calls what is in a list by another name than Arrow does, and would write that.
+                kind = pa.list_(column.type.value_type) if pa.types.is_list(column.type) else column.type
+                columns[name] = tidy_column(column.cast(kind))
     return pa.table(columns)
 
 
