@@ -26,7 +26,6 @@ TITLES = {
     "ece": "ECE",
     "brier": "Brier",
 }
-LOWER_IS_BETTER = ("ece", "brier")
 BINS = 15  # of equal width, of the probability of the predicted class: Guo et al. 2017, arXiv:1706.04599
 LEVELS = 1000  # of scores that resamples tell apart
 
