@@ -84,7 +84,7 @@ def difference(found: dict[str, Any], against: str) -> dict[str, Any]:
     return next(d for d in found["differences"] if d["against"] == against)
 
 
-def tested(run: Path, name: str, seed: int) -> tuple[Any, Any, list[str]]:
+def predicted_of(run: Path, name: str, seed: int) -> tuple[Any, Any, list[str]]:
     table = predictions.chosen(predictions.read(run).table, model=name, seed=seed, split="test")
     return (
         table["label_index"].to_numpy(),
@@ -98,7 +98,7 @@ def tested(run: Path, name: str, seed: int) -> tuple[Any, Any, list[str]]:
 
 def test_figures_are_means_over_seeds_of_those_of_scikit_learn(run: Path, found: dict[str, Any]) -> None:
     for name in ("graph", "graph without edges"):
-        truths = [tested(run, name, seed)[:2] for seed in (0, 1)]
+        truths = [predicted_of(run, name, seed)[:2] for seed in (0, 1)]
         by_hand = {
             "accuracy": [sklearn.accuracy_score(t, p.argmax(1)) for t, p in truths],
             "macro_f1": [sklearn.f1_score(t, p.argmax(1), average="macro") for t, p in truths],
@@ -113,7 +113,7 @@ def test_figures_are_means_over_seeds_of_those_of_scikit_learn(run: Path, found:
 
 
 def test_the_confusion_counts_the_cells_of_the_first_seed(run: Path, found: dict[str, Any]) -> None:
-    truth, given, _ = tested(run, "graph", 0)
+    truth, given, _ = predicted_of(run, "graph", 0)
     assert model(found, "graph")["confusion"] == sklearn.confusion_matrix(truth, given.argmax(1)).tolist()
     lines = model(found, "graph")["by_class"]
     assert [line["cells"] for line in lines] == np.bincount(truth).tolist()

@@ -361,9 +361,8 @@ def evaluation(found: Mapping[str, Any], page: Path) -> None:
         rows.append([model["model"], len(model["seeds"]), *figures])
     table(("model", "seeds", *columns.values()), rows)
     for run in found["runs"]:
-        print(
-            f"split by {run['split_unit']}, verdict {run['verdict']}: {'; '.join(run['reasons']) or 'no reason'}"
-        )
+        why = f" ({'; '.join(run['reasons'])})" if run["reasons"] else ""
+        print(f"{run['name']}: split by {run['split_unit']}, verdict {run['verdict']}{why}")
     for line in [*found["test"]["notes"], *found["findings"]]:
         print(f"  {line}")
     print(
