@@ -267,7 +267,8 @@ def _pair(
     plots: Sequence[tuple[tuple[str, str], Sequence[Sequence[Point]]]], names: Sequence[str], title: str
 ) -> str:
     """Draw two square plots beside each other, with one legend."""
-    shapes, top = [], 24
+    shapes: list[str] = []
+    top = 24
     for place, (labels, lines) in enumerate(plots):
         left = _LEFT + place * (WIDTH // 2)
         shapes += _axes(left, top, labels)
