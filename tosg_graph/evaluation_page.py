@@ -300,7 +300,8 @@ def _curve_plots(found: Mapping[str, Any]) -> str:
         "<p>Means over the classes, of the first seed of each model.</p>",
         _pair(all_models, [m["model"] for m in models], "Curves of the models"),
     ]
-    main = models[0]
+    judged = found["differences"][0]["model"] if found["differences"] else None
+    main = next((m for m in models if m["model"] == judged), models[0])
     each = [(axes, [points(v) for v in main["curves"][kind]["by_class"]]) for kind, axes in _CURVES.items()]
     parts += [
         f"<p>{escape(main['model'])}, seed {main['shown_seed']}, by class</p>",
