@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tosg_graph.bundle_formats import convert
     from tosg_graph.bundle_graph import to_networkx
     from tosg_graph.dataset import TosgDataset
+    from tosg_graph.evaluation import evaluate
     from tosg_graph.in_memory import TosgInMemoryDataset
     from tosg_graph.platform import Platform, open
     from tosg_graph.sentences import TextPlan
@@ -27,6 +28,7 @@ __all__ = [
     "TosgError",
     "TosgInMemoryDataset",
     "convert",
+    "evaluate",
     "open",
     "to_anndata",
     "to_networkx",
@@ -39,6 +41,7 @@ _HOMES = {
     "TosgDataset": "dataset",
     "TosgInMemoryDataset": "in_memory",
     "convert": "bundle_formats",
+    "evaluate": "evaluation",
     "open": "platform",
     "to_anndata": "bundle_anndata",
     "to_networkx": "bundle_graph",

@@ -21,6 +21,7 @@
     ├── LayerError             a network's layer cannot run on a topology that cells share
     ├── CorrectionError        an effect of batches cannot be told, or not be removed
     ├── GdsError               an algorithm cannot be run on the graph
+    ├── EvaluationError        predictions cannot be written, read, judged or compared
     └── EmbeddingError         text cannot be embedded
 
 A message names the thing, the value, the bound and the next step, in one line.
@@ -105,3 +106,7 @@ class EmbeddingError(TosgError):
 
 class GdsError(TosgError):
     """An algorithm cannot be run on the graph."""
+
+
+class EvaluationError(TosgError):
+    """Predictions cannot be written, read, judged or compared."""
