@@ -21,6 +21,7 @@
     ├── LayerError             a network's layer cannot run on a topology that cells share
     ├── CorrectionError        an effect of batches cannot be told, or not be removed
     ├── GdsError               an algorithm cannot be run on the graph
+    ├── TrainingError          a network cannot be trained as asked, or training cannot go on
     └── EmbeddingError         text cannot be embedded
 
 A message names the thing, the value, the bound and the next step, in one line.
@@ -105,3 +106,7 @@ class EmbeddingError(TosgError):
 
 class GdsError(TosgError):
     """An algorithm cannot be run on the graph."""
+
+
+class TrainingError(TosgError):
+    """A network cannot be trained as asked, diverged, or its checkpoint is not of this training."""
