@@ -1,4 +1,4 @@
-"""Where a fit stands, on disk: tensors as safetensors, all else as JSON, replaced in one step so that a kill is harmless.
+"""Where a fit stands, on disk: tensors as safetensors, all else as JSON, replaced in one step: a kill is harmless.
 
 Nothing is pickled. A checkpoint is the JSON file: it names the safetensors file that belongs to it, with its hash, and
 replaces the one before by a rename.

@@ -27,7 +27,9 @@ class CountsSubset:
 
     def __init__(self, counts: BundleCounts | StoreCounts | CountsSubset, rows: NDArray[np.int64]) -> None:
         self._counts, self._rows = counts, rows
-        self.genes, self.unpicked, self.proteins = counts.genes, counts.unpicked, counts.proteins
+        self.genes: int = counts.genes
+        self.unpicked: int = counts.unpicked
+        self.proteins: int = counts.proteins
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tosg_graph import bundle
 from tosg_graph.errors import TrainingError
 
+if TYPE_CHECKING:
+    from tosg_graph.training import Fitted
+
 COMMAND = "command.json"
+HISTORY = "history.parquet"
 FITS = "fits"
 _LOCK = "lock"
 
@@ -73,10 +77,32 @@ def _check_command(partial: Path, command: dict[str, Any]) -> None:
         if before.get(name) != command.get(name):
             raise TrainingError(
                 f"{partial} is of a training with {name} {_short(before.get(name))}, this one has "
-                f"{_short(command.get(name))}. Run the former command again, remove the folder, or choose another --out."
+                f"{_short(command.get(name))}. Run the former command again, remove it, or choose another --out."
             )
 
 
 def _short(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def write_history(folder: Path, fits: Sequence[tuple[str, int, Fitted]]) -> None:
+    """Write what each fit, of a model and a seed, saw after each epoch: ``model, seed, epoch, what, value``."""
+    import pyarrow as pa
+
+    rows = [(model, seed, *line) for model, seed, fitted in fits for line in fitted.history]
+    kinds = {"model": pa.string(), "seed": pa.int64(), "epoch": pa.int64(), "what": pa.string(), "value": pa.float64()}
+    columns = zip(*rows, strict=True)
+    bundle.write_table(
+        pa.table([pa.array(c, kind) for c, kind in zip(columns, kinds.values(), strict=True)], names=list(kinds)),
+        folder / HISTORY,
+    )
+
+
+def software() -> dict[str, str]:
+    """Versions of what trains."""
+    import platform
+    from importlib.metadata import version
+
+    names = ("tosg-graph", "torch", "torch_geometric", "lightning", "numpy", "scikit-learn")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}

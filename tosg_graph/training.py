@@ -179,8 +179,8 @@ class Task(nn.Module):
     network: nn.Module
     cells: TosgDataset
 
-    def begin(self, epoch: int) -> None:
-        """Prepare an epoch."""
+    def prepare(self, epoch: int, batch: int) -> None:
+        """Do what comes before a step, of an epoch from 0 and a batch from 0; nothing drawn may depend on more."""
 
     @abstractmethod
     def validate(self) -> Validated:
@@ -251,7 +251,7 @@ def fit(
     if found is None:
         arguments = (make, folder, schedule, machine, name, seed)
         if machine.devices == 1:
-            machine.fabric().launch(_train, *arguments, progress)
+            _train(machine.fabric(), *arguments, progress)
         else:
             _launch_several(machine, arguments)
         found = _finished(folder)
@@ -277,21 +277,23 @@ def _finished(folder: Path) -> Fitted | None:
 
 
 def _launch_several(machine: Machine, arguments: tuple[Any, ...]) -> None:
-    from torch.multiprocessing import ProcessRaisedException
+    from functools import partial
+
+    from torch.multiprocessing.spawn import ProcessRaisedException
 
     try:
-        machine.fabric().launch(_train_and_show, *arguments)
+        machine.fabric().launch(partial(_train_and_show, arguments=arguments))
     except ProcessRaisedException as error:
         last = str(error).strip().splitlines()[-1]
         raise TrainingError(last.partition("Error: ")[2] or last) from error
 
 
-def _train_and_show(fabric: Fabric, *arguments: Any) -> None:
+def _train_and_show(fabric: Fabric, arguments: tuple[Any, ...]) -> None:
     """Train in a spawned process, the first of which shows how far they are."""
     from tosg_graph.progress import progress
 
     with progress() as show:
-        _train(fabric, *arguments, show if fabric.is_global_zero else silent)
+        _train(fabric, *arguments, progress=show if fabric.is_global_zero else silent)
 
 
 def _train(
@@ -314,15 +316,16 @@ def _train(
 def _reproducible(device: torch.device) -> Iterator[None]:
     """Leave torch's generators and settings as they were found; on the processor, use algorithms that repeat."""
     before = torch.are_deterministic_algorithms_enabled()
-    filled = torch.utils.deterministic.fill_uninitialized_memory
+    memory: Any = torch.utils.deterministic
+    filled = memory.fill_uninitialized_memory
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         try:
             torch.use_deterministic_algorithms(before or device.type == "cpu")
-            torch.utils.deterministic.fill_uninitialized_memory = False  # we read none
+            memory.fill_uninitialized_memory = False  # we read none
             yield
         finally:
             torch.use_deterministic_algorithms(before)
-            torch.utils.deterministic.fill_uninitialized_memory = filled
+            memory.fill_uninitialized_memory = filled
 
 
 def seeded(*numbers: int) -> None:
@@ -352,20 +355,20 @@ class _Loop:
         fitted = [p for p in task.parameters() if p.requires_grad]
         self.parameters = sum(p.numel() for p in fitted)
         adam = torch.optim.AdamW(fitted, schedule.learning_rate, weight_decay=schedule.weight_decay)
-        module = torch.compile(task) if machine.compile else task
+        module: Any = torch.compile(task) if machine.compile else task
         self.task, self.started = task, time.monotonic()
         self.model, self.optimizer = fabric.setup(module, adam)
         device = fabric.device if fabric.device.type == "cuda" else None
         self.feed: Feed = task.cells.feed(schedule.batch_size, seed=seed, device=device)
         self.best: dict[str, Tensor] = {}
-        self.best_epoch, self.score = -1, (-math.inf,)
+        self.best_epoch = -1
+        self.score: tuple[float, ...] = (-math.inf,)
         self.epoch, self.batch, self.loss, self.seconds = 0, 0, 0.0, 0.0
         self.history: list[tuple[int, str, float]] = []
 
     def run(self) -> None:
         """Train until validation does not get better, or no epoch is left."""
         while not self._over():
-            self.task.begin(self.epoch)
             self._learn()
             self._look()
             self.epoch, self.batch, self.loss = self.epoch + 1, 0, 0.0
@@ -384,6 +387,7 @@ class _Loop:
     def _learn(self) -> None:
         self.task.train()
         for cells in self.feed:
+            self.task.prepare(self.epoch, self.batch)
             seeded(self.seed, self.epoch, self.batch, self.fabric.global_rank)
             self._step(cells)
             self.batch += 1
@@ -412,13 +416,7 @@ class _Loop:
 
     def _look(self) -> None:
         """Validate in the first process; all others hear what it found, and stop when it does."""
-        found = None
-        if self.fabric.is_global_zero:
-            self.task.eval()
-            seeded(self.seed, self.epoch, _VALIDATION)
-            with torch.no_grad(), self.machine.autocast():
-                found = self.task.validate()
-        found = self.fabric.broadcast(found)
+        found: Validated = self.fabric.broadcast(self._validated() if self.fabric.is_global_zero else None)
         self.history.append((self.epoch, "train loss", self.loss / max(1, self.batch)))
         self.history += [(self.epoch, f"val {what}", value) for what, value in found.metrics.items()]
         if not all(map(math.isfinite, found.score)):
@@ -429,6 +427,12 @@ class _Loop:
         if found.score > self.score:
             self.score, self.best_epoch = found.score, self.epoch
             self.best = {name: t.detach().cpu().clone() for name, t in self._weights().items()}
+
+    def _validated(self) -> Validated:
+        self.task.eval()
+        seeded(self.seed, _VALIDATION)  # masks are the same after every epoch
+        with torch.no_grad(), self.machine.autocast():
+            return self.task.validate()
 
     def _weights(self) -> dict[str, Tensor]:
         return self.task.network.state_dict()
