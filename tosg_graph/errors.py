@@ -23,6 +23,7 @@
     ├── CorrectionError        an effect of batches cannot be told, or not be removed
     ├── GdsError               an algorithm cannot be run on the graph
     ├── TrainingError          a network cannot be trained as asked, or training cannot go on
+    ├── EvaluationError        predictions cannot be written, read, judged or compared
     └── EmbeddingError         text cannot be embedded
 
 A message names the thing, the value, the bound and the next step, in one line.
@@ -115,3 +116,7 @@ class GdsError(TosgError):
 
 class TrainingError(TosgError):
     """A network cannot be trained as asked, diverged, or its checkpoint is not of this training."""
+
+
+class EvaluationError(TosgError):
+    """Predictions cannot be written, read, judged or compared."""
