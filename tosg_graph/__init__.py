@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from tosg_graph.bundle_anndata import to_anndata
     from tosg_graph.bundle_formats import convert
     from tosg_graph.bundle_graph import to_networkx
+    from tosg_graph.classification import classify
     from tosg_graph.dataset import TosgDataset
     from tosg_graph.in_memory import TosgInMemoryDataset
     from tosg_graph.platform import Platform, open
+    from tosg_graph.pretraining import pretrain
     from tosg_graph.sentences import TextPlan
 
 __all__ = [
@@ -26,8 +28,10 @@ __all__ = [
     "TosgDataset",
     "TosgError",
     "TosgInMemoryDataset",
+    "classify",
     "convert",
     "open",
+    "pretrain",
     "to_anndata",
     "to_networkx",
 ]
@@ -38,8 +42,10 @@ _HOMES = {
     "TextPlan": "sentences",
     "TosgDataset": "dataset",
     "TosgInMemoryDataset": "in_memory",
+    "classify": "classification",
     "convert": "bundle_formats",
     "open": "platform",
+    "pretrain": "pretraining",
     "to_anndata": "bundle_anndata",
     "to_networkx": "bundle_graph",
 }

@@ -37,6 +37,7 @@ from tosg_graph.training import Fitted, Machine, Schedule, fit
 if TYPE_CHECKING:
     from tosg_graph.dataset import TosgDataset
 
+
 @dataclass(frozen=True)
 class Classified:
     """What a training left.
@@ -152,7 +153,7 @@ def classify(
         predictions.write(partial, source.bundle, [*val, *test], about)
         run_folder.write_history(partial, [(r.name, r.seed, f) for r, f in fits.items()])
         _save_best(partial, source, fits, manifest, about)
-        write_card(partial)
+        write_card(partial, manifest)
     return Classified(Path(out), scores([*val, *test], source))
 
 
@@ -210,7 +211,9 @@ def _mode(mode: Mode | None, start: Path | None) -> Mode:
     if mode is not None and mode not in MODES:
         raise TrainingError(f"mode={mode!r} is unknown; choose {', '.join(MODES)}.")
     if start is None and mode in ("frozen", "fine-tuned"):
-        raise TrainingError(f"mode={mode!r} needs a pretrained model. Add --from RUN, made by tosg train pretrain.")
+        raise TrainingError(
+            f"mode={mode!r} needs a pretrained model. Add --from RUN, made by tosg train pretrain."
+        )
     if start is not None and mode == "scratch":
         raise TrainingError("mode='scratch' does not begin with a pretrained model. Leave --from out.")
     return mode or ("scratch" if start is None else "fine-tuned")
@@ -240,7 +243,9 @@ def _ablations(asked: Sequence[str] | Literal["all"], plan: NetworkPlan, start: 
         "edges": plan.graph,
         "shuffled-edges": plan.graph,
     }
-    fits = {name: present and start is None for name, present in there.items()} | {"scratch": start is not None}
+    fits = {name: present and start is None for name, present in there.items()} | {
+        "scratch": start is not None
+    }
     if asked == "all":
         return [name for name in ABLATIONS if fits[name]]
     if odd := [name for name in asked if not fits[name]]:
@@ -259,7 +264,11 @@ def _ablations(asked: Sequence[str] | Literal["all"], plan: NetworkPlan, start: 
 
 
 def _save_best(
-    partial: Path, source: Source, fits: Mapping[Recipe, Fitted], manifest: Mapping[str, Any], about: Mapping[str, Any]
+    partial: Path,
+    source: Source,
+    fits: Mapping[Recipe, Fitted],
+    manifest: Mapping[str, Any],
+    about: Mapping[str, Any],
 ) -> None:
     """Save the network as planned, of the seed that validation likes best."""
     planned = [recipe for recipe in fits if recipe.ablation is None]

@@ -64,7 +64,12 @@ class Classifying(Task):
     """The label of cells from logits of a network; the epoch is chosen by macro-F1 on validation, then by loss."""
 
     def __init__(
-        self, network: SignalingNetwork, train: TosgDataset, val: TosgDataset, weights: Tensor | None, frozen: bool
+        self,
+        network: SignalingNetwork,
+        train: TosgDataset,
+        val: TosgDataset,
+        weights: Tensor | None,
+        frozen: bool,
     ) -> None:
         super().__init__()
         self.network: SignalingNetwork = network

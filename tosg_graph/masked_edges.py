@@ -129,7 +129,11 @@ class MaskedEdges:
         return np.sort(found, axis=0) if (every[0] < every[1]).all() else found
 
     def _judged(self, positions: Mapping[str, Rows], drawn: Mapping[str, Rows]) -> Judged:
-        columns, kinds, marks = [np.empty((2, 0), np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+        columns, kinds, marks = (
+            [np.empty((2, 0), np.int64)],
+            [np.empty(0, np.int64)],
+            [np.empty(0, np.float32)],
+        )
         for name, at in positions.items():
             edges = self._graph.edges[name][:, at]
             for part, mark in ((edges, 1.0), (drawn[name], 0.0)):
@@ -164,7 +168,9 @@ class MaskedEdges:
         rng = np.random.default_rng([self.seed, 4])
         total = sum(map(len, self._val.values()))
         share = min(1.0, MOST_JUDGED / max(1, total))
-        return {name: np.sort(rng.permutation(at)[: round(share * len(at))]) for name, at in self._val.items()}
+        return {
+            name: np.sort(rng.permutation(at)[: round(share * len(at))]) for name, at in self._val.items()
+        }
 
     def _anywhere(self, rng: np.random.Generator, name: str, wanted: int) -> Rows:
         tried = rng.integers(self._graph.nodes, size=(2, 4 * wanted))

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tosg_graph import bundle, run_folder, trainable, trained_models
+from tosg_graph import bundle, predictions, run_folder, trainable, trained_models
 from tosg_graph.errors import TrainingError
 from tosg_graph.hashes import sha256_of
 from tosg_graph.label_task import Source
@@ -157,7 +157,9 @@ class Pretraining(Task):
     def _validate_edges(self) -> dict[str, float]:
         from sklearn.metrics import average_precision_score, roc_auc_score
 
-        first = next(iter(self.val.feed(EDGE_CELLS * 4, shuffle=False, rank=0, world_size=1))).to(self.mean.device)
+        first = next(iter(self.val.feed(EDGE_CELLS * 4, shuffle=False, rank=0, world_size=1))).to(
+            self.mean.device
+        )
         states, degree = self.network.states(self.val_known.x(first)), self.edges.degrees()
         found = {}
         for name, judged in (("matched", self.edges.matched), ("uniform", self.edges.uniform)):
@@ -336,7 +338,9 @@ def pretrain(
         run_folder.write_history(partial, [(MODEL, seed, fitted)])
         said = {"task": "pretrain", "plan": command["plan"], "classes": [], "seed": seed}
         graph = model_graph(source.open("train"))
-        trained_models.save(partial, fitted.weights, graph, {**said, "bundle_sha256": command["bundle_sha256"]})
+        trained_models.save(
+            partial, fitted.weights, graph, {**said, "bundle_sha256": command["bundle_sha256"]}
+        )
         line = {
             "seed": seed,
             "seconds": round(fitted.seconds, 3),
@@ -345,12 +349,12 @@ def pretrain(
         }
         about = {
             **command,
-            "format_version": run_folder.FORMAT_VERSION,
+            "format_version": predictions.FORMAT_VERSION,
             "metrics": fitted.metrics(),
             "models": [{"model": MODEL, "seeds": [line]}],
             **trainable.said_of(source.bundle, manifest),
             "software": run_folder.software(),
         }
-        bundle.write_json(about, partial / run_folder.RUN)
+        bundle.write_json(about, partial / predictions.RUN)
         write_card(partial, manifest)
     return Pretrained(Path(out), fitted.metrics())

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from tosg_graph import bundle
 from tosg_graph.errors import TrainingError
+from tosg_graph.predictions import HISTORY
 
 if TYPE_CHECKING:
     from tosg_graph.training import Fitted
 
 COMMAND = "command.json"
-HISTORY = "history.parquet"
 FITS = "fits"
 _LOCK = "lock"
 
@@ -52,13 +52,17 @@ def run_folder(out: Path, command: Mapping[str, Any]) -> Iterator[Path]:
     except Timeout as error:
         raise TrainingError(f"Another process is training into {partial}; wait until it is done.") from error
     except OSError as error:
-        raise TrainingError(f"{out} cannot be written: {error.strerror or error}. Choose another --out.") from error
+        raise TrainingError(
+            f"{out} cannot be written: {error.strerror or error}. Choose another --out."
+        ) from error
 
 
 def _absent(out: Path) -> Path:
     out = out.expanduser().absolute()
     if out.exists() or out.is_symlink():
-        raise TrainingError(f"{out} exists already and is not overwritten. Remove it, or choose another --out.")
+        raise TrainingError(
+            f"{out} exists already and is not overwritten. Remove it, or choose another --out."
+        )
     return out
 
 
@@ -91,10 +95,18 @@ def write_history(folder: Path, fits: Sequence[tuple[str, int, Fitted]]) -> None
     import pyarrow as pa
 
     rows = [(model, seed, *line) for model, seed, fitted in fits for line in fitted.history]
-    kinds = {"model": pa.string(), "seed": pa.int64(), "epoch": pa.int64(), "what": pa.string(), "value": pa.float64()}
+    kinds = {
+        "model": pa.string(),
+        "seed": pa.int64(),
+        "epoch": pa.int64(),
+        "what": pa.string(),
+        "value": pa.float64(),
+    }
     columns = zip(*rows, strict=True)
     bundle.write_table(
-        pa.table([pa.array(c, kind) for c, kind in zip(columns, kinds.values(), strict=True)], names=list(kinds)),
+        pa.table(
+            [pa.array(c, kind) for c, kind in zip(columns, kinds.values(), strict=True)], names=list(kinds)
+        ),
         folder / HISTORY,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -66,6 +67,18 @@ def check_text(folder: Path, manifest: Mapping[str, Any]) -> None:
         raise TrainingError(
             f"{folder} has no text embedding of any node. Run tosg embed and export it again, or add --no-text."
         )
+
+
+def said_of(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the bundle says of its split, for ``run.json``: unit, verdict, its reasons, and cells per split."""
+    path = bundle.checked_path(folder, manifest, bundle.DIAGNOSTICS)
+    reasons = json.loads(path.read_text(encoding="utf-8")).get("reasons", [])
+    return {
+        "split_unit": manifest["split_unit"],
+        "verdict": manifest["verdict"],
+        "reasons": reasons,
+        "splits": {split: {"cells": number} for split, number in manifest["splits"].items()},
+    }
 
 
 def _donors_of_classes(cells: Any) -> dict[str, int]:

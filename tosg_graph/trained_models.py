@@ -52,7 +52,9 @@ class TrainedModel:
         network = SignalingNetwork(graph, self.plan, len(self.said["classes"]), seed=0)
         self._check(graph)
         if self.said["node_ids"] != graph.node_ids:
-            raise TrainingError("The model was trained on other nodes. Use the bundle that it was trained on.")
+            raise TrainingError(
+                "The model was trained on other nodes. Use the bundle that it was trained on."
+            )
         network.load_state_dict(self.weights)
         return network
 

@@ -105,9 +105,7 @@ class Machine:
         allowed = {"device": ("auto", "cpu", "cuda"), "precision": ("32", "bf16")}
         for name, values in allowed.items():
             if getattr(self, name) not in values:
-                raise TrainingError(
-                    f"{name}={getattr(self, name)!r} is unknown; choose {', '.join(values)}."
-                )
+                raise TrainingError(f"{name}={getattr(self, name)!r} is unknown; choose {', '.join(values)}.")
         if self.devices < 1:
             raise TrainingError(f"devices={self.devices} is below 1.")
         found = torch.cuda.device_count()
@@ -399,7 +397,7 @@ class _Loop:
 
     def _step(self, cells: Cells) -> None:
         loss = self.model(cells)
-        value = float(loss)
+        value = loss.item()
         if not math.isfinite(value):
             raise TrainingError(
                 f"The loss of {self.name}, seed {self.seed}, is {value} at epoch {self.epoch}, step {self.batch}. "
