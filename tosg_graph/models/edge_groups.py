@@ -120,14 +120,14 @@ class Routes:
     """
 
     def __init__(self, groups: Sequence[EdgeGroup], num_nodes: int) -> None:
-        self.groups, self.num_nodes = list(groups), num_nodes
-        self.spans: list[tuple[int, int]] = []
+        self.groups = list(groups)
+        self.sizes: list[int] = []
         gather, deliver, start = [], [], 0
         for group in self.groups:
             first, last, rows = _two_steps(group, group.value(num_nodes), num_nodes)
             gather.append((first[0] + start, first[1], first[2]))
             deliver.append((last[0], last[1] + start, last[2]))
-            self.spans.append((start, start + rows))
+            self.sizes.append(rows)
             start += rows
         self.rows = start
         self._steps = (_joined(gather), (start, num_nodes)), (_joined(deliver), (num_nodes, start))

@@ -12,16 +12,17 @@ from torch import Tensor, nn
 from tosg_graph.errors import ModelError
 from tosg_graph.models.edge_groups import EdgeGroup, Routes, edge_groups
 from tosg_graph.models.fusion import NodeFusion
-from tosg_graph.models.graph_layers import GraphLayer, SharedMessages, TypedMessages
+from tosg_graph.models.graph_layers import GraphLayer, SharedMessages, Topologies, TypedMessages
 from tosg_graph.models.model_graph import ModelGraph
 from tosg_graph.models.pretraining_heads import AbundanceHead, PairScorer
 from tosg_graph.models.readout import Pathways, Readout
+from tosg_graph.models.sent_messages import summed_shares
 from tosg_graph.models.typed_conv import TypedConv
 from tosg_graph.topology import Topology
 
 Conv = Literal["typed", "gcn", "sage", "gin", "gat"]
 ReadoutName = Literal["pathway+attention", "pathway", "attention", "mean"]
-TRANSLATION = (("TRANSCRIBED_TO",), ("TRANSLATED_TO", "ENCODES"))
+TRANSLATION = {"transcribe": ("TRANSCRIBED_TO",), "translate": ("TRANSLATED_TO", "ENCODES")}
 """Verbs by which a gene becomes a protein, step by step."""
 
 
@@ -144,14 +145,16 @@ class SignalingNetwork(nn.Module):
     def _build(self) -> None:
         graph, plan = self.graph, self.plan
         self.fusion = NodeFusion(graph, plan.hidden, text=plan.text, abundance=plan.abundance, own=plan.own)
-        self._translated = _translation(graph) if plan.graph and plan.translation else []
-        self.translation = nn.ModuleList(
-            TypedConv(plan.hidden, [g.name for g in groups], plan.bases) for groups in self._translated
+        self._translated = _translation(graph) if plan.graph and plan.translation else {}
+        self.translation = nn.ModuleDict(
+            {
+                step: TypedConv(plan.hidden, [g.name for g in groups], plan.bases)
+                for step, groups in self._translated.items()
+            }
         )
-        typed = plan.conv == "typed"
         self._groups = _signaling(graph, plan) if plan.graph else []
         self.layers = nn.ModuleList(
-            GraphLayer(plan.hidden, self._messages(typed), plan.dropout)
+            GraphLayer(plan.hidden, self._messages(), plan.dropout)
             for _ in range(plan.layers if plan.graph else 0)
         )
         self.norm = nn.LayerNorm(plan.hidden)
@@ -163,11 +166,11 @@ class SignalingNetwork(nn.Module):
         self.readout = Readout(parts, plan.hidden, self.classes, plan.dropout) if self.classes else None
         self.keep_edges(None)
 
-    def _messages(self, typed: bool) -> nn.Module:
-        plan = self.plan
-        if typed:
-            return TypedMessages(plan.hidden, self._groups, plan.bases)
-        return SharedMessages(plan.conv, plan.hidden, [group.name for group in self._groups])
+    def _messages(self) -> TypedMessages | SharedMessages:
+        plan, names = self.plan, [group.name for group in self._groups]
+        if plan.conv == "typed":
+            return TypedMessages(plan.hidden, names, plan.bases)
+        return SharedMessages(plan.conv, plan.hidden, names)
 
     def keep_edges(self, keep: Tensor | None) -> None:
         """Let messages pass only along the edges where ``keep``, bool ``(E,)``, is true; None: along all.
@@ -178,14 +181,15 @@ class SignalingNetwork(nn.Module):
         everything = torch.ones(graph.num_edges, dtype=torch.bool) if keep is None else keep.cpu()
         shown = graph if keep is None else graph.without_edges(~everything)
         self._routes = [
-            Routes([g.kept(everything) for g in groups], graph.num_nodes) for groups in self._translated
+            Routes([g.kept(everything) for g in groups], graph.num_nodes)
+            for groups in self._translated.values()
         ]
         kept = [group.kept(everything) for group in self._groups]
-        self._along: Routes | list[Topology]
+        self._along: Routes | Topologies
         if self.plan.conv == "typed":
             self._along = Routes(kept, graph.num_nodes)
         else:
-            self._along = [Topology(torch.stack([g.source, g.target]), graph.num_nodes) for g in kept]
+            self._along = [(g, Topology(torch.stack([g.source, g.target]), graph.num_nodes)) for g in kept]
         self._pathways = Pathways(shown.members, graph.num_nodes)
 
     def states(self, x: Tensor, text: Tensor | None = None) -> Tensor:
@@ -203,18 +207,20 @@ class SignalingNetwork(nn.Module):
         -------
         ``(B, N, H)``
         """
-        return self._node_major(x, self.fusion.base(text)).transpose(0, 1)
-
-    def _node_major(self, x: Tensor, base: Tensor) -> Tensor:
-        if x.dim() != 3 or x.shape[1:] != (self.graph.num_nodes, 1):
-            raise ModelError(f"x has shape {tuple(x.shape)}; it has to be (B, {self.graph.num_nodes}, 1).")
-        h: Tensor = self.fusion(x.transpose(0, 1), base)
-        for conv, routes in zip(self.translation, self._routes, strict=True):
-            h = h + conv(h, routes)
+        h = self._first(x, self.fusion.base(text))
         for layer in self.layers:
             h = layer(h, self._along)
         out: Tensor = self.norm(h)
-        return out
+        return out.transpose(0, 1)
+
+    def _first(self, x: Tensor, base: Tensor) -> Tensor:
+        """States before signaling: ``(N, B, H)``."""
+        if x.dim() != 3 or x.shape[1:] != (self.graph.num_nodes, 1):
+            raise ModelError(f"x has shape {tuple(x.shape)}; it has to be (B, {self.graph.num_nodes}, 1).")
+        h: Tensor = self.fusion(x.transpose(0, 1), base)
+        for conv, routes in zip(self.translation.values(), self._routes, strict=True):
+            h = h + conv(h, routes)
+        return h
 
     def forward(self, x: Tensor, text: Tensor | None = None) -> Tensor:
         """Logits ``(B, C)`` of ``x`` ``(B, N, 1)``; see `states`."""
@@ -249,12 +255,77 @@ class SignalingNetwork(nn.Module):
         out: Tensor = self.pairs(states, pairs, edge_type)
         return out
 
+    # ----------------------------------------------------------------- what carries the signal
 
-def _translation(graph: ModelGraph) -> list[list[EdgeGroup]]:
+    @torch.no_grad()
+    def edge_strength(self, x: Tensor, groups: Tensor, n_groups: int) -> Tensor:
+        """Strength of every edge, added up over the cells of each group.
+
+        The strength of an edge in a cell is its share in what the receiver of its message gets, ``<m, U> / |U|``, over
+        all layers, and both ways where messages go both ways. The shares of a layer that arrive at a node add up to
+        ``|U|``, the length of its whole message; with a conv of PyG, each conv has a U of its own. Negative: the
+        edge pulls the other way. Take it of a network in ``eval()``.
+
+        Parameters
+        ----------
+        x
+            ``(B, N, 1)``; see `states`.
+        groups
+            int64 ``(B,)``: group of each cell.
+
+        Returns
+        -------
+        float64 ``(n_groups, E)``; 0 for edges that `keep_edges` left out.
+        """
+        h = self._first(x, self.fusion.base())
+        total = torch.zeros(n_groups, self.graph.num_edges, dtype=torch.double, device=h.device)
+        for layer in self.layers:
+            sent = layer.messages.sent(layer.norm(h), self._along)
+            total += summed_shares(sent, self.graph.num_edges, groups, n_groups)
+            h = layer(h, self._along)
+        return total
+
+    def node_strength(self, edge_strength: Tensor) -> Tensor:
+        """Strength of every node: half of what its edges carry, ``(n_groups, E)`` to ``(n_groups, N)``.
+
+        An edge counts half for each of its ends, so that all nodes carry what all edges do.
+        """
+        found = edge_strength.new_zeros(len(edge_strength), self.graph.num_nodes)
+        for end in self.graph.edge_index.to(edge_strength.device):
+            found.index_add_(1, end, edge_strength / 2)
+        return found
+
+    @torch.no_grad()
+    def attention(self, x: Tensor, groups: Tensor, n_groups: int) -> dict[str, Tensor]:
+        """Where the readout looks, added up over the cells of each group; 1 per cell, the mean over heads.
+
+        Returns
+        -------
+        ``nodes``: float64 ``(n_groups, N)``; ``pathways``: ``(n_groups, P)``, in the order of `pathway_nodes`. Only
+        those that the plan reads out.
+        """
+        if self.readout is None:
+            return {}
+        h = self.states(x).transpose(0, 1)
+        found = {}
+        for name, weights in self.readout.weights(h, self._pathways).items():
+            mean = weights.mean(-1).double()  # (N or P, B)
+            found[name] = mean.new_zeros(n_groups, len(mean)).index_add_(0, groups, mean.T)
+        return found
+
+    @property
+    def pathway_nodes(self) -> Tensor:
+        """int64 ``(P,)``: the nodes of pathways that have members."""
+        return self._pathways.nodes
+
+
+def _translation(graph: ModelGraph) -> dict[str, list[EdgeGroup]]:
     """Groups of each step of translation that the graph has."""
     forward = edge_groups(graph, reverse=False, sign=False)
-    steps = [[g for g in forward if g.name.split("__")[1] in verbs] for verbs in TRANSLATION]
-    return [groups for groups in steps if groups]
+    steps = {
+        step: [g for g in forward if g.name.split("__")[1] in verbs] for step, verbs in TRANSLATION.items()
+    }
+    return {step: groups for step, groups in steps.items() if groups}
 
 
 def _signaling(graph: ModelGraph, plan: NetworkPlan) -> list[EdgeGroup]:

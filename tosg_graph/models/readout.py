@@ -18,7 +18,7 @@ class Attention(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm, self.score = nn.LayerNorm(width), nn.Linear(width, HEADS, bias=False)
+        self.score = nn.Linear(width, HEADS, bias=False)
 
     def weights(self, h: Tensor) -> Tensor:
         """``(N, B, H)`` to ``(N, B, heads)``; they add up to 1 over the first dimension."""
@@ -26,7 +26,6 @@ class Attention(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """``(N, B, H)`` to ``(B, heads * H)``."""
-        h = self.norm(h)
         return torch.einsum("nbk,nbh->bkh", self.weights(h), h).flatten(1)
 
 
@@ -87,8 +86,17 @@ class Readout(nn.Module):
         out: Tensor = self.out(self.dropout(nn.functional.gelu(self.hidden(pooled))))
         return out
 
+    def weights(self, h: Tensor, pathways: Pathways) -> dict[str, Tensor]:
+        """Attention of the parts that have any: ``nodes`` ``(N, B, heads)``, ``pathways`` ``(P, B, heads)``."""
+        names = {"attention": "nodes", "pathway": "pathways"}
+        return {names[part]: pool.weights(self._read(part, h, pathways)) for part, pool in self.pools.items()}
+
+    @staticmethod
+    def _read(part: str, h: Tensor, pathways: Pathways) -> Tensor:
+        return pathways.means(h) if part == "pathway" else h
+
     def _pooled(self, part: str, h: Tensor, pathways: Pathways) -> Tensor:
         if part == "mean":
             return h.mean(dim=0)
-        found: Tensor = self.pools[part](pathways.means(h) if part == "pathway" else h)
+        found: Tensor = self.pools[part](self._read(part, h, pathways))
         return found
