@@ -79,7 +79,9 @@ def counts(cell_ids: Sequence[str], columns: Sequence[int]) -> csr_array[Any, An
     return csr_array(COUNTS[np.ix_(rows, list(columns))])
 
 
-def write(out: Path, *, text: bool = True, edge_task: Any = None, seed: int = 7, **columns: Sequence[Any]) -> Path:
+def write(
+    out: Path, *, text: bool = True, edge_task: Any = None, seed: int = 7, **columns: Sequence[Any]
+) -> Path:
     """Export the world; ``columns`` replace those of the cells."""
     axis = pa.table(
         {
@@ -96,7 +98,5 @@ def write(out: Path, *, text: bool = True, edge_task: Any = None, seed: int = 7,
         text_mask=np.full(NODES, text),
     )
     more = {} if edge_task is None else {"edge_task": edge_task}
-    write_bundle(
-        selection(), measured, cohort="true", label="disease", out=out, seed=seed, **more
-    )
+    write_bundle(selection(), measured, cohort="true", label="disease", out=out, seed=seed, **more)
     return out

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tosg_graph import bundle, predictions, run_folder, trainable, trained_models
+from tosg_graph import bundle, predictions, run_folder, trainable
 from tosg_graph.errors import TrainingError
 from tosg_graph.hashes import sha256_of
 from tosg_graph.label_task import (
@@ -23,11 +23,11 @@ from tosg_graph.label_task import (
     Recipe,
     Source,
     labelled,
-    labels,
     macro_f1,
     predict,
 )
 from tosg_graph.model_card import write_card
+from tosg_graph.models.checkpoint import load_shared, save
 from tosg_graph.models.model_graph import model_graph
 from tosg_graph.models.network import NetworkPlan
 from tosg_graph.predictions import Predicted
@@ -111,13 +111,14 @@ def classify(
     """
     source = Source(Path(folder), None if store is None else str(store))
     schedule, machine = schedule or Schedule(), machine or Machine()
-    start = None if pretrained is None else Path(pretrained)
-    mode, plan = _mode(mode, start), _plan(plan, start)
+    start = None if pretrained is None else Path(pretrained) / run_folder.WEIGHTS
+    mode = _mode(mode, start)
     if seeds < 1:
         raise TrainingError(f"seeds={seeds} is below 1.")
     manifest = bundle.read_manifest(source.bundle)
     bundle.verify(source.bundle, manifest)
     notes = trainable.check(source.bundle, manifest, allow_one_donor=allow_one_donor)
+    plan, taken_over = _begin(plan, start, source)
     if plan.text:
         trainable.check_text(source.bundle, manifest)
     chosen = _ablations(ablations, plan, start)
@@ -126,7 +127,7 @@ def classify(
         "bundle_sha256": sha256_of(source.bundle / bundle.MANIFEST),
         "plan": plan.as_dict(),
         "mode": mode,
-        "pretrained_sha256": sha256_of(start / trained_models.SAID) if start else None,
+        "pretrained_sha256": sha256_of(start) if start else None,
         "seeds": list(range(seeds)),
         "per_class": per_class,
         "balanced": balanced,
@@ -149,12 +150,12 @@ def classify(
             )
         val = _predict_val(fits, machine)
         test = _predict_test(source, fits, machine, baselines, progress)
-        about = {**command, "notes": notes, "software": run_folder.software()}
+        about = {**command, "notes": notes, "taken_over": taken_over, "software": run_folder.software()}
         predictions.write(partial, source.bundle, [*val, *test], about)
         run_folder.write_history(partial, [(r.name, r.seed, f) for r, f in fits.items()])
-        _save_best(partial, source, fits, manifest, about)
+        _save_best(partial, fits)
         write_card(partial, manifest)
-    return Classified(Path(out), scores([*val, *test], source))
+    return Classified(Path(out), scores(Path(out).expanduser()))
 
 
 def _predict_val(fits: Mapping[Recipe, Fitted], machine: Machine) -> list[Predicted]:
@@ -219,18 +220,22 @@ def _mode(mode: Mode | None, start: Path | None) -> Mode:
     return mode or ("scratch" if start is None else "fine-tuned")
 
 
-def _plan(plan: NetworkPlan | None, start: Path | None) -> NetworkPlan:
+def _begin(
+    plan: NetworkPlan | None, start: Path | None, source: Source
+) -> tuple[NetworkPlan, dict[str, str]]:
+    """The plan, which is that of a pretrained network where there is one, and what is taken over of it."""
     if start is None:
-        return plan or NetworkPlan()
-    trained = trained_models.load(start)
-    if plan is not None and plan != trained.plan:
-        ours, theirs = plan.as_dict(), trained.plan.as_dict()
+        return plan or NetworkPlan(), {}
+    train = source.open("train")
+    network, transferred = load_shared(start, model_graph(train), train.num_classes, seed=0)
+    if plan is not None and plan != network.plan:
+        ours, theirs = plan.as_dict(), network.plan.as_dict()
         odd = next(name for name in ours if ours[name] != theirs[name])
         raise TrainingError(
-            f"The pretrained model has {odd}={theirs[odd]!r}, not {ours[odd]!r}. Leave options of the network out: "
-            "they are those of the model."
+            f"The pretrained network has {odd}={theirs[odd]!r}, not {ours[odd]!r}. Leave options of the network out: "
+            "they are its own."
         )
-    return trained.plan
+    return network.plan, transferred.as_facts()
 
 
 def _ablations(asked: Sequence[str] | Literal["all"], plan: NetworkPlan, start: Path | None) -> list[str]:
@@ -263,47 +268,32 @@ def _ablations(asked: Sequence[str] | Literal["all"], plan: NetworkPlan, start: 
 # --------------------------------------------------------------------------- what is left
 
 
-def _save_best(
-    partial: Path,
-    source: Source,
-    fits: Mapping[Recipe, Fitted],
-    manifest: Mapping[str, Any],
-    about: Mapping[str, Any],
-) -> None:
+def _save_best(partial: Path, fits: Mapping[Recipe, Fitted]) -> None:
     """Save the network as planned, of the seed that validation likes best."""
     planned = [recipe for recipe in fits if recipe.ablation is None]
     best = max(planned, key=lambda recipe: fits[recipe].score)
-    said = {
-        "task": "classify",
-        "plan": about["plan"],
-        "classes": manifest["classes"],
-        "label": manifest["label"],
-        "seed": best.seed,
-        "bundle_sha256": about["bundle_sha256"],
-    }
-    trained_models.save(partial, fits[best].weights, model_graph(source.open("train")), said)
+    network = best.network(best.source.open("train"))
+    network.load_state_dict(fits[best].weights)
+    save(network, partial / run_folder.WEIGHTS)
 
 
-def scores(predicted: Sequence[Predicted], source: Source) -> list[dict[str, Any]]:
+def scores(run: Path) -> list[dict[str, Any]]:
     """One row per model, means over seeds; `Classified` names the columns."""
-    truth = {split: labels(source.open(split)) for split in predictions.SPLITS}
-    rows = []
-    for model in dict.fromkeys(p.model for p in predicted):
-        mine = [p for p in predicted if p.model == model]
-        said = {split: [p for p in mine if p.split == split] for split in predictions.SPLITS}
-        f1 = {
-            split: np.mean([macro_f1(truth[split][p.rows], p.probability.argmax(1)) for p in those])
-            for split, those in said.items()
+    found = predictions.read(run)
+    reached: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for said, rows in predictions.groups(found):
+        truth = rows["label_index"].to_numpy()
+        guess = predictions.matrix(rows, len(found.classes), said).argmax(1)
+        key = rows["model"][0].as_py(), rows["split"][0].as_py()
+        reached.setdefault(key, []).append((macro_f1(truth, guess), float((truth == guess).mean())))
+    return [
+        {
+            "model": model["model"],
+            "macro-F1 val": float(np.mean([f1 for f1, _ in reached[model["model"], "val"]])),
+            "macro-F1 test": float(np.mean([f1 for f1, _ in reached[model["model"], "test"]])),
+            "accuracy test": float(np.mean([accuracy for _, accuracy in reached[model["model"], "test"]])),
+            "seeds": len(model["seeds"]),
+            "seconds": sum(line["seconds"] for line in model["seeds"]),
         }
-        hits = [(truth["test"][p.rows] == p.probability.argmax(1)).mean() for p in said["test"]]
-        rows.append(
-            {
-                "model": model,
-                "macro-F1 val": float(f1["val"]),
-                "macro-F1 test": float(f1["test"]),
-                "accuracy test": float(np.mean(hits)),
-                "seeds": len(said["test"]),
-                "seconds": sum(p.seconds for p in said["test"]),
-            }
-        )
-    return rows
+        for model in found.about["models"]
+    ]

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tosg_graph import trained_models
 from tosg_graph.dataset import TosgDataset
 from tosg_graph.errors import TrainingError
 from tosg_graph.measured_values import MeasuredValues
+from tosg_graph.models.checkpoint import load_shared
 from tosg_graph.models.model_graph import ModelGraph, model_graph
 from tosg_graph.models.network import NetworkPlan, SignalingNetwork
 from tosg_graph.training import Task, Validated
@@ -61,7 +61,10 @@ class Source:
 
 
 class Classifying(Task):
-    """The label of cells from logits of a network; the epoch is chosen by macro-F1 on validation, then by loss."""
+    """The label of cells from logits of a network.
+
+    The epoch is chosen by the cross-entropy of the validation cells, those of classes that train lacks left out.
+    """
 
     def __init__(
         self,
@@ -76,6 +79,12 @@ class Classifying(Task):
         self.cells, self.val = train, val
         self.frozen = frozen
         self.known = MeasuredValues(train)
+        self.judged = np.isin(labels(val), labels(train))
+        if not self.judged.any():
+            raise TrainingError(
+                f"None of the {len(val):,} validation cells is of a class of the training cells: nothing can be "
+                "chosen on them. Export the bundle with another --split or --seed."
+            )
         self.register_buffer("weights", weights, persistent=False)
         self.weights: Tensor | None
         for part in (network.abundance_head, network.pairs):
@@ -99,13 +108,12 @@ class Classifying(Task):
 
     def validate(self) -> Validated:
         """Macro-F1, accuracy and cross-entropy of the validation cells."""
-        probability = predict(self.network, self.val)
-        truth = labels(self.val)
-        loss = float(-np.log(np.maximum(probability[np.arange(len(truth)), truth], 1e-12)).mean())
-        reached = macro_f1(truth, probability.argmax(1))
-        accuracy = float((truth == probability.argmax(1)).mean())
-        # Few cells often tie; of equal epochs the one that is least sure of what is wrong.
-        return Validated((reached, -loss), {"macro-F1": reached, "accuracy": accuracy, "loss": loss})
+        probability, truth = predict(self.network, self.val)[self.judged], labels(self.val)[self.judged]
+        given = probability[np.arange(len(truth)), truth].astype(np.float64)
+        said = probability.argmax(1)
+        loss = float(-np.log(np.maximum(given, 1e-15)).mean()) if np.isfinite(given).all() else np.nan
+        metrics = {"loss": loss, "macro-F1": macro_f1(truth, said), "accuracy": float((truth == said).mean())}
+        return Validated(-loss, metrics)
 
 
 def predict(network: SignalingNetwork, cells: TosgDataset, batch_size: int = 256) -> NDArray[np.float32]:
@@ -143,7 +151,7 @@ class Recipe:
     ablation
         A key of `ABLATIONS`, or None for the network as planned.
     pretrained
-        Folder of a model to start from.
+        Weights of a network to start from.
     per_class
         Labels to learn from, of each class; all where None. Which ones the seed decides.
     balanced
@@ -175,10 +183,9 @@ class Recipe:
     def network(self, cells: TosgDataset) -> SignalingNetwork:
         """Make the network with its first weights."""
         graph, plan = self._varied(model_graph(cells))
-        network = SignalingNetwork(graph, plan, cells.num_classes, seed=self.seed)
         if self.pretrained and self.ablation != "scratch":
-            trained_models.load(self.pretrained).start(network)
-        return network
+            return load_shared(self.pretrained, graph, cells.num_classes, seed=self.seed)[0]
+        return SignalingNetwork(graph, plan, cells.num_classes, seed=self.seed)
 
     def _varied(self, graph: ModelGraph) -> tuple[ModelGraph, NetworkPlan]:
         match self.ablation:

@@ -87,7 +87,8 @@ def _training(said: Mapping[str, Any]) -> Iterator[str]:
     else:
         facts["mode"] = said["mode"]
         if said["pretrained_sha256"]:
-            facts["pretrained model sha256"] = said["pretrained_sha256"]
+            facts["pretrained network sha256"] = said["pretrained_sha256"]
+            facts |= said["taken_over"]
         facts["labels per class"] = said["per_class"] or "all"
         facts["classes weigh"] = "the same" if said["balanced"] else "as many as they are"
     yield from _facts(
@@ -128,7 +129,7 @@ def _limits(said: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[st
         yield "The split is by cell: scores say nothing about donors that were not seen."
     elif "cells_of_donors" in said["splits"].get("test", {}):
         donors = len(said["splits"]["test"]["cells_of_donors"])
-        yield f"The test cells are of {donors:,} donors; what varies between donors is known no better than that."
+        yield f"Donors of the test cells: {donors:,}. What varies between donors is known no better than that."
     if manifest["verdict"] != "ok":
         yield f"The bundle's verdict is {manifest['verdict']}: see its diagnostics before trusting a score."
     if said.get("per_class"):

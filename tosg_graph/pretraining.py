@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tosg_graph import bundle, predictions, run_folder, trainable, trained_models
+from tosg_graph import bundle, predictions, run_folder, trainable
 from tosg_graph.errors import TrainingError
 from tosg_graph.hashes import sha256_of
 from tosg_graph.label_task import Source
 from tosg_graph.masked_edges import Judged, MaskedEdges
 from tosg_graph.measured_values import MeasuredValues
 from tosg_graph.model_card import write_card
+from tosg_graph.models.checkpoint import save
 from tosg_graph.models.model_graph import model_graph
 from tosg_graph.models.network import NetworkPlan, SignalingNetwork
 from tosg_graph.progress import Progress, silent
@@ -131,7 +132,7 @@ class Pretraining(Task):
         if self.scores_edges:
             found |= self._validate_edges()
             loss += self.masking.edge_weight * found["edge loss"]
-        return Validated((-loss,), found)
+        return Validated(-loss, found)
 
     def _validate_abundance(self) -> dict[str, float]:
         network, means = _Agreement(), _Agreement()
@@ -260,8 +261,11 @@ class Recipe:
     def __call__(self) -> Pretraining:
         """Make the task."""
         train = self.source.open("train")
-        network = SignalingNetwork(model_graph(train), self.plan, 0, seed=self.seed)
-        return Pretraining(network, train, self.source.open("val"), self.masking, self.seed)
+        return Pretraining(self.network(train), train, self.source.open("val"), self.masking, self.seed)
+
+    def network(self, cells: TosgDataset) -> SignalingNetwork:
+        """Make the network with its first weights; it has no readout."""
+        return SignalingNetwork(model_graph(cells), self.plan, 0, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -336,11 +340,9 @@ def pretrain(
         place = partial / run_folder.FITS / f"plan-{seed}"
         fitted = fit(recipe, place, schedule, machine, name=MODEL, seed=seed, progress=progress)
         run_folder.write_history(partial, [(MODEL, seed, fitted)])
-        said = {"task": "pretrain", "plan": command["plan"], "classes": [], "seed": seed}
-        graph = model_graph(source.open("train"))
-        trained_models.save(
-            partial, fitted.weights, graph, {**said, "bundle_sha256": command["bundle_sha256"]}
-        )
+        network = recipe.network(source.open("train"))
+        network.load_state_dict(fitted.weights)
+        save(network, partial / run_folder.WEIGHTS)
         line = {
             "seed": seed,
             "seconds": round(fitted.seconds, 3),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tosg_graph.training import Fitted
 
 COMMAND = "command.json"
+WEIGHTS = "model.safetensors"
 FITS = "fits"
 _LOCK = "lock"
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tosg_graph.dataset import Cells, TosgDataset
     from tosg_graph.feed import Feed
 
+LEAST_STEPS = 20  # between two looks at validation: five cells of a class are a single step
 _NETWORK, _BEST = "network/", "best/"
 _VALIDATION = 1  # what random numbers are for: other numbers than those of a step
 
@@ -43,7 +44,7 @@ class Schedule:
     Parameters
     ----------
     epochs
-        At most.
+        At most. An epoch is a pass over the cells, or as many passes as make `LEAST_STEPS` steps.
     patience
         Epochs without a better validation after which training stops.
     batch_size
@@ -152,12 +153,12 @@ class Validated:
     Parameters
     ----------
     score
-        Larger is better; where the first numbers are equal the next decide.
+        Larger is better.
     metrics
         Name -> value, for the history.
     """
 
-    score: tuple[float, ...]
+    score: float
     metrics: Mapping[str, float]
 
 
@@ -206,7 +207,7 @@ class Fitted:
     weights: dict[str, Tensor]
     epoch: int
     epochs: int
-    score: tuple[float, ...]
+    score: float
     history: list[tuple[int, str, float]]
     seconds: float
     parameters: int
@@ -267,7 +268,7 @@ def _finished(folder: Path) -> Fitted | None:
         weights=_of(tensors, _BEST),
         epoch=said["best_epoch"],
         epochs=said["epoch"],
-        score=tuple(said["score"]),
+        score=said["score"],
         history=[(epoch, what, value) for epoch, what, value in said["history"]],
         seconds=said["seconds"],
         parameters=said["parameters"],
@@ -358,9 +359,9 @@ class _Loop:
         self.model, self.optimizer = fabric.setup(module, adam)
         device = fabric.device if fabric.device.type == "cuda" else None
         self.feed: Feed = task.cells.feed(schedule.batch_size, seed=seed, device=device)
+        self.passes = -(-LEAST_STEPS // max(1, len(self.feed)))
         self.best: dict[str, Tensor] = {}
-        self.best_epoch = -1
-        self.score: tuple[float, ...] = (-math.inf,)
+        self.best_epoch, self.score = -1, -math.inf
         self.epoch, self.batch, self.loss, self.seconds = 0, 0, 0.0, 0.0
         self.history: list[tuple[int, str, float]] = []
 
@@ -380,20 +381,23 @@ class _Loop:
 
     @property
     def _steps(self) -> int:
-        return self.schedule.epochs * len(self.feed)
+        return self.schedule.epochs * self.passes * len(self.feed)
 
     def _learn(self) -> None:
+        """Train for an epoch, or for what is left of one."""
         self.task.train()
-        for cells in self.feed:
-            self.task.prepare(self.epoch, self.batch)
-            seeded(self.seed, self.epoch, self.batch, self.fabric.global_rank)
-            self._step(cells)
-            self.batch += 1
-            done = self.epoch * len(self.feed) + self.batch
-            self.progress(f"{self.name}, seed {self.seed}", done, self._steps + 1)
-            # After the last batch the feed stands in the next epoch: that checkpoint comes with the validation.
-            if self.batch % self.schedule.checkpoint_steps == 0 and self.feed.epoch == self.epoch:
-                self.keep()
+        end = (self.epoch + 1) * self.passes
+        while self.feed.epoch < end:
+            for cells in self.feed:
+                self.task.prepare(self.epoch, self.batch)
+                seeded(self.seed, self.epoch, self.batch, self.fabric.global_rank)
+                self._step(cells)
+                self.batch += 1
+                done = self.epoch * self.passes * len(self.feed) + self.batch
+                self.progress(f"{self.name}, seed {self.seed}", done, self._steps + 1)
+                # The checkpoint after the last step comes with the validation.
+                if self.batch % self.schedule.checkpoint_steps == 0 and self.feed.epoch < end:
+                    self.keep()
 
     def _step(self, cells: Cells) -> None:
         loss = self.model(cells)
@@ -417,7 +421,7 @@ class _Loop:
         found: Validated = self.fabric.broadcast(self._validated() if self.fabric.is_global_zero else None)
         self.history.append((self.epoch, "train loss", self.loss / max(1, self.batch)))
         self.history += [(self.epoch, f"val {what}", value) for what, value in found.metrics.items()]
-        if not all(map(math.isfinite, found.score)):
+        if not math.isfinite(found.score):
             raise TrainingError(
                 f"The validation of {self.name}, seed {self.seed}, is {found.score} after epoch {self.epoch}. "
                 f"Remove {self.folder.parent.parent.name} and lower --lr, now {self.schedule.learning_rate:g}."
@@ -469,7 +473,7 @@ class _Loop:
         self.best = _of(tensors, _BEST)
         self.epoch, self.batch, self.loss = said["epoch"], said["batch"], said["loss"]
         self.best_epoch, self.seconds = said["best_epoch"], said["seconds"]
-        self.score = tuple(said["score"]) if said["score"] else self.score
+        self.score = self.score if said["score"] is None else said["score"]
         self.history = [(epoch, what, value) for epoch, what, value in said["history"]]
         self.feed.load_state_dict(said["feed"])
 
