@@ -54,7 +54,7 @@ class Source:
 
     def open(self, split: str) -> TosgDataset:
         """Open one split of the bundle, log1p of abundance."""
-        return TosgDataset(self.bundle, split, layer="log1p", store=self.store, verify=False)  # type: ignore[arg-type]
+        return TosgDataset(self.bundle, split, layer="log1p", store=self.store, verify=False)
 
 
 # --------------------------------------------------------------------------- one fit
@@ -101,7 +101,7 @@ class Classifying(Task):
             self.network.readout.train(mode)  # type: ignore[union-attr]
         return self
 
-    def forward(self, cells: Cells) -> Tensor:
+    def loss(self, cells: Cells) -> Tensor:
         """Mean cross-entropy of a batch."""
         logits = self.network(self.known.x(cells)).float()
         return nn.functional.cross_entropy(logits, cells.y, self.weights)

@@ -99,7 +99,7 @@ class Pretraining(Task):
         self.network.keep_edges(shown)
         self.shown = now
 
-    def forward(self, cells: Cells) -> Tensor:
+    def loss(self, cells: Cells) -> Tensor:
         """Squared error of hidden abundance, as a share of that of nodes' means, and cross-entropy of hidden edges."""
         hidden = self._hide(self.known.mask(cells))
         states = self.network.states(self._without(cells, hidden, self.known))

@@ -348,7 +348,7 @@ def comparison(found: Mapping[str, Any]) -> None:
 def classified(found: Classified) -> None:
     """Print what each model reaches, and what to run next."""
     columns = list(found.scores[0])
-    table(columns, (row.values() for row in found.scores), "Means over seeds")
+    table(columns, ([row[name] for name in columns] for row in found.scores), "Means over seeds")
     print(
         "Validation chose; the test cells were predicted once, at the end. Intervals over donors, curves and"
     )

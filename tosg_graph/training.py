@@ -163,7 +163,7 @@ class Validated:
 
 
 class Task(nn.Module):
-    """What is learned, on which cells: calling it with `Cells` gives the loss of a step, a scalar.
+    """What is learned, on which cells.
 
     Random numbers come from torch's own generator, which is seeded before each step.
 
@@ -180,6 +180,16 @@ class Task(nn.Module):
 
     def prepare(self, epoch: int, batch: int) -> None:
         """Do what comes before a step, of an epoch from 0 and a batch from 0; nothing drawn may depend on more."""
+
+    def forward(self, x: Tensor, y: Tensor, rows: Tensor) -> Tensor:
+        """The loss of a batch; Lightning passes tensors on, and knows no `Cells`."""
+        from tosg_graph.dataset import Cells
+
+        return self.loss(Cells(x, y, rows))
+
+    @abstractmethod
+    def loss(self, cells: Cells) -> Tensor:
+        """What is to be made small for a batch, a scalar."""
 
     @abstractmethod
     def validate(self) -> Validated:
@@ -292,7 +302,7 @@ def _train_and_show(fabric: Fabric, arguments: tuple[Any, ...]) -> None:
     from tosg_graph.progress import progress
 
     with progress() as show:
-        _train(fabric, *arguments, progress=show if fabric.is_global_zero else silent)
+        _train(fabric, *arguments, show if fabric.is_global_zero else silent)
 
 
 def _train(
@@ -362,7 +372,7 @@ class _Loop:
         self.passes = -(-LEAST_STEPS // max(1, len(self.feed)))
         self.best: dict[str, Tensor] = {}
         self.best_epoch, self.score = -1, -math.inf
-        self.epoch, self.batch, self.loss, self.seconds = 0, 0, 0.0, 0.0
+        self.epoch, self.batch, self.losses, self.seconds = 0, 0, 0.0, 0.0
         self.history: list[tuple[int, str, float]] = []
 
     def run(self) -> None:
@@ -370,7 +380,7 @@ class _Loop:
         while not self._over():
             self._learn()
             self._look()
-            self.epoch, self.batch, self.loss = self.epoch + 1, 0, 0.0
+            self.epoch, self.batch, self.losses = self.epoch + 1, 0, 0.0
             self.keep()
         self.progress(f"{self.name}, seed {self.seed}", self._steps, self._steps)
 
@@ -400,7 +410,7 @@ class _Loop:
                     self.keep()
 
     def _step(self, cells: Cells) -> None:
-        loss = self.model(cells)
+        loss = self.model(cells.x, cells.y, cells.rows)
         value = loss.item()
         if not math.isfinite(value):
             raise TrainingError(
@@ -414,12 +424,12 @@ class _Loop:
         )
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.loss += value
+        self.losses += value
 
     def _look(self) -> None:
         """Validate in the first process; all others hear what it found, and stop when it does."""
-        found: Validated = self.fabric.broadcast(self._validated() if self.fabric.is_global_zero else None)
-        self.history.append((self.epoch, "train loss", self.loss / max(1, self.batch)))
+        found: Any = self.fabric.broadcast(self._validated() if self.fabric.is_global_zero else None)
+        self.history.append((self.epoch, "train loss", self.losses / max(1, self.batch)))
         self.history += [(self.epoch, f"val {what}", value) for what, value in found.metrics.items()]
         if not math.isfinite(found.score):
             raise TrainingError(
@@ -452,7 +462,7 @@ class _Loop:
             "finished": finished,
             "epoch": self.epoch,
             "batch": self.batch,
-            "loss": self.loss,
+            "losses": self.losses,
             "best_epoch": self.best_epoch,
             "score": None if self.best_epoch < 0 else self.score,
             "history": self.history,
@@ -471,7 +481,7 @@ class _Loop:
         self.task.network.load_state_dict(_of(tensors, _NETWORK))
         checkpoints.load_optimizer(self.optimizer, tensors)
         self.best = _of(tensors, _BEST)
-        self.epoch, self.batch, self.loss = said["epoch"], said["batch"], said["loss"]
+        self.epoch, self.batch, self.losses = said["epoch"], said["batch"], said["losses"]
         self.best_epoch, self.seconds = said["best_epoch"], said["seconds"]
         self.score = self.score if said["score"] is None else said["score"]
         self.history = [(epoch, what, value) for epoch, what, value in said["history"]]
