@@ -15,6 +15,7 @@ import toy_bundle as toy
 from scipy.sparse import csr_array
 
 from tosg_graph.export import write_bundle
+from tosg_graph.split_plan import SplitPlan
 from tosg_graph.types import Selection
 
 GENES, PROTEINS, PATHWAYS = 12, 6, 2
@@ -69,7 +70,7 @@ def cells(**columns: Sequence[Any]) -> pa.Table:
         "barcode": [f"BC{k}" for k in range(CELLS)],
         "donor": [f"donor{k % DONORS:02d}" for k in range(CELLS)],
         "disease": ["case" if case else "control" for case in IS_CASE],
-        "n_counts": pa.array(COUNTS.sum(axis=1), pa.int64()),
+        "n_counts": pa.array([3000] * CELLS, pa.int64()),
     }
     return pa.table({**given, **columns})
 
@@ -98,5 +99,8 @@ def write(
         text_mask=np.full(NODES, text),
     )
     more = {} if edge_task is None else {"edge_task": edge_task}
-    write_bundle(selection(), measured, cohort="true", label="disease", out=out, seed=seed, **more)
+    plan = SplitPlan(fractions=(0.6, 0.2, 0.2))
+    write_bundle(
+        selection(), measured, cohort="true", label="disease", out=out, seed=seed, split=plan, **more
+    )
     return out
