@@ -12,8 +12,6 @@ import toy_bundle as toy
 
 from tosg_graph.export import write_bundle
 
-pytest.importorskip("lightning", reason="lightning is not installed")
-
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of Lightning's own imports
     from lightning.pytorch import LightningModule, Trainer

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from tosg_graph.bundle_anndata import to_anndata
     from tosg_graph.bundle_formats import convert
     from tosg_graph.bundle_graph import to_networkx
+    from tosg_graph.classification import classify
     from tosg_graph.dataset import TosgDataset
     from tosg_graph.evaluation import evaluate
     from tosg_graph.in_memory import TosgInMemoryDataset
     from tosg_graph.platform import Platform, open
+    from tosg_graph.pretraining import pretrain
     from tosg_graph.sentences import TextPlan
 
 __all__ = [
@@ -27,9 +29,11 @@ __all__ = [
     "TosgDataset",
     "TosgError",
     "TosgInMemoryDataset",
+    "classify",
     "convert",
     "evaluate",
     "open",
+    "pretrain",
     "to_anndata",
     "to_networkx",
 ]
@@ -40,9 +44,11 @@ _HOMES = {
     "TextPlan": "sentences",
     "TosgDataset": "dataset",
     "TosgInMemoryDataset": "in_memory",
+    "classify": "classification",
     "convert": "bundle_formats",
     "evaluate": "evaluation",
     "open": "platform",
+    "pretrain": "pretraining",
     "to_anndata": "bundle_anndata",
     "to_networkx": "bundle_graph",
 }

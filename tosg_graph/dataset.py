@@ -5,6 +5,7 @@ Reads bundle files only: no graph, no store. Abundance is mapped from disk and m
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from torch.utils.data import Dataset
 from tosg_graph import bundle, normalise
 from tosg_graph.bundle_counts import BundleCounts
 from tosg_graph.correction import from_tensors
+from tosg_graph.counts_subset import CountsSubset
 from tosg_graph.dense import Layers, dense
 from tosg_graph.errors import BundleError
 from tosg_graph.feed import Feed
@@ -143,6 +145,7 @@ class TosgDataset(Dataset[Any]):
         self.nodes = bundle.read_table(self._path(bundle.NODES))
         genes = bundle.read_table(self._path(bundle.GENES))
         self.gene_rows: NDArray[np.int64] = genes["node_row"].to_numpy()
+        self.counts: BundleCounts | StoreCounts | CountsSubset
         self.counts = self._open_counts(store, genes["axis_column"].to_pylist())
         proteins = bundle.read_table(self._path(bundle.PROTEINS)) if self.counts.proteins else None
         self._protein_rows = proteins["node_row"].to_numpy() if proteins else np.empty(0, np.int64)
@@ -280,6 +283,19 @@ class TosgDataset(Dataset[Any]):
         x = np.empty((len(at), self.num_nodes), np.float32)
         self.fill(self.counts.take(at), at, x)
         return self.cells_of(torch.from_numpy(x).unsqueeze(-1), at)
+
+    def only(self, rows: Sequence[int] | NDArray[np.int64]) -> TosgDataset:
+        """Return a dataset of some of the cells, in the order given, as if the split had no others."""
+        at = np.asarray(rows, np.int64)
+        if len(at) and not 0 <= at.min() <= at.max() < len(self):
+            raise IndexError(f"cells {at.min()} to {at.max()} of {len(self)}")
+        found = copy.copy(self)
+        found.counts = CountsSubset(self.counts, at)
+        found._labels = self._labels[at]
+        found.__dict__["cells"] = self.cells.take(at)
+        if self._correction:
+            found._correction = (self._correction[0], self._correction[1][at])
+        return found
 
     def cells_of(self, x: Tensor, rows: NDArray[np.int64]) -> Cells:
         """Abundance ``(B, N, 1)`` with the labels of its cells, on the device of ``x``."""

@@ -19,8 +19,10 @@
     ├── BundleError            a bundle cannot be read
     ├── FeedError              batches cannot be made, or not be gone on with
     ├── LayerError             a network's layer cannot run on a topology that cells share
+    ├── ModelError             a network cannot be made of a graph, or a checkpoint not be read
     ├── CorrectionError        an effect of batches cannot be told, or not be removed
     ├── GdsError               an algorithm cannot be run on the graph
+    ├── TrainingError          a network cannot be trained as asked, or training cannot go on
     ├── EvaluationError        predictions cannot be written, read, judged or compared
     └── EmbeddingError         text cannot be embedded
 
@@ -96,6 +98,10 @@ class LayerError(TosgError):
     """A layer of a network cannot run, or would be silently wrong, on a topology that cells share."""
 
 
+class ModelError(TosgError):
+    """A network cannot be built as planned, or a checkpoint is damaged or of another schema."""
+
+
 class CorrectionError(TosgError):
     """The effect of batches cannot be told from what is to be learnt, or cannot be removed."""
 
@@ -106,6 +112,10 @@ class EmbeddingError(TosgError):
 
 class GdsError(TosgError):
     """An algorithm cannot be run on the graph."""
+
+
+class TrainingError(TosgError):
+    """A network cannot be trained as asked, diverged, or its checkpoint is not of this training."""
 
 
 class EvaluationError(TosgError):

@@ -17,7 +17,7 @@ class TosgDataModule(LightningDataModule):
 
     Each process of a distributed run reads cells of its own, and as many batches as the others. A checkpoint in the
     middle of an epoch (``ModelCheckpoint(every_n_train_steps=...)``) holds the feed's state: training goes on with the
-    next batch. Needs ``pip install 'tosg-graph[lightning]'``.
+    next batch.
 
     Parameters
     ----------

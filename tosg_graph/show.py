@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tosg_graph.cells_export import CellsExport
+    from tosg_graph.classification import Classified
     from tosg_graph.compact import Compaction
     from tosg_graph.diff import Diff
     from tosg_graph.metacells import Metacells
+    from tosg_graph.pretraining import Pretrained
     from tosg_graph.pseudobulk import Pseudobulk
     from tosg_graph.query import CannedQuery
     from tosg_graph.saved_cohorts import SavedCohort
@@ -368,6 +370,31 @@ def evaluation(found: Mapping[str, Any], page: Path) -> None:
     print(
         f"Look at {page}: curves, calibration, confusion and classes; its figures are in {page.with_suffix('.json')}."
     )
+
+
+def classified(found: Classified) -> None:
+    """Print what each model reaches, and what to run next."""
+    columns = list(found.scores[0])
+    table(columns, ([row[name] for name in columns] for row in found.scores), "Means over seeds")
+    print(
+        "Validation chose; the test cells were predicted once, at the end. Intervals over donors, curves and"
+    )
+    print(f"calibration: tosg evaluate {shlex.quote(str(found.run))}")
+    print(f"What the model was made of, and its limits: {found.run / 'card.md'}")
+
+
+def pretrained(found: Pretrained) -> None:
+    """Print what pretraining reached on validation, simple rules beside it, and what to run next."""
+    rows = []
+    for name, value in found.metrics.items():
+        if ", by " not in name:
+            rule = next((n for n in found.metrics if n.startswith(f"{name}, by ")), None)
+            rows.append(
+                (name, value, found.metrics[rule] if rule else None, rule and rule.rpartition(", by ")[2])
+            )
+    table(("validation", "network", "simple rule", "which is"), rows)
+    print(f"To go on: tosg train classify BUNDLE --from {shlex.quote(str(found.run))} --out RUN")
+    print(f"What the model was made of, and its limits: {found.run / 'card.md'}")
 
 
 def facts(pairs: Mapping[str, Any]) -> None:

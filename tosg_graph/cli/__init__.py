@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tosg_graph.cli import cells, cells_out, db, evaluation, gds, kg, knowledge, questions, store
+from tosg_graph.cli import cells, cells_out, db, evaluation, gds, kg, knowledge, learning, questions, store
 from tosg_graph.cli.options import platform, server_options
 
 
@@ -50,6 +50,7 @@ for command in (
     questions.export,
     questions.convert,
     gds.gds,
+    learning.train,
     evaluation.evaluate,
     demo,
 ):

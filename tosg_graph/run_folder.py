@@ -1,0 +1,121 @@
+"""``RUN`` and ``RUN.partial``: what a training leaves, and where it goes on after a kill."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tosg_graph import bundle
+from tosg_graph.errors import TrainingError
+from tosg_graph.predictions import HISTORY
+
+if TYPE_CHECKING:
+    from tosg_graph.training import Fitted
+
+COMMAND = "command.json"
+WEIGHTS = "model.safetensors"
+FITS = "fits"
+_LOCK = "lock"
+
+
+@contextmanager
+def run_folder(out: Path, command: Mapping[str, Any]) -> Iterator[Path]:
+    """Yield ``RUN.partial``, which becomes ``RUN`` when the block ends without error; else it stays, to go on with.
+
+    Parameters
+    ----------
+    command
+        All that decides what the training yields, JSON-able: only the same goes on with what is there.
+
+    Raises
+    ------
+    TrainingError
+        If ``out`` exists, cannot be written, or its ``.partial`` is of another command or in use.
+    """
+    from filelock import FileLock, Timeout
+
+    out = _absent(out)
+    partial = out.with_name(f"{out.name}.partial")
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        with FileLock(partial / _LOCK, timeout=0):
+            _check_command(partial, json.loads(json.dumps(command)))
+            yield partial
+            shutil.rmtree(partial / FITS, ignore_errors=True)
+            (partial / COMMAND).unlink()
+            (partial / _LOCK).unlink(missing_ok=True)
+            _absent(out)
+            partial.rename(out)
+    except Timeout as error:
+        raise TrainingError(f"Another process is training into {partial}; wait until it is done.") from error
+    except OSError as error:
+        raise TrainingError(
+            f"{out} cannot be written: {error.strerror or error}. Choose another --out."
+        ) from error
+
+
+def _absent(out: Path) -> Path:
+    out = out.expanduser().absolute()
+    if out.exists() or out.is_symlink():
+        raise TrainingError(
+            f"{out} exists already and is not overwritten. Remove it, or choose another --out."
+        )
+    return out
+
+
+def _check_command(partial: Path, command: dict[str, Any]) -> None:
+    path = partial / COMMAND
+    if not path.exists():
+        temporary = partial / f".{COMMAND}.part"
+        bundle.write_json(command, temporary)
+        temporary.replace(path)
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise TrainingError(f"{path} is damaged. Remove {partial} and run the command again.") from error
+    for name in sorted({*before, *command}):
+        if before.get(name) != command.get(name):
+            raise TrainingError(
+                f"{partial} is of a training with {name} {_short(before.get(name))}, this one has "
+                f"{_short(command.get(name))}. Run the former command again, remove it, or choose another --out."
+            )
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def write_history(folder: Path, fits: Sequence[tuple[str, int, Fitted]]) -> None:
+    """Write what each fit, of a model and a seed, saw after each epoch: ``model, seed, epoch, what, value``."""
+    import pyarrow as pa
+
+    rows = [(model, seed, *line) for model, seed, fitted in fits for line in fitted.history]
+    kinds = {
+        "model": pa.string(),
+        "seed": pa.int64(),
+        "epoch": pa.int64(),
+        "what": pa.string(),
+        "value": pa.float64(),
+    }
+    columns = zip(*rows, strict=True)
+    bundle.write_table(
+        pa.table(
+            [pa.array(c, kind) for c, kind in zip(columns, kinds.values(), strict=True)], names=list(kinds)
+        ),
+        folder / HISTORY,
+    )
+
+
+def software() -> dict[str, str]:
+    """Versions of what trains."""
+    import platform
+    from importlib.metadata import version
+
+    names = ("tosg-graph", "torch", "torch_geometric", "lightning", "numpy", "scikit-learn")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
