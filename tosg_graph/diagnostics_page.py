@@ -50,21 +50,22 @@ def write(found: Mapping[str, Any], path: Path, title: str) -> None:
 
 def page(found: Mapping[str, Any], title: str) -> str:
     """Return the page of what `diagnostics.describe` or `diagnostics.compare` found; the same input, the same text."""
-    return _html(title, _parts(found))
+    return html_page(title, _parts(found))
 
 
 def bundle_page(found: Mapping[str, Any]) -> str:
     """Return the page of the content of a bundle's ``diagnostics.json``: the split, and its classes or the cohort."""
     arms = found["comparison"] or found["cohort"]
     parts = [
-        f"<p>Verdict of the bundle: {_badge(found['verdict'])}</p>",
-        _section(f"Split by {found['split_unit']}", _split(found)),
-        _section("Arms beside each other" if found["comparison"] else "The cohort", _parts(arms)),
+        f"<p>Verdict of the bundle: {badge(found['verdict'])}</p>",
+        section(f"Split by {found['split_unit']}", _split(found)),
+        section("Arms beside each other" if found["comparison"] else "The cohort", _parts(arms)),
     ]
-    return _html(f"Cells labelled by {found['label']}", "\n".join(parts))
+    return html_page(f"Cells labelled by {found['label']}", "\n".join(parts))
 
 
-def _html(title: str, body: str) -> str:
+def html_page(title: str, body: str) -> str:
+    """Return a page without scripts that loads nothing."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
@@ -76,26 +77,28 @@ def _html(title: str, body: str) -> str:
 def _parts(found: Mapping[str, Any]) -> str:
     parts = [
         _verdict(found),
-        _section("Arms", _arms(found)),
-        _section("Match", _match(found)),
-        _section("Left out", _left_out(found)),
-        _section("Balance before and after", _love_plot(found)),
-        _section("Cells per donor", _donor_plot(found)),
-        _section("Counts per cell", _depth_plot(found)),
-        _section("Protocol and origin", _overlap_plots(found)),
-        _section("Figures", _balance_table(found)),
+        section("Arms", _arms(found)),
+        section("Match", _match(found)),
+        section("Left out", _left_out(found)),
+        section("Balance before and after", _love_plot(found)),
+        section("Cells per donor", _donor_plot(found)),
+        section("Counts per cell", _depth_plot(found)),
+        section("Protocol and origin", _overlap_plots(found)),
+        section("Figures", _balance_table(found)),
     ]
     return "\n".join(part for part in parts if part)
 
 
-def _section(title: str, body: str) -> str:
+def section(title: str, body: str) -> str:
+    """Return a part with its title; nothing where it has no body."""
     return f"<h2>{escape(title)}</h2>\n{body}" if body else ""
 
 
 # --------------------------------------------------------------------------- words and tables
 
 
-def _badge(verdict: str) -> str:
+def badge(verdict: str) -> str:
+    """Return the verdict in its colour."""
     return f'<span class="verdict" style="background:{_VERDICT[verdict]}">{verdict}</span>'
 
 
@@ -103,7 +106,7 @@ def _verdict(found: Mapping[str, Any]) -> str:
     notes = "".join(f"<li>{escape(note)}</li>" for note in found["notes"])
     unjudged = ", ".join(map(escape, found["unjudged"]))
     return (
-        f"<p>Verdict: {_badge(found['verdict'])}</p>{_reasons(found['reasons'])}"
+        f"<p>Verdict: {badge(found['verdict'])}</p>{_reasons(found['reasons'])}"
         + (f"<p>Also to know:</p><ul>{notes}</ul>" if notes else "")
         + (
             f"<p>Not judged, because unknown or what the arms are made by: {unjudged}.</p>"
@@ -125,7 +128,7 @@ def _split(found: Mapping[str, Any]) -> str:
     rows.append(["donors", *(len(found["donors"][name]) for name in sides)])
     crossing = ", ".join(f"{what.replace('_', ' ')} {count:,}" for what, count in found["overlap"].items())
     return (
-        f"{_reasons(found['reasons'])}{_table([found['label'], *sides], rows)}"
+        f"{_reasons(found['reasons'])}{table([found['label'], *sides], rows)}"
         f"<p>On two sides: {escape(crossing)}.</p>"
     )
 
@@ -147,7 +150,7 @@ def _arms(found: Mapping[str, Any]) -> str:
         f'<span style="color:{colour}">&#9632;</span> {escape(name)} &nbsp; '
         for name, colour in zip(names, cycle(_COLOURS), strict=False)
     )
-    return f"<p>{legend}</p>{_table(['', *names], body)}"
+    return f"<p>{legend}</p>{table(['', *names], body)}"
 
 
 def _match(found: Mapping[str, Any]) -> str:
@@ -158,14 +161,14 @@ def _match(found: Mapping[str, Any]) -> str:
     keys = ", ".join(match["keys"])
     how = f"{match['ratio']} controls per case, equal in {escape(keys)}" if keys else "not matched"
     report = match["report"]
-    table = _table(list(report[0]), [list(line.values()) for line in report[:_ROWS_SHOWN]]) if report else ""
+    listed = table(list(report[0]), [list(line.values()) for line in report[:_ROWS_SHOWN]]) if report else ""
     more = f"<p>{len(report) - _ROWS_SHOWN:,} more are in the JSON.</p>" if len(report) > _ROWS_SHOWN else ""
-    return f"<ul>{said}<li>{how}</li></ul>{table}{more}"
+    return f"<ul>{said}<li>{how}</li></ul>{listed}{more}"
 
 
 def _left_out(found: Mapping[str, Any]) -> str:
     left = found.get("left_out")
-    return _table(["reason", "cells"], [[x["reason"], x["cells"]] for x in left]) if left else ""
+    return table(["reason", "cells"], [[x["reason"], x["cells"]] for x in left]) if left else ""
 
 
 def _balance_table(found: Mapping[str, Any]) -> str:
@@ -175,10 +178,11 @@ def _balance_table(found: Mapping[str, Any]) -> str:
         [line["column"], line["level"], *line["values"], *(line[a] for a in apart)]
         for line in found["balance"]
     ]
-    return _table(header, rows)
+    return table(header, rows)
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return rows as a table; numbers are right-aligned."""
     head = "".join(f"<th>{escape(str(name))}</th>" for name in header)
     body = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
     return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'

@@ -20,6 +20,7 @@
     ├── FeedError              batches cannot be made, or not be gone on with
     ├── LayerError             a network's layer cannot run on a topology that cells share
     ├── CorrectionError        an effect of batches cannot be told, or not be removed
+    ├── SignalError            two groups of cells cannot be compared, or findings not be read
     ├── GdsError               an algorithm cannot be run on the graph
     └── EmbeddingError         text cannot be embedded
 
@@ -97,6 +98,10 @@ class LayerError(TosgError):
 
 class CorrectionError(TosgError):
     """The effect of batches cannot be told from what is to be learnt, or cannot be removed."""
+
+
+class SignalError(TosgError):
+    """Two groups of cells cannot be compared, or findings cannot be read, written or removed."""
 
 
 class EmbeddingError(TosgError):

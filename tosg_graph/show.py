@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tosg_graph.pseudobulk import Pseudobulk
     from tosg_graph.query import CannedQuery
     from tosg_graph.saved_cohorts import SavedCohort
+    from tosg_graph.signal_findings import Findings
     from tosg_graph.summarize import Summary
     from tosg_graph.term_audit import Applied
     from tosg_graph.types import CellsLedger, LedgerLine
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _PIPE_WIDTH = 140
 _UNMAPPED_ROWS = 15
+_FINDINGS = 10
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
@@ -341,6 +343,21 @@ def comparison(found: Mapping[str, Any]) -> None:
     print(f"verdict: {found['verdict']}")
     for reason in found["reasons"]:
         print(f"  {reason}")
+
+
+def signal(found: Findings) -> None:
+    """Print what differs between two groups of cells: the first pathways, edges and nodes of each."""
+    facts(found.as_facts())
+    pathways = ("found", "name", "tested", "kind", "difference", "p", "q")
+    edges = ("found", "source_name", "verb", "target_name", "difference", "p", "q")
+    nodes = ("found", "name", "type", "difference", "p", "q")
+    for title, rows, columns in (
+        ("pathways", found.pathways, pathways),
+        ("edges", found.edges, edges),
+        ("nodes", found.nodes, nodes),
+    ):
+        if len(rows):
+            arrow(rows.select(columns).slice(0, _FINDINGS), title)
 
 
 def facts(pairs: Mapping[str, Any]) -> None:

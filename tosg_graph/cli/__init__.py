@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tosg_graph.cli import cells, cells_out, db, gds, kg, knowledge, questions, store
+from tosg_graph.cli import cells, cells_out, db, gds, kg, knowledge, questions, signaling, store
 from tosg_graph.cli.options import platform, server_options
 
 
@@ -50,6 +50,7 @@ for command in (
     questions.export,
     questions.convert,
     gds.gds,
+    signaling.signal,
     demo,
 ):
     main.add_command(command)
