@@ -21,6 +21,7 @@
     ├── LayerError             a network's layer cannot run on a topology that cells share
     ├── ModelError             a network cannot be made of a graph, or a checkpoint not be read
     ├── CorrectionError        an effect of batches cannot be told, or not be removed
+    ├── SignalError            two groups of cells cannot be compared, or findings not be read
     ├── GdsError               an algorithm cannot be run on the graph
     ├── TrainingError          a network cannot be trained as asked, or training cannot go on
     ├── EvaluationError        predictions cannot be written, read, judged or compared
@@ -104,6 +105,10 @@ class ModelError(TosgError):
 
 class CorrectionError(TosgError):
     """The effect of batches cannot be told from what is to be learnt, or cannot be removed."""
+
+
+class SignalError(TosgError):
+    """Two groups of cells cannot be compared, or findings cannot be read, written or removed."""
 
 
 class EmbeddingError(TosgError):

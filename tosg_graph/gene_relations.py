@@ -59,7 +59,7 @@ class Owners:
         rows, columns = [measured], [np.arange(len(measured))]
         for (_, verb, _), table in edges.items():
             if verb == "ENCODES":
-                source, target = _ends(_stated(table))
+                source, target = _ends(stated(table))
                 lent = (column[source] >= 0) & (column[target] < 0)
                 rows.append(target[lent])
                 columns.append(column[source[lent]])
@@ -100,15 +100,15 @@ class Relations:
         for (_, verb, _), table in edges.items():
             if not any(verb == said for said, _, _ in PHRASES):
                 continue
-            stated = _stated(table)
-            rows, targets = _ends(stated)
+            said = stated(table)
+            rows, targets = _ends(said)
             at, source = owners.expand(rows)
             again, target = owners.expand(targets[at])
             source, at = source[again], at[again]
             if verb == SYMMETRIC:
                 source, target = np.minimum(source, target), np.maximum(source, target)
             keys.append(source * owners.genes + target)
-            bits.append(_phrase_bits(verb, stated)[at])
+            bits.append(_phrase_bits(verb, said)[at])
         every, place = np.unique(np.concatenate(keys), return_inverse=True)
         joined = np.zeros(len(every), np.int64)
         np.bitwise_or.at(joined, place, np.concatenate(bits))
@@ -168,7 +168,7 @@ class Terms:
         genes, nodes = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for (_, said, _), table in edges.items():
             if said == verb:
-                rows, targets = _ends(_stated(table))
+                rows, targets = _ends(stated(table))
                 at, gene = owners.expand(rows)
                 genes.append(gene)
                 nodes.append(targets[at])
@@ -219,7 +219,7 @@ def _ends(table: pa.Table) -> tuple[Ints, Ints]:
     return table["source_row"].to_numpy(), table["target_row"].to_numpy()
 
 
-def _stated(table: pa.Table) -> pa.Table:
+def stated(table: pa.Table) -> pa.Table:
     """Edges without those that a source states to be false."""
     import pyarrow.compute as pc
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tosg_graph.pseudobulk import Pseudobulk
     from tosg_graph.query import CannedQuery
     from tosg_graph.saved_cohorts import SavedCohort
+    from tosg_graph.signal_findings import Findings
     from tosg_graph.summarize import Summary
     from tosg_graph.term_audit import Applied
     from tosg_graph.types import CellsLedger, LedgerLine
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _PIPE_WIDTH = 140
 _UNMAPPED_ROWS = 15
+_FINDINGS = 10
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
@@ -395,6 +397,21 @@ def pretrained(found: Pretrained) -> None:
     table(("validation", "network", "simple rule", "which is"), rows)
     print(f"To go on: tosg train classify BUNDLE --from {shlex.quote(str(found.run))} --out RUN")
     print(f"What the model was made of, and its limits: {found.run / 'card.md'}")
+
+
+def signal(found: Findings) -> None:
+    """Print what differs between two groups of cells: the first pathways, edges and nodes of each."""
+    facts(found.as_facts())
+    pathways = ("found", "name", "tested", "kind", "difference", "p", "q")
+    edges = ("found", "source_name", "verb", "target_name", "difference", "p", "q")
+    nodes = ("found", "name", "type", "difference", "p", "q")
+    for title, rows, columns in (
+        ("pathways", found.pathways, pathways),
+        ("edges", found.edges, edges),
+        ("nodes", found.nodes, nodes),
+    ):
+        if len(rows):
+            arrow(rows.select(columns).slice(0, _FINDINGS), title)
 
 
 def facts(pairs: Mapping[str, Any]) -> None:

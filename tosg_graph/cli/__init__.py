@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import click
 
-from tosg_graph.cli import cells, cells_out, db, evaluation, gds, kg, knowledge, learning, questions, store
+from tosg_graph.cli import (
+    cells,
+    cells_out,
+    db,
+    evaluation,
+    gds,
+    kg,
+    knowledge,
+    learning,
+    questions,
+    signaling,
+    store,
+)
 from tosg_graph.cli.options import platform, server_options
 
 
@@ -52,6 +64,7 @@ for command in (
     gds.gds,
     learning.train,
     evaluation.evaluate,
+    signaling.signal,
     demo,
 ):
     main.add_command(command)

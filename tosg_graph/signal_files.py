@@ -1,0 +1,77 @@
+"""Findings as a folder.
+
+::
+
+    findings.json      what was compared, of whom, how, what was found, and how far it can be trusted
+    nodes.parquet      every tested node      edges.parquet      every tested edge
+    pathways.parquet   every tested pathway   subgraph.parquet   the edges of the picture
+    report.html        the same for people    subgraph.svg, subgraph.png   the picture
+
+The same findings give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tosg_graph import bundle
+from tosg_graph.errors import BundleError, SignalError
+from tosg_graph.signal_findings import FORMAT_VERSION, Findings
+from tosg_graph.signal_page import page
+from tosg_graph.signal_picture import drawing, svg, write_png
+
+FINDINGS, REPORT, SVG, PNG = "findings.json", "report.html", "subgraph.svg", "subgraph.png"
+TABLES = ("nodes", "edges", "pathways", "subgraph")
+
+
+def write(found: Findings, out: Path) -> Path:
+    """Write findings to the new folder ``out``; it is complete or not there.
+
+    Raises
+    ------
+    ExportError
+        If it exists or cannot be written.
+    """
+    out = bundle.refuse_existing(out)
+    with bundle.new_bundle(out) as folder:
+        for name in TABLES:
+            bundle.write_table(getattr(found, name), folder / f"{name}.parquet")
+        drawn = drawing(found.nodes, found.subgraph, found.pathways, found.about["seed"])
+        case, control = (arm["name"] for arm in found.about["units"]["arms"])
+        picture = svg(drawn, f"{found.about['contrast']['by']}: {case} against {control}")
+        (folder / SVG).write_text(picture, encoding="utf-8")
+        write_png(drawn, folder / PNG)
+        (folder / REPORT).write_text(page(found, picture), encoding="utf-8")
+        about = {**found.about, "files": bundle.checksums(folder)}
+        bundle.write_json(about, folder / FINDINGS)
+    return out
+
+
+def read(folder: Path) -> Findings:
+    """Read what `write` wrote.
+
+    Raises
+    ------
+    SignalError
+        If it is no such folder, of a newer format, or a table was changed.
+    """
+    path = folder / FINDINGS
+    try:
+        about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        files, number = dict(about.pop("files")), int(about["format_version"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SignalError(
+            f"{folder} holds no findings ({error}). Make them with tosg signal --out."
+        ) from error
+    if number > FORMAT_VERSION:
+        raise SignalError(
+            f"{path} has format {number}, this program reads {FORMAT_VERSION}. Upgrade tosg-graph."
+        )
+    try:
+        bundle.verify(folder, {"files": {f"{name}.parquet": files[f"{name}.parquet"] for name in TABLES}})
+        tables = {name: bundle.read_table(folder / f"{name}.parquet") for name in TABLES}
+    except (BundleError, OSError, KeyError) as error:
+        raise SignalError(f"{folder} is damaged: {error}") from error
+    return Findings(about, **tables)
