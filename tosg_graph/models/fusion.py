@@ -40,15 +40,15 @@ class NodeFusion(nn.Module):
         self.register_buffer("text_mask", graph.text_mask if text else None, persistent=False)
         self.node_type: Tensor
         self.has_abundance: Tensor
-        self.vectors: Tensor | None
-        self.text_mask: Tensor | None
+        self.vectors: Tensor
+        self.text_mask: Tensor
 
     def base(self, text: Tensor | None = None) -> Tensor:
         """``(N, H)``: what each node is, the same in every cell; ``text`` ``(N, D)`` replaces that of the graph."""
         found = self.kind[self.node_type]
         if self.own is not None:
             found = found + self.own
-        if self.text is not None and self.vectors is not None and self.text_mask is not None:
+        if self.text is not None and self.no_text is not None:
             said = self.text(self.vectors if text is None else text)
             found = found + torch.where(self.text_mask[:, None], said, self.no_text)
         normed: Tensor = self.norm(found)

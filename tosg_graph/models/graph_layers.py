@@ -123,7 +123,7 @@ _SENT: dict[str, Callable[[Any, Tensor, EdgeGroup], Iterator[Sent]]] = {
 class GraphLayer(nn.Module):
     """``h + dropout(gelu(messages(norm(h))))``: a residual step before which states are normalised."""
 
-    def __init__(self, width: int, messages: nn.Module, dropout: float) -> None:
+    def __init__(self, width: int, messages: TypedMessages | SharedMessages, dropout: float) -> None:
         super().__init__()
         self.norm, self.messages = nn.LayerNorm(width), messages
         self.dropout = ChannelDropout(dropout)
@@ -132,6 +132,10 @@ class GraphLayer(nn.Module):
         """``(N, B, H)`` to ``(N, B, H)``."""
         out: Tensor = h + self.dropout(nn.functional.gelu(self.messages(self.norm(h), along)))
         return out
+
+    def sent(self, h: Tensor, along: Any) -> Iterator[Sent]:
+        """Messages of each group of edges."""
+        return self.messages.sent(self.norm(h), along)
 
 
 class ChannelDropout(nn.Module):

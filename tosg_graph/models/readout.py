@@ -22,7 +22,8 @@ class Attention(nn.Module):
 
     def weights(self, h: Tensor) -> Tensor:
         """``(N, B, H)`` to ``(N, B, heads)``; they add up to 1 over the first dimension."""
-        return (self.score(h) / math.sqrt(h.shape[-1])).softmax(dim=0)
+        scores: Tensor = self.score(h) / math.sqrt(h.shape[-1])
+        return scores.softmax(dim=0)
 
     def forward(self, h: Tensor) -> Tensor:
         """``(N, B, H)`` to ``(B, heads * H)``."""
@@ -41,7 +42,8 @@ class Pathways:
     """
 
     def __init__(self, members: Tensor, num_nodes: int) -> None:
-        self.nodes, row = members[1].unique(return_inverse=True)
+        self.nodes: Tensor
+        self.nodes, row = torch.unique(members[1], return_inverse=True)
         value = 1 / torch.bincount(row, minlength=len(self.nodes)).double()[row]
         self._entries = (row, members[0], value), (len(self.nodes), num_nodes)
         self._kept: dict[tuple[Any, ...], Matrix] = {}
@@ -89,7 +91,11 @@ class Readout(nn.Module):
     def weights(self, h: Tensor, pathways: Pathways) -> dict[str, Tensor]:
         """Attention of the parts that have any: ``nodes`` ``(N, B, heads)``, ``pathways`` ``(P, B, heads)``."""
         names = {"attention": "nodes", "pathway": "pathways"}
-        return {names[part]: pool.weights(self._read(part, h, pathways)) for part, pool in self.pools.items()}
+        return {
+            names[part]: pool.weights(self._read(part, h, pathways))
+            for part, pool in self.pools.items()
+            if isinstance(pool, Attention)
+        }
 
     @staticmethod
     def _read(part: str, h: Tensor, pathways: Pathways) -> Tensor:

@@ -53,7 +53,7 @@ class TypedConv(nn.Module):
         gather, deliver = routes.matrices(narrow)
         found = (gather @ narrow.reshape(nodes, -1)).view(routes.rows, cells, inner)
         # Not by slices: each of their gradients would be as large as all of them together.
-        parts = found.split(routes.sizes)
+        parts = torch.split(found, routes.sizes)
         sent = torch.cat([found[:0], *(part @ w for part, w in zip(parts, self.weights, strict=True))])
         return (deliver @ sent.view(routes.rows, -1)).view(nodes, cells, inner)
 
