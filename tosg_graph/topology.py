@@ -179,7 +179,9 @@ def _matrix(source: Tensor, target: Tensor, values: Tensor, nodes: int, like: Te
     return sparse_matrix(target, source, values, (nodes, nodes), like)
 
 
-def sparse_matrix(rows: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int], like: Tensor) -> Matrix:
+def sparse_matrix(
+    rows: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int], like: Tensor
+) -> Matrix:
     """A matrix out of its entries, on the device of ``like`` and float64 where that is, else float32.
 
     Parameters

@@ -172,6 +172,16 @@ class SignalingNetwork(nn.Module):
             return TypedMessages(plan.hidden, names, plan.bases)
         return SharedMessages(plan.conv, plan.hidden, names)
 
+    def set_scale(self, mean: Tensor, deviation: Tensor) -> None:
+        """Standardise what is measured of each node; best called once, before training.
+
+        Parameters
+        ----------
+        mean, deviation
+            float ``(N,)``: of log1p over the cells of training; kept with the weights. Before, 0 and 1.
+        """
+        self.fusion.set_scale(mean, deviation)
+
     def keep_edges(self, keep: Tensor | None) -> None:
         """Let messages pass only along the edges where ``keep``, bool ``(E,)``, is true; None: along all.
 

@@ -60,6 +60,21 @@ class Pathways:
         return (self._kept[key] @ h.reshape(len(h), -1)).view(len(self), *h.shape[1:])
 
 
+class Standardised(nn.BatchNorm1d):
+    """Batch normalisation over cells; a batch of one cell, which has no variance, is normalised as in evaluation.
+
+    What is pooled over all nodes is nearly the same in every cell; only this makes the difference visible.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, F)`` to ``(B, F)``."""
+        if self.training and len(x) == 1:
+            return nn.functional.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(x)
+
+
 class Readout(nn.Module):
     """Logits out of states: pooled parts side by side, then two small linear layers.
 
@@ -78,7 +93,7 @@ class Readout(nn.Module):
         self.pools = nn.ModuleDict({part: Attention(width) for part in parts if part != "mean"})
         size = sum(width if part == "mean" else HEADS * width for part in parts)
         self.parts = parts
-        self.norm = nn.LayerNorm(size)
+        self.norm = Standardised(size)
         self.hidden, self.dropout = nn.Linear(size, width), nn.Dropout(dropout)
         self.out = nn.Linear(width, classes)
 
