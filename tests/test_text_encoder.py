@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,11 +28,13 @@ TEXTS = [
     "ligand",
 ]
 
+GRAPH = replace(world(), text=torch.arange(80.0).view(10, 8) / 80)
+
 
 def encoder(folder: Path, kind: str = "bert") -> Any:
-    """A transformer of one layer whose vectors have two numbers, as those of `world`."""
+    """A transformer of one layer whose vectors have eight numbers."""
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
     torch.manual_seed(0)
@@ -39,15 +42,16 @@ def encoder(folder: Path, kind: str = "bert") -> Any:
     BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
     config = BertConfig(
         vocab_size=10,
-        hidden_size=2,
+        hidden_size=8,
         num_hidden_layers=1,
         num_attention_heads=1,
         intermediate_size=4,
         max_position_embeddings=16,
+        initializer_range=0.5,
     )
     BertModel(config).save_pretrained(folder)
     transformer = Transformer(str(folder))
-    found = SentenceTransformer(modules=[transformer, Pooling(2)], device="cpu")
+    found = SentenceTransformer(modules=[transformer, Pooling(8)], device="cpu")
     found[0].model.config.model_type = kind
     return found
 
@@ -63,7 +67,7 @@ def test_vectors_begin_as_those_of_the_model(tuner: TextTuner, tmp_path: Path) -
 
 
 def test_only_drawn_texts_are_embedded_anew(tuner: TextTuner) -> None:
-    text = world().text
+    text = GRAPH.text
     found = tuner.vectors(torch.tensor([3, 0]), text)
     torch.testing.assert_close(found[[3, 0]], tuner.embed([TEXTS[3] or "", TEXTS[0] or ""]))
     assert torch.equal(found[[1, 2, *range(4, 10)]], text[[1, 2, *range(4, 10)]])
@@ -71,11 +75,11 @@ def test_only_drawn_texts_are_embedded_anew(tuner: TextTuner) -> None:
 
 
 def test_adapters_learn_with_the_network_and_the_model_stays(tuner: TextTuner) -> None:
-    net = SignalingNetwork(world(), NetworkPlan(hidden=8), 3, seed=1)
+    net = SignalingNetwork(GRAPH, NetworkPlan(hidden=8), 3, seed=1)
     before = {name: value.clone() for name, value in tuner.named_parameters()}
     optimizer = torch.optim.SGD([*net.parameters(), *tuner.parameters()], 1.0)
     for _ in range(2):  # B is zero at first, so that A has no gradient in the first step
-        text = tuner.vectors(torch.tensor([0, 1, 3]), world().text)
+        text = tuner.vectors(torch.tensor([0, 1, 3]), GRAPH.text)
         loss = torch.nn.functional.cross_entropy(net(cells(4), text), torch.tensor([0, 1, 2, 0]))
         optimizer.zero_grad()
         loss.backward()
@@ -86,7 +90,7 @@ def test_adapters_learn_with_the_network_and_the_model_stays(tuner: TextTuner) -
 
 def test_a_text_that_is_not_there_is_refused(tuner: TextTuner) -> None:
     with pytest.raises(ModelError, match="Node 2 has no text"):
-        tuner.vectors(torch.tensor([2]), world().text)
+        tuner.vectors(torch.tensor([2]), GRAPH.text)
 
 
 def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -82,8 +82,9 @@ class TextTuner(nn.Module):
 
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Vectors of unit length, ``(K, D)``, with gradient."""
-        device = next(self.encoder.parameters()).device
-        features = {name: value.to(device) for name, value in self.encoder.tokenize(list(texts)).items()}
+        from sentence_transformers.util import batch_to_device
+
+        features = batch_to_device(self.encoder.tokenize(list(texts)), next(self.encoder.parameters()).device)
         found: Tensor = self.encoder(features)["sentence_embedding"]
         return nn.functional.normalize(found, dim=-1)
 
