@@ -603,7 +603,8 @@ class AbundanceReader:
             return here
         both = vstack([here, self._from_counts(block[~copied], cell[~copied], columns)], format="csr")
         order = np.concatenate([np.flatnonzero(copied), np.flatnonzero(~copied)])
-        return both[np.argsort(order)]
+        found: csr_array[Any, Any] = both[np.argsort(order)]
+        return found
 
     def _are_many(self, columns: list[int], block: NDArray[np.int32]) -> bool:
         """Whether decoding a block for these columns takes longer than going over the rows of the cells in it.

@@ -13,7 +13,7 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from tosg_graph.errors import StoreError
-from tosg_graph.row_files import BATCH_CELLS, LARGE, Lists, layout, lists
+from tosg_graph.row_files import LARGE, Lists, layout, lists
 from tosg_graph.threads import threads
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from tosg_graph.store_files import StoreFiles
 
-S, T = TypeVar("S"), TypeVar("T")
+S = TypeVar("S")
+T = TypeVar("T")
 
 ROWS = "rows"  # folder of the files, beside the tables
 
@@ -33,6 +34,7 @@ class _Place(NamedTuple):
     """Where a block lies."""
 
     file: str
+    batch_cells: int
     first_batch: int
     cells: int
 
@@ -87,11 +89,17 @@ class CopiedRows:
         import numpy as np
 
         slots = _slots(columns, axis_size)
-        found = self._each(lambda piece: self._lists(piece, slots), pieces)
+        found = self._each(lambda piece: self._lists(piece, slots, axis_size), pieces)
         bounds = [0, *accumulate(len(part.columns) for part in found)]
         indices, counts = (np.empty(bounds[-1], np.int32) for _ in range(2))
-        places = list(zip(found, pairwise(bounds), strict=True))
-        self._each(lambda at: at[0].fill(indices[slice(*at[1])], counts[slice(*at[1])]), places)
+        places = list(zip(pieces, found, map(slice, bounds, bounds[1:]), strict=True))
+
+        def fill(place: tuple[_Piece, Lists, slice]) -> None:
+            piece, part, here = place
+            with damage_named(piece.file):
+                part.fill(indices[here], counts[here])
+
+        self._each(fill, places)
         lengths = np.zeros(cells, np.int32)
         for piece, part in zip(pieces, found, strict=True):
             lengths[piece.asked] = part.lengths
@@ -104,7 +112,8 @@ class CopiedRows:
         numbers, starts = np.unique(block, return_index=True)
         for number, (start, stop) in zip(numbers.tolist(), pairwise([*starts, len(block)]), strict=True):
             place, inside = self._blocks[number], cell[start:stop]
-            firsts = np.arange(0, place.cells + BATCH_CELLS, BATCH_CELLS).clip(max=place.cells)
+            step = place.batch_cells
+            firsts = np.arange(0, place.cells + step, step).clip(max=place.cells)
             bounds = np.searchsorted(inside, firsts).tolist()
             for batch, (a, b) in enumerate(pairwise(bounds)):
                 if b > a:
@@ -114,11 +123,15 @@ class CopiedRows:
                     asked = slice(int(start) + a, int(start) + b)
                     yield _Piece(place.file, place.first_batch + batch, follow if is_run else rows, asked)
 
-    def _lists(self, piece: _Piece, slots: pa.Array | None) -> Lists:
+    def _lists(self, piece: _Piece, slots: pa.Array | None, axis_size: int) -> Lists:
         with damage_named(piece.file):
             batch = self._opened(piece.file).get_batch(piece.batch)
             found = lists(batch, self.layer, piece.rows)
-            return found if slots is None else _picked(found, slots)
+            if slots is not None:
+                return _picked(found, slots)
+            if found.columns.max(initial=0) >= max(1, axis_size):
+                raise ValueError(f"column {found.columns.max()} of an axis of {axis_size}")
+            return found
 
     def _opened(self, name: str) -> pa.RecordBatchFileReader:
         import pyarrow as pa
@@ -131,7 +144,7 @@ class CopiedRows:
         def places(name: str) -> dict[int, _Place]:
             with damage_named(name), self.files.mapped(ROWS, name) as file:
                 said = layout(file)
-            return {number: _Place(name, *at) for number, at in said.blocks.items()}
+            return {number: _Place(name, said.batch_cells, *at) for number, at in said.blocks.items()}
 
         return {number: place for found in self._each(places, self.names) for number, place in found.items()}
 
@@ -156,10 +169,10 @@ def damage_named(file: str) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (OSError, LookupError, ValueError, pa.ArrowException) as error:
         raise StoreError(
-            f"{ROWS}/{file} cannot be read: {' '.join(str(error).split())}. After `tosg cells rows --remove` counts are "
-            "read without it."
+            f"{ROWS}/{file} cannot be read: {' '.join(str(error).split())}. Counts are read without it after `tosg "
+            "cells rows --remove`."
         ) from error
 
 

@@ -52,19 +52,20 @@ def wrong_rows(
 
     known = set(copies_of(store, store.log.named_files("counts", records)))
     own = set(copies_of(store, store.log.file_names("counts", record.version.counts)))
-    newest = set(copies(store).values())
+    held = copies(store)
     for done, name in enumerate(sorted(listing)):
         progress("Checking rows", done, len(listing))
         if name not in known:
-            twice = " beside another of the same counts" if name not in newest else ""
-            yield name, f"foreign: no version has its counts{twice}; `tosg cells vacuum` removes it"
+            twice = name != held.get(name.partition("-")[0], name)
+            why = "there is another of its counts" if twice else "no version has its counts"
+            yield name, f"foreign: {why}; `tosg cells vacuum` removes it"
             continue
         try:
             if store.files.sha256(ROWS, name) != recorded_sha256(name):
                 yield name, _repair("damaged: its sha256 is not the one in its name")
             elif name in own and cells and (problem := _difference(store, record, name)):
                 yield name, _repair(problem)
-        except (OSError, ValueError, pa.ArrowException) as error:
+        except (OSError, LookupError, ValueError, pa.ArrowException) as error:
             yield name, _repair(f"damaged: {' '.join(str(error).split())}")
     progress("Checking rows", len(listing), len(listing))
 

@@ -34,6 +34,7 @@ class RowsLayout:
     """What a file says of itself: the counts it was made of, and where each block begins."""
 
     counts: str  # name of the file of counts
+    batch_cells: int  # in each batch of a block but its last
     blocks: dict[int, tuple[int, int]]  # block -> its first batch, its cells up to the last one with a count
 
 
@@ -77,6 +78,7 @@ def write_rows_file(path: Path, counts: pq.ParquetFile, name: str, genes: int) -
     said = {
         "format_version": 1,
         "counts": name,
+        "batch_cells": BATCH_CELLS,
         "blocks": [(b, cells) for b, (_, cells, _) in groups.items()],
     }
     has_proteins = any(proteins for *_, proteins in groups.values())
@@ -121,12 +123,18 @@ def layout(file: pa.NativeFile) -> RowsLayout:
     blocks, first = {}, 0
     for block, cells in said["blocks"]:
         blocks[block] = (first, cells)
-        first += -(-cells // BATCH_CELLS)
-    return RowsLayout(said["counts"], blocks)
+        first += -(-cells // said["batch_cells"])
+    return RowsLayout(said["counts"], said["batch_cells"], blocks)
 
 
 def lists(batch: pa.RecordBatch, layer: str, rows: NDArray[np.int64] | slice) -> Lists:
-    """Counts of some rows of a batch, in a layer; those that follow each other are not copied."""
+    """Counts of some rows of a batch, in a layer; those that follow each other are not copied.
+
+    Raises
+    ------
+    ValueError
+        If a list does not lie inside what the file holds: it is damaged.
+    """
     import numpy as np
     import pyarrow as pa
 
@@ -134,6 +142,10 @@ def lists(batch: pa.RecordBatch, layer: str, rows: NDArray[np.int64] | slice) ->
         none = np.zeros(len(np.arange(len(batch))[rows]), np.int32)
         return Lists(none, none[:0], none[:0].astype(np.uint8), none[:0])
     parts = [batch[f"{layer}{what}"] for what in ("", "_count", "_large")]
+    for part in parts:
+        part.validate()  # looks at the ends alone
+        if (np.diff(part.offsets.to_numpy()) < 0).any():
+            raise ValueError("a list ends before it begins")
     if isinstance(rows, slice):
         columns, counts, large = (part[rows] for part in parts)
     else:
@@ -242,7 +254,7 @@ def _columns(matrix: csr_array[Any, Any], rows: slice, kind: type) -> list[pa.Ar
     counts = matrix.data[here]
     large = np.flatnonzero(counts >= LARGE)
     few = np.searchsorted(large, offsets).astype(np.int32)
-    parts = (
+    parts: tuple[tuple[NDArray[np.int32], NDArray[Any]], ...] = (
         (offsets, matrix.indices[here].astype(kind)),
         (offsets, np.minimum(counts, LARGE).astype(np.uint8)),
         (few, counts[large]),
