@@ -97,8 +97,8 @@ def write_lists(work: Path) -> None:
 
 
 def ours(name: str = "cells.store") -> Read:
-    for name in ("deltalake", "duckdb", "lark", "pyarrow.dataset", "scipy.sparse", "yaml"):
-        import_module(name)  # our code imports them where it needs them
+    for module in ("deltalake", "duckdb", "lark", "pyarrow.dataset", "scipy.sparse", "yaml"):
+        import_module(module)  # our code imports them where it needs them
 
     from tosg_graph.abundance import AbundanceReader
     from tosg_graph.abundance_store import AbundanceStore

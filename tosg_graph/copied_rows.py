@@ -44,7 +44,7 @@ class _Piece(NamedTuple):
 
     file: str
     batch: int
-    rows: NDArray[np.int64] | slice
+    rows: NDArray[np.int64]
     asked: slice  # their places among those asked for
 
 
@@ -118,10 +118,8 @@ class CopiedRows:
             for batch, (a, b) in enumerate(pairwise(bounds)):
                 if b > a:
                     rows = inside[a:b].astype(np.int64) - firsts[batch]
-                    follow = slice(int(rows[0]), int(rows[-1]) + 1)
-                    is_run = follow.stop - follow.start == b - a
                     asked = slice(int(start) + a, int(start) + b)
-                    yield _Piece(place.file, place.first_batch + batch, follow if is_run else rows, asked)
+                    yield _Piece(place.file, place.first_batch + batch, rows, asked)
 
     def _lists(self, piece: _Piece, slots: pa.Array | None, axis_size: int) -> Lists:
         with damage_named(piece.file):

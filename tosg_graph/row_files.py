@@ -127,8 +127,8 @@ def layout(file: pa.NativeFile) -> RowsLayout:
     return RowsLayout(said["counts"], said["batch_cells"], blocks)
 
 
-def lists(batch: pa.RecordBatch, layer: str, rows: NDArray[np.int64] | slice) -> Lists:
-    """Counts of some rows of a batch, in a layer; those that follow each other are not copied.
+def lists(batch: pa.RecordBatch, layer: str, rows: NDArray[np.int64]) -> Lists:
+    """Counts of some rows of a batch, rising, in a layer; a run of rows is not copied.
 
     Raises
     ------
@@ -136,22 +136,28 @@ def lists(batch: pa.RecordBatch, layer: str, rows: NDArray[np.int64] | slice) ->
         If a list does not lie inside what the file holds: it is damaged.
     """
     import numpy as np
-    import pyarrow as pa
 
     if layer == PROTEIN and PROTEIN not in batch.schema.names:
-        none = np.zeros(len(np.arange(len(batch))[rows]), np.int32)
+        none = np.zeros(len(rows), np.int32)
         return Lists(none, none[:0], none[:0].astype(np.uint8), none[:0])
+    breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+    firsts, lasts = rows[np.concatenate([[0], breaks])], rows[np.concatenate([breaks - 1, [len(rows) - 1]])]
     parts = [batch[f"{layer}{what}"] for what in ("", "_count", "_large")]
-    for part in parts:
-        part.validate()  # looks at the ends alone
-        if (np.diff(part.offsets.to_numpy()) < 0).any():
-            raise ValueError("a list ends before it begins")
-    if isinstance(rows, slice):
-        columns, counts, large = (part[rows] for part in parts)
-    else:
-        columns, counts, large = (part.take(pa.array(rows)) for part in parts)
-    lengths = np.diff(columns.offsets.to_numpy())
-    return Lists(lengths, *(part.flatten().to_numpy() for part in (columns, counts, large)))
+    lengths = np.diff(parts[0].offsets.to_numpy())[rows]
+    return Lists(lengths, *(_values(part, firsts, lasts) for part in parts))
+
+
+def _values(part: pa.ListArray, firsts: NDArray[np.int64], lasts: NDArray[np.int64]) -> NDArray[Any]:
+    """The values of runs of lists. Arrow's own ``take`` needs ten times as long for them."""
+    import numpy as np
+
+    part.validate()  # looks at the ends alone
+    offsets, values = part.offsets.to_numpy(), part.values.to_numpy()
+    if (np.diff(offsets) < 0).any():
+        raise ValueError("a list ends before it begins")
+    bounds = zip(offsets[firsts].tolist(), offsets[lasts + 1].tolist(), strict=True)
+    runs = [values[start:stop] for start, stop in bounds]
+    return runs[0] if len(runs) == 1 else np.concatenate(runs)
 
 
 class RowSums(NamedTuple):
@@ -173,7 +179,7 @@ def row_sums(file: pa.NativeFile) -> Iterator[RowSums]:
         batch = opened.get_batch(number)
         sums, features = {}, {}
         for layer in MEASURED_LAYERS:
-            held = lists(batch, layer, slice(0, len(batch)))
+            held = lists(batch, layer, np.arange(len(batch)))
             columns, counts = (np.empty(len(held.columns), np.int32) for _ in range(2))
             held.fill(columns, counts)
             bounds = np.concatenate([[0], np.cumsum(held.lengths)])

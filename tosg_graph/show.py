@@ -210,6 +210,9 @@ def row_copy(copy: RowCopy) -> None:
     if copy.removed:
         print(f"The copy cell by cell is removed: {copy.removed:,} files.")
         return
+    if not copy.copied_files:
+        print("There is no copy cell by cell. `tosg cells rows` makes it.")
+        return
     wrote = f", {copy.written:,} of them written now" if copy.written else ""
     files = f"{copy.copied_files:,} of {copy.counts_files:,} files of counts{wrote}"
     whole = copy.copied_files == copy.counts_files
