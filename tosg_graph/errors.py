@@ -19,6 +19,7 @@
     ├── BundleError            a bundle cannot be read
     ├── FeedError              batches cannot be made, or not be gone on with
     ├── LayerError             a network's layer cannot run on a topology that cells share
+    ├── ModelError             a network cannot be made of a graph, or a checkpoint not be read
     ├── CorrectionError        an effect of batches cannot be told, or not be removed
     ├── GdsError               an algorithm cannot be run on the graph
     └── EmbeddingError         text cannot be embedded
@@ -93,6 +94,10 @@ class FeedError(TosgError):
 
 class LayerError(TosgError):
     """A layer of a network cannot run, or would be silently wrong, on a topology that cells share."""
+
+
+class ModelError(TosgError):
+    """A network cannot be built as planned, or a checkpoint is damaged or of another schema."""
 
 
 class CorrectionError(TosgError):

@@ -15,7 +15,7 @@ Kept = TypeVar("Kept")
 
 
 class Matrix(NamedTuple):
-    """A sparse matrix and its transpose, both CSR ``(N, N)``: the backward pass multiplies by the second."""
+    """A sparse matrix and its transpose, both CSR: the backward pass multiplies by the second."""
 
     csr: Tensor
     transposed: Tensor
@@ -248,15 +248,33 @@ def _index_type(nodes: int, edges: int) -> torch.dtype:
 
 
 def _matrix(source: Tensor, target: Tensor, values: Tensor, nodes: int, like: Tensor) -> Matrix:
-    both = (torch.stack([target, source]), torch.stack([source, target]))
-    return Matrix(*(_csr(index, values, nodes).to(like.device, _precision(like)) for index in both))
+    return sparse_matrix(target, source, values, (nodes, nodes), like)
 
 
-def _csr(index: Tensor, values: Tensor, nodes: int) -> Tensor:
-    """CSR ``(N, N)``; parallel edges are added up, in float64."""
-    size, values = (nodes, nodes), values.double()
+def sparse_matrix(
+    rows: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int], like: Tensor
+) -> Matrix:
+    """A matrix out of its entries, on the device of ``like`` and float64 where that is, else float32.
+
+    Parameters
+    ----------
+    rows, columns, values
+        ``(K,)``; entries of one place are added up.
+    size
+        Rows and columns of the matrix.
+    """
+    both = (
+        _csr(torch.stack([rows, columns]), values, size),
+        _csr(torch.stack([columns, rows]), values, (size[1], size[0])),
+    )
+    return Matrix(*(csr.to(like.device, _precision(like)) for csr in both))
+
+
+def _csr(index: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
+    """CSR of that size; parallel edges are added up, in float64."""
+    values = values.double()
     summed = torch.sparse_coo_tensor(index, values, size, check_invariants=True).coalesce()
-    small = _index_type(nodes, index.shape[1])
+    small = _index_type(max(size), index.shape[1])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
         csr = summed.to_sparse_csr()
