@@ -78,6 +78,7 @@ class Pretraining(Task):
         self.known, self.val_known = MeasuredValues(train), MeasuredValues(val)
         self.edges = MaskedEdges(train, seed, masking.edges)
         self.scores_edges = bool(masking.edge_weight and self.edges.types)
+        network.pairs.requires_grad_(self.scores_edges)
         mean, spread = _means(train, self.known)
         self.register_buffer("mean", mean, persistent=False)
         self.mean: Tensor
