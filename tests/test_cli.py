@@ -70,6 +70,7 @@ COMMANDS = [
     ("query",),
     ("export",),
     ("convert",),
+    ("evaluate",),
     ("demo",),
 ]
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tosg_graph.bundle_graph import to_networkx
     from tosg_graph.classification import classify
     from tosg_graph.dataset import TosgDataset
+    from tosg_graph.evaluation import evaluate
     from tosg_graph.in_memory import TosgInMemoryDataset
     from tosg_graph.platform import Platform, open
     from tosg_graph.pretraining import pretrain
@@ -30,6 +31,7 @@ __all__ = [
     "TosgInMemoryDataset",
     "classify",
     "convert",
+    "evaluate",
     "open",
     "pretrain",
     "to_anndata",
@@ -44,6 +46,7 @@ _HOMES = {
     "TosgInMemoryDataset": "in_memory",
     "classify": "classification",
     "convert": "bundle_formats",
+    "evaluate": "evaluation",
     "open": "platform",
     "pretrain": "pretraining",
     "to_anndata": "bundle_anndata",

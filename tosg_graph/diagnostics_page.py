@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from itertools import cycle
 from pathlib import Path
@@ -11,23 +11,24 @@ from typing import Any
 
 from tosg_graph.bundle import write_json
 from tosg_graph.errors import ExportError
+from tosg_graph.offline_page import (
+    COLOURS,
+    WIDTH,
+    badge,
+    bar,
+    bullets,
+    colour,
+    html,
+    section,
+    svg,
+    table,
+    text,
+)
 
-# Of the arms, in turns; the first two are apart also in grey.
-_COLOURS = ("#1b6ca8", "#d1782b", "#3f8f5b", "#8a5a9e", "#b3435a", "#6b6b2f", "#2aa1a1", "#7a5230")
-_VERDICT = {"ok": "#2c7a3f", "caution": "#a86a00", "unreliable": "#b3261e"}
-_WIDTH = 760  # of a plot, in pixels
-_LABEL = 250  # of them for names at the left
+_LABEL = 250  # of a plot's width, for names at the left
+_NO_REASON = "No threshold is crossed."
 _LINES_SHOWN = 40
 _ROWS_SHOWN = 200
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 860px; padding: 0 1rem; }
-h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-table { border-collapse: collapse; font-size: 13px; } td, th { padding: .2rem .6rem; border-bottom: 1px solid #ddd; }
-th { text-align: left; } td.n { text-align: right; font-variant-numeric: tabular-nums; }
-.verdict { color: #fff; padding: .1rem .6rem; border-radius: .3rem; } .scroll { overflow-x: auto; }
-svg { max-width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: #333; }
-code { background: #f3f3f3; padding: 0 .2rem; }
-"""
 
 
 def write(found: Mapping[str, Any], path: Path, title: str) -> None:
@@ -50,60 +51,43 @@ def write(found: Mapping[str, Any], path: Path, title: str) -> None:
 
 def page(found: Mapping[str, Any], title: str) -> str:
     """Return the page of what `diagnostics.describe` or `diagnostics.compare` found; the same input, the same text."""
-    return _html(title, _parts(found))
+    return html(title, _parts(found))
 
 
 def bundle_page(found: Mapping[str, Any]) -> str:
     """Return the page of the content of a bundle's ``diagnostics.json``: the split, and its classes or the cohort."""
     arms = found["comparison"] or found["cohort"]
     parts = [
-        f"<p>Verdict of the bundle: {_badge(found['verdict'])}</p>",
-        _section(f"Split by {found['split_unit']}", _split(found)),
-        _section("Arms beside each other" if found["comparison"] else "The cohort", _parts(arms)),
+        f"<p>Verdict of the bundle: {badge(found['verdict'])}</p>",
+        section(f"Split by {found['split_unit']}", _split(found)),
+        section("Arms beside each other" if found["comparison"] else "The cohort", _parts(arms)),
     ]
-    return _html(f"Cells labelled by {found['label']}", "\n".join(parts))
-
-
-def _html(title: str, body: str) -> str:
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>\n<h1>{escape(title)}</h1>\n"
-        f"{body}\n</body></html>\n"
-    )
+    return html(f"Cells labelled by {found['label']}", "\n".join(parts))
 
 
 def _parts(found: Mapping[str, Any]) -> str:
     parts = [
         _verdict(found),
-        _section("Arms", _arms(found)),
-        _section("Match", _match(found)),
-        _section("Left out", _left_out(found)),
-        _section("Balance before and after", _love_plot(found)),
-        _section("Cells per donor", _donor_plot(found)),
-        _section("Counts per cell", _depth_plot(found)),
-        _section("Protocol and origin", _overlap_plots(found)),
-        _section("Figures", _balance_table(found)),
+        section("Arms", _arms(found)),
+        section("Match", _match(found)),
+        section("Left out", _left_out(found)),
+        section("Balance before and after", _love_plot(found)),
+        section("Cells per donor", _donor_plot(found)),
+        section("Counts per cell", _depth_plot(found)),
+        section("Protocol and origin", _overlap_plots(found)),
+        section("Figures", _balance_table(found)),
     ]
     return "\n".join(part for part in parts if part)
 
 
-def _section(title: str, body: str) -> str:
-    return f"<h2>{escape(title)}</h2>\n{body}" if body else ""
-
-
 # --------------------------------------------------------------------------- words and tables
-
-
-def _badge(verdict: str) -> str:
-    return f'<span class="verdict" style="background:{_VERDICT[verdict]}">{verdict}</span>'
 
 
 def _verdict(found: Mapping[str, Any]) -> str:
     notes = "".join(f"<li>{escape(note)}</li>" for note in found["notes"])
     unjudged = ", ".join(map(escape, found["unjudged"]))
     return (
-        f"<p>Verdict: {_badge(found['verdict'])}</p>{_reasons(found['reasons'])}"
+        f"<p>Verdict: {badge(found['verdict'])}</p>{bullets(found['reasons'], _NO_REASON)}"
         + (f"<p>Also to know:</p><ul>{notes}</ul>" if notes else "")
         + (
             f"<p>Not judged, because unknown or what the arms are made by: {unjudged}.</p>"
@@ -113,11 +97,6 @@ def _verdict(found: Mapping[str, Any]) -> str:
     )
 
 
-def _reasons(reasons: Iterable[str]) -> str:
-    lines = "".join(f"<li>{escape(reason)}</li>" for reason in reasons)
-    return f"<ul>{lines or '<li>No threshold is crossed.</li>'}</ul>"
-
-
 def _split(found: Mapping[str, Any]) -> str:
     sides = found["labels"]
     levels = sorted({label for counts in sides.values() for label in counts})[:_ROWS_SHOWN]
@@ -125,7 +104,7 @@ def _split(found: Mapping[str, Any]) -> str:
     rows.append(["donors", *(len(found["donors"][name]) for name in sides)])
     crossing = ", ".join(f"{what.replace('_', ' ')} {count:,}" for what, count in found["overlap"].items())
     return (
-        f"{_reasons(found['reasons'])}{_table([found['label'], *sides], rows)}"
+        f"{bullets(found['reasons'], _NO_REASON)}{table([found['label'], *sides], rows)}"
         f"<p>On two sides: {escape(crossing)}.</p>"
     )
 
@@ -144,10 +123,10 @@ def _arms(found: Mapping[str, Any]) -> str:
     }
     body = [[title, *(found["arms"][name][key] for name in names)] for title, key in rows.items()]
     legend = "".join(
-        f'<span style="color:{colour}">&#9632;</span> {escape(name)} &nbsp; '
-        for name, colour in zip(names, cycle(_COLOURS), strict=False)
+        f'<span style="color:{fill}">&#9632;</span> {escape(name)} &nbsp; '
+        for name, fill in zip(names, cycle(COLOURS), strict=False)
     )
-    return f"<p>{legend}</p>{_table(['', *names], body)}"
+    return f"<p>{legend}</p>{table(['', *names], body)}"
 
 
 def _match(found: Mapping[str, Any]) -> str:
@@ -158,14 +137,14 @@ def _match(found: Mapping[str, Any]) -> str:
     keys = ", ".join(match["keys"])
     how = f"{match['ratio']} controls per case, equal in {escape(keys)}" if keys else "not matched"
     report = match["report"]
-    table = _table(list(report[0]), [list(line.values()) for line in report[:_ROWS_SHOWN]]) if report else ""
+    shown = table(list(report[0]), [list(line.values()) for line in report[:_ROWS_SHOWN]]) if report else ""
     more = f"<p>{len(report) - _ROWS_SHOWN:,} more are in the JSON.</p>" if len(report) > _ROWS_SHOWN else ""
-    return f"<ul>{said}<li>{how}</li></ul>{table}{more}"
+    return f"<ul>{said}<li>{how}</li></ul>{shown}{more}"
 
 
 def _left_out(found: Mapping[str, Any]) -> str:
     left = found.get("left_out")
-    return _table(["reason", "cells"], [[x["reason"], x["cells"]] for x in left]) if left else ""
+    return table(["reason", "cells"], [[x["reason"], x["cells"]] for x in left]) if left else ""
 
 
 def _balance_table(found: Mapping[str, Any]) -> str:
@@ -175,21 +154,7 @@ def _balance_table(found: Mapping[str, Any]) -> str:
         [line["column"], line["level"], *line["values"], *(line[a] for a in apart)]
         for line in found["balance"]
     ]
-    return _table(header, rows)
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    head = "".join(f"<th>{escape(str(name))}</th>" for name in header)
-    body = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, int | float):
-        return (
-            f'<td class="n">{value:,}</td>' if isinstance(value, int) else f'<td class="n">{value:,.3f}</td>'
-        )
-    return f"<td>{escape('' if value is None else str(value))}</td>"
+    return table(header, rows)
 
 
 # --------------------------------------------------------------------------- plots
@@ -209,11 +174,11 @@ def _love_plot(found: Mapping[str, Any]) -> str:
         x = _place(bound, -top, top)
         dash = "" if bound == 0 else ' stroke-dasharray="4 3"'
         shapes.append(f'<line x1="{x}" x2="{x}" y1="4" y2="{height - 26}" stroke="#bbb"{dash}/>')
-        shapes.append(_text(x, height - 10, f"{bound:g}", "middle"))
+        shapes.append(text(x, height - 10, f"{bound:g}", "middle"))
     for row, line in enumerate(lines):
         y = 18 + 22 * row
         name = line["column"] if line["level"] is None else f"{line['column']} = {line['level']}"
-        shapes.append(_text(_LABEL - 8, y + 4, name, "end"))
+        shapes.append(text(_LABEL - 8, y + 4, name, "end"))
         # Where one arm has a level wholly and the other not at all, the difference is infinite.
         before = line["smd_before"]
         if before is not None:
@@ -221,8 +186,8 @@ def _love_plot(found: Mapping[str, Any]) -> str:
                 f'<circle cx="{_place(before, -top, top)}" cy="{y}" r="5" fill="none" stroke="#888"/>'
             )
         after = top if line["smd"] is None else line["smd"]
-        shapes.append(f'<circle cx="{_place(after, -top, top)}" cy="{y}" r="4" fill="{_COLOURS[0]}"/>')
-    return _svg(shapes, height, "Standardised differences: ring before, dot after")
+        shapes.append(f'<circle cx="{_place(after, -top, top)}" cy="{y}" r="4" fill="{COLOURS[0]}"/>')
+    return svg(shapes, height, "Standardised differences: ring before, dot after")
 
 
 def _extent(value: float | None, absent: float = math.inf) -> float:
@@ -237,13 +202,13 @@ def _donor_plot(found: Mapping[str, Any]) -> str:
     shapes = []
     for row, name in enumerate(found["names"]):
         counts = found["arms"][name]["cells_per_donor"]
-        base, step = 100 + 130 * row, (_WIDTH - _LABEL) / max(1, len(counts))
-        shapes.append(_text(_LABEL - 8, base - 40, f"{name}: {found['arms'][name]['donors']} donors", "end"))
-        shapes.append(_text(_LABEL - 8, base - 84, f"{max(counts, default=0):,} cells at most", "end"))
+        base, step = 100 + 130 * row, (WIDTH - _LABEL) / max(1, len(counts))
+        shapes.append(text(_LABEL - 8, base - 40, f"{name}: {found['arms'][name]['donors']} donors", "end"))
+        shapes.append(text(_LABEL - 8, base - 84, f"{max(counts, default=0):,} cells at most", "end"))
         for place, count in enumerate(counts):
             height, x = 90 * count / most, _LABEL + place * step
-            shapes.append(_bar(x, base - height, max(1.0, step - 1), height, row))
-    return _svg(shapes, 130 * len(found["names"]) - 10, "Cells per donor")
+            shapes.append(bar(x, base - height, max(1.0, step - 1), height, row))
+    return svg(shapes, 130 * len(found["names"]) - 10, "Cells per donor")
 
 
 def _depth_plot(found: Mapping[str, Any]) -> str:
@@ -261,13 +226,13 @@ def _depth_plot(found: Mapping[str, Any]) -> str:
             points += [(_place(e, edges[0], edges[-1]), y) for e in (left, right)]
         points.append((_place(edges[-1], edges[0], edges[-1]), base))
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        shapes.append(f'<polyline points="{path}" fill="none" stroke="{_colour(row)}" stroke-width="2"/>')
-        shapes.append(_text(_LABEL - 8, 40 + 20 * row, name, "end", _colour(row)))
+        shapes.append(f'<polyline points="{path}" fill="none" stroke="{colour(row)}" stroke-width="2"/>')
+        shapes.append(text(_LABEL - 8, 40 + 20 * row, name, "end", colour(row)))
     shapes += [
-        _text(_place(edge, edges[0], edges[-1]), base + 18, f"{10**edge - 1:,.0f}", "middle")
+        text(_place(edge, edges[0], edges[-1]), base + 18, f"{10**edge - 1:,.0f}", "middle")
         for edge in (edges[0], edges[-1])
     ]
-    return _svg(shapes, base + 25, "Counts per cell, on a logarithmic scale")
+    return svg(shapes, base + 25, "Counts per cell, on a logarithmic scale")
 
 
 def _overlap_plots(found: Mapping[str, Any]) -> str:
@@ -283,10 +248,10 @@ def _overlap_plots(found: Mapping[str, Any]) -> str:
         shapes = []
         for row, level in enumerate(levels):
             y = 8 + (8 + 11 * len(found["names"])) * row
-            shapes.append(_text(_LABEL - 8, y + 14, level, "end"))
+            shapes.append(text(_LABEL - 8, y + 14, level, "end"))
             for place, name in enumerate(found["names"]):
                 share = values[name].get(level, 0) / totals[name]
-                shapes.append(_bar(_LABEL, y + 11 * place, (_WIDTH - _LABEL) * share, 10, place))
+                shapes.append(bar(_LABEL, y + 11 * place, (WIDTH - _LABEL) * share, 10, place))
         arms = "both arms" if len(found["names"]) == 2 else "two arms or more"
         unknown = max(overlap["unknown"].values())
         said = (
@@ -294,30 +259,10 @@ def _overlap_plots(found: Mapping[str, Any]) -> str:
         )
         said += f"; unknown of up to {100 * unknown:.0f} % of the cells" if unknown else ""
         height = 16 + (8 + 11 * len(found["names"])) * len(levels)
-        parts.append(f"<p>{escape(said)}</p>" + _svg(shapes, height, said))
+        parts.append(f"<p>{escape(said)}</p>" + svg(shapes, height, said))
     return "".join(parts)
-
-
-def _svg(shapes: Sequence[str], height: float, title: str) -> str:
-    return (
-        f'<svg viewBox="0 0 {_WIDTH + 20} {height}" width="{_WIDTH + 20}" height="{height}" role="img">'
-        f"<title>{escape(title)}</title>{''.join(shapes)}</svg>"
-    )
-
-
-def _colour(arm: int) -> str:
-    return _COLOURS[arm % len(_COLOURS)]
 
 
 def _place(value: float, low: float, high: float) -> float:
     share = (value - low) / (high - low) if high > low else 0.5
-    return round(_LABEL + (_WIDTH - _LABEL) * share, 1)
-
-
-def _bar(x: float, y: float, width: float, height: float, arm: int) -> str:
-    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{_colour(arm)}"/>'
-
-
-def _text(x: float, y: float, text: str, anchor: str, colour: str = "#333") -> str:
-    short = text if len(text) <= 38 else f"{text[:37]}…"
-    return f'<text x="{x}" y="{y}" text-anchor="{anchor}" style="fill:{colour}">{escape(short)}</text>'
+    return round(_LABEL + (WIDTH - _LABEL) * share, 1)

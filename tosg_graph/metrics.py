@@ -26,7 +26,6 @@ TITLES = {
     "ece": "ECE",
     "brier": "Brier",
 }
-LOWER_IS_BETTER = ("ece", "brier")
 BINS = 15  # of equal width, of the probability of the predicted class: Guo et al. 2017, arXiv:1706.04599
 LEVELS = 1000  # of scores that resamples tell apart
 
@@ -102,7 +101,7 @@ class Scorer:
         """Cells, mean probability of the predicted class and share that is right, of each bin ``(BINS,)``."""
         cells, confidence, right = (np.asarray(sums.sum(axis=0)).ravel() for sums in self._bins)
         return {
-            "cells": cells,
+            "cells": cells.astype(np.float64),
             "confidence": _ratio(confidence, cells),
             "accuracy": _ratio(right, cells),
         }
@@ -111,7 +110,8 @@ class Scorer:
 
     @cached_property
     def _predicted(self) -> NDArray[np.int64]:
-        return self._probability.argmax(axis=1)
+        found: NDArray[np.int64] = self._probability.argmax(axis=1)
+        return found
 
     @cached_property
     def _pairs(self) -> csr_array[Any, Any]:
@@ -122,7 +122,7 @@ class Scorer:
         """Brier's score in its form for several classes, 0 to 2: the squared errors of a cell's probabilities."""
         wanted = np.eye(self._classes)[self._truth]
         errors = ((self._probability - wanted) ** 2).sum(axis=1)
-        return np.bincount(self._units, errors, self._count)
+        return np.bincount(self._units, errors, self._count).astype(np.float64)
 
     @cached_property
     def _bins(self) -> tuple[csr_array[Any, Any], csr_array[Any, Any], csr_array[Any, Any]]:
@@ -206,8 +206,9 @@ def _leveled(
 
 def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
     """``part / whole``, NaN where ``whole`` is 0."""
-    found = np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan)
-    return np.divide(part, whole, out=found, where=whole > 0)
+    found: NDArray[np.float64] = np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan)
+    np.divide(part, whole, out=found, where=whole > 0)
+    return found
 
 
 def _mean(values: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -370,6 +370,33 @@ def pretrained(found: Pretrained) -> None:
     print(f"What the model was made of, and its limits: {found.run / 'card.md'}")
 
 
+def evaluation(found: Mapping[str, Any], page: Path) -> None:
+    """Print how good the models of a run are, what made the difference, and where to look."""
+    from tosg_graph.evaluation_page import interval
+
+    columns = {
+        "accuracy": "accuracy",
+        "macro_f1": "macro-F1 [95 %]",
+        "auroc": "AUROC",
+        "auprc": "AUPRC",
+        "ece": "ECE",
+    }
+    rows = []
+    for model in found["models"]:
+        test = model["test"]
+        figures = [interval(test[m]) if m == "macro_f1" else test[m]["mean"] for m in columns]
+        rows.append([model["model"], len(model["seeds"]), *figures])
+    table(("model", "seeds", *columns.values()), rows)
+    for run in found["runs"]:
+        why = f" ({'; '.join(run['reasons'])})" if run["reasons"] else ""
+        print(f"{run['name']}: split by {run['split_unit']}, verdict {run['verdict']}{why}")
+    for line in [*found["test"]["notes"], *found["findings"]]:
+        print(f"  {line}")
+    print(
+        f"Look at {page}: curves, calibration, confusion and classes; its figures are in {page.with_suffix('.json')}."
+    )
+
+
 def facts(pairs: Mapping[str, Any]) -> None:
     """Print ``name  value`` lines."""
     width = max(map(len, pairs), default=0)

@@ -287,7 +287,7 @@ class _Job:
     seed: int
 
     def __str__(self) -> str:
-        return str(self.job)
+        return f"{self.name}, seed {self.seed}"
 
 
 def _finished(folder: Path) -> Fitted | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tosg_graph.cli import cells, cells_out, db, gds, kg, knowledge, learning, questions, store
+from tosg_graph.cli import cells, cells_out, db, evaluation, gds, kg, knowledge, learning, questions, store
 from tosg_graph.cli.options import platform, server_options
 
 
@@ -51,6 +51,7 @@ for command in (
     questions.convert,
     gds.gds,
     learning.train,
+    evaluation.evaluate,
     demo,
 ):
     main.add_command(command)
