@@ -147,7 +147,7 @@ def test_means_are_those_of_the_training_cells(bundle: Path) -> None:
     x = made.cells.take(range(len(made.cells))).x[..., 0]
     genes = made.cells.node_mask
     assert torch.allclose(made.mean[genes], x[:, genes].mean(0), atol=1e-6)
-    assert made.spread == pytest.approx(float(x[:, genes].var(0, correction=0).mean()), rel=1e-4)
+    assert made.variance == pytest.approx(float(x[:, genes].var(0, correction=0).mean()), rel=1e-4)
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0], ids=["abundance", "abundance and edges"])
