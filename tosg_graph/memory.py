@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
+from typing import Any
+
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of glibc's mallopt
+_AS_IT_WAS = {_TRIM_THRESHOLD: 128 * 1024, _MMAP_MAX: 65_536}
+_KEPT = {_TRIM_THRESHOLD: 2**31 - 1, _MMAP_MAX: 0}
 
 
 def give_back() -> None:
@@ -15,12 +21,34 @@ def give_back() -> None:
         trim(0)
 
 
-@cache
+@contextmanager
+def kept() -> Iterator[None]:
+    """Keep freed memory meanwhile; glibc gives that of a large array back, and gets it anew page by page."""
+    option = _of_glibc("mallopt")
+    if option is None:
+        yield
+        return
+    for name, value in _KEPT.items():
+        option(name, value)
+    try:
+        yield
+    finally:
+        for name, value in _AS_IT_WAS.items():
+            option(name, value)
+        give_back()
+
+
 def _trim() -> Callable[[int], int] | None:
-    """``malloc_trim`` of glibc; other C libraries have none, and keep less."""
+    """``malloc_trim``."""
+    return _of_glibc("malloc_trim")
+
+
+@cache
+def _of_glibc(name: str) -> Any:
+    """Return a function of glibc; other C libraries have none of these, and keep less."""
     import ctypes
 
     try:
-        return ctypes.CDLL(None).malloc_trim
+        return getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError, TypeError):
         return None

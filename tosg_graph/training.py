@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tosg_graph import checkpoints
+from tosg_graph import checkpoints, memory
 from tosg_graph.errors import TrainingError
 from tosg_graph.progress import Progress, silent
 
@@ -132,7 +132,7 @@ class Machine:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Lightning's own imports
             from lightning.fabric import Fabric
-            from lightning.fabric.strategies import DDPStrategy
+            from lightning.fabric.strategies.ddp import DDPStrategy
 
         # Processes are spawned, and begin with the task: nothing around it runs twice.
         return Fabric(
@@ -327,7 +327,7 @@ def _train_and_show(fabric: Fabric, job: _Job) -> None:
 
 
 def _train(fabric: Fabric, job: _Job, progress: Progress) -> None:
-    with _reproducible(fabric.device):
+    with _reproducible(fabric.device), memory.kept():
         loop = _Loop(fabric, job, progress)
         loop.go_on()
         loop.run()
@@ -337,16 +337,16 @@ def _train(fabric: Fabric, job: _Job, progress: Progress) -> None:
 def _reproducible(device: torch.device) -> Iterator[None]:
     """Leave torch's generators and settings as they were found; on the processor, use algorithms that repeat."""
     before = torch.are_deterministic_algorithms_enabled()
-    memory: Any = torch.utils.deterministic
-    filled = memory.fill_uninitialized_memory
+    deterministic: Any = torch.utils.deterministic
+    filled = deterministic.fill_uninitialized_memory
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         try:
             torch.use_deterministic_algorithms(before or device.type == "cpu")
-            memory.fill_uninitialized_memory = False  # we read none
+            deterministic.fill_uninitialized_memory = False  # we read none
             yield
         finally:
             torch.use_deterministic_algorithms(before)
-            memory.fill_uninitialized_memory = filled
+            deterministic.fill_uninitialized_memory = filled
 
 
 def seeded(*numbers: int) -> None:
