@@ -1,9 +1,15 @@
-"""Memory that was freed: Arrow and the C library keep some of it for later, and give the rest back to the system."""
+"""Memory that was freed and is not given back: Arrow and the C library keep it for later."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
+from typing import Any
+
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of glibc's mallopt
+_AS_IT_WAS = {_TRIM_THRESHOLD: 128 * 1024, _MMAP_MAX: 65_536}
+_KEPT = {_TRIM_THRESHOLD: 2**31 - 1, _MMAP_MAX: 0}
 
 
 def give_back() -> None:
@@ -11,28 +17,38 @@ def give_back() -> None:
     import pyarrow as pa
 
     pa.default_memory_pool().release_unused()
-    if trim := _of_glibc("malloc_trim"):
+    if trim := _trim():
         trim(0)
 
 
-def keep() -> None:
-    """Keep freed memory in this process from now on, however large the pieces are.
+@contextmanager
+def kept() -> Iterator[None]:
+    """Keep freed memory meanwhile; glibc gives that of a large array back, and gets it anew page by page."""
+    option = _of_glibc("mallopt")
+    if option is None:
+        yield
+        return
+    for name, value in _KEPT.items():
+        option(name, value)
+    try:
+        yield
+    finally:
+        for name, value in _AS_IT_WAS.items():
+            option(name, value)
+        give_back()
 
-    Steps of training ask for the same large tensors over and over. glibc would get each of them from the system anew,
-    page by page, which takes longer than many a sum over neighbours. `give_back` still gives back.
-    """
-    if option := _of_glibc("mallopt"):
-        option(-4, 0)  # M_MMAP_MAX: no piece has a mapping of its own
-        option(-1, -1)  # M_TRIM_THRESHOLD: nothing is given back by itself
+
+def _trim() -> Callable[[int], int] | None:
+    """``malloc_trim``."""
+    return _of_glibc("malloc_trim")
 
 
 @cache
-def _of_glibc(name: str) -> Callable[..., int] | None:
-    """A function that other C libraries do not have; they keep less."""
+def _of_glibc(name: str) -> Any:
+    """Return a function of glibc; other C libraries have none of these, and keep less."""
     import ctypes
 
     try:
-        found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
-        return found
+        return getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError, TypeError):
         return None
