@@ -2,10 +2,10 @@
 
 A step is forward, backward and Adam. First the shapes of the reference: two layers of GCN, and of GAT with 4 heads and
 then 1, from 1 to 8 to 8 numbers, 533,458 nodes, 2 million edges, 2 cells. Then 2,000 and 20,000 nodes with ten edges
-each: two layers of SAGE and of GAT, 64 wide, mean over nodes and a head; and our own network, which PyG has no peer for.
+each: two layers of SAGE and of GAT, 64 wide, mean over nodes and a head; and our own network, which has no peer in PyG.
 `shared` is `SharedLayer` on one topology; `batch` the same layers with the same weights on PyG's ``Batch`` of the
 cells, made before the clock starts. Outputs and gradients of both are compared first. Every way is a process of its
-own, three times in turn, that keeps the memory it freed (`tosg_graph.memory.keep`). `step_gb` is what a step takes
+own, three times in turn, that keeps the memory it freed (`tosg_graph.memory.kept`). `step_gb` is what a step takes
 beyond what was held before it.
 """
 
@@ -131,7 +131,11 @@ def turns(case: Case, ways: tuple[str, ...], device: str, rounds: int) -> dict[s
 
 def run(case: Case, way: str, device: str) -> dict[str, Any]:
     warnings.simplefilter("ignore")  # PyG scripts functions when imported, which newer torch calls deprecated
-    memory.keep()
+    with memory.kept():
+        return _timed(case, way, device)
+
+
+def _timed(case: Case, way: str, device: str) -> dict[str, Any]:
     step, _ = prepared(case, way, device)
     step()  # makes matrices and indexes, and compiles
     step()
