@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of glibc's mallopt
 _AS_IT_WAS = {_TRIM_THRESHOLD: 128 * 1024, _MMAP_MAX: 65_536}
@@ -17,7 +16,7 @@ def give_back() -> None:
     import pyarrow as pa
 
     pa.default_memory_pool().release_unused()
-    if trim := _trim():
+    if trim := _of_glibc("malloc_trim"):
         trim(0)
 
 
@@ -38,17 +37,13 @@ def kept() -> Iterator[None]:
         give_back()
 
 
-def _trim() -> Callable[[int], int] | None:
-    """``malloc_trim``."""
-    return _of_glibc("malloc_trim")
-
-
 @cache
-def _of_glibc(name: str) -> Any:
+def _of_glibc(name: str) -> Callable[..., int] | None:
     """Return a function of glibc; other C libraries have none of these, and keep less."""
     import ctypes
 
     try:
-        return getattr(ctypes.CDLL(None), name)
+        found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
+        return found
     except (AttributeError, OSError, TypeError):
         return None
