@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 APPROXIMATE = "approximate"  # tag of cells whose figures depend on the machine's arithmetic: a fitted model
+VARIES = "varies"  # tag of cells whose words depend on it too; that they run is all that is asked
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 TOLERANCE = 0.15  # of a share; other figures of such a cell, relative
 
@@ -47,8 +48,11 @@ def shown(cell: Any) -> list[str]:
 
 def difference(committed: Any, now: Any) -> str:
     """Say where two runs of a cell differ; "" where they agree."""
+    tags = committed["metadata"].get("tags", [])
+    if VARIES in tags:
+        return ""
     before, after = "\n".join(shown(committed)), "\n".join(shown(now))
-    if APPROXIMATE not in committed["metadata"].get("tags", []):
+    if APPROXIMATE not in tags:
         return "" if before == after else f"{before}\n--- now ---\n{after}"
     words = [NUMBER.sub("#", text) for text in (before, after)]
     pairs = zip(NUMBER.findall(before), NUMBER.findall(after), strict=False)
