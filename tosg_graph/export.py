@@ -358,10 +358,11 @@ def write_bundle(
     node_dropped = masked_nodes(selection.nodes, types, measured.text_mask)
     fitting = correct.start(chosen.cells, len(genes)) if correct else None
     with bundle.new_bundle(out) as folder, threads(1) as beside:
-        copied = _write_graph(selection, genes, proteins, gather, folder)
         embedded = {"embedding": measured.text.astype("float32", copy=False), "mask": measured.text_mask}
-        bundle.write_tensors(embedded, folder / bundle.TEXT)
+        text_written = beside.submit(bundle.write_tensors, embedded, folder / bundle.TEXT)
+        copied = _write_graph(selection, genes, proteins, gather, folder)
         _write_features(measured.features, folder)
+        text_written.result()
         settled = bundle.settle(folder, copied, beside)
         bundle.write_table(chosen.cells, folder / bundle.CELLS)
         chosen = proved(chosen, folder)
