@@ -40,7 +40,8 @@ def kept() -> Iterator[None]:
 
 def _trim() -> Callable[[int], int] | None:
     """``malloc_trim``."""
-    return _of_glibc("malloc_trim")
+    found: Callable[[int], int] | None = _of_glibc("malloc_trim")
+    return found
 
 
 @cache
