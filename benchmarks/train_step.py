@@ -2,7 +2,7 @@
 
 A step is forward, backward and Adam. First the shapes of the reference: two layers of GCN, and of GAT with 4 heads and
 then 1, from 1 to 8 to 8 numbers, 533,458 nodes, 2 million edges, 2 cells. Then 2,000 and 20,000 nodes with ten edges
-each: two layers of SAGE and of GAT, 64 wide, mean over nodes and a head; and our own network, which PyG has no peer for.
+each: two layers of SAGE and of GAT, 64 wide, mean over nodes and a head; and our own network, which has no peer.
 `shared` is `SharedLayer` on one topology; `batch` the same layers with the same weights on PyG's ``Batch`` of the
 cells, made before the clock starts. Outputs and gradients of both are compared first. Every way is a process of its
 own, three times in turn, that keeps the memory it freed (`tosg_graph.memory.keep`). `step_gb` is what a step takes
