@@ -265,7 +265,9 @@ def _pathway_table(
     }
     table = _sorted(pa.table(columns), "score")
     # Those that others explain come after all others that were found.
-    place = 2 - table["found"].to_numpy() - table["explained_by"].is_null().to_numpy() * table["found"].to_numpy()
+    place = (
+        2 - table["found"].to_numpy() - table["explained_by"].is_null().to_numpy() * table["found"].to_numpy()
+    )
     return table.take(np.argsort(place, kind="stable"))
 
 
@@ -314,7 +316,7 @@ def _about(
     found = scores.units
     cells = _cells_with_arms(content, scores, plan.contrast)
     judged = compare(cells, defining=_defining(plan.contrast))
-    settings = {**asdict(plan), "score": score}
+    settings = {**asdict(plan), "score": score, **scores.network}
     manifest = sha256_of(content.folder / bundle.MANIFEST)
     return {
         "format_version": FORMAT_VERSION,
@@ -323,6 +325,7 @@ def _about(
             name: settings[name]
             for name in ("contrast", "score", "permutations", "fdr", "top", "seed", "null")
         },
+        "network": dict(scores.network),
         "bundle": {
             "manifest_sha256": manifest,
             "graph_release": content.manifest["graph_release"],
@@ -343,7 +346,8 @@ def _about(
             name: {"tested": len(table), "found": sum(table["found"].to_pylist())}
             for name, table in sorted(tables.items())
         },
-        "pathways_explained_by_others": len(tables["pathways"]) - tables["pathways"]["explained_by"].null_count,
+        "pathways_explained_by_others": len(tables["pathways"])
+        - tables["pathways"]["explained_by"].null_count,
         "software": {name: version(name) for name in ("tosg-graph", "numpy", "scipy", "pyarrow")},
     }
 

@@ -40,7 +40,9 @@ def explained_by(
     found
         Rows of ``sets``, the strongest first.
     """
-    members = {row: sets.indices[sets.indptr[row] : sets.indptr[row + 1]] for row in found}
+    members: dict[int, NDArray[Any]] = {
+        row: sets.indices[sets.indptr[row] : sets.indptr[row + 1]] for row in found
+    }
     explained: dict[int, int] = {}
     for place, leader in enumerate(found):
         if leader in explained:
@@ -52,11 +54,11 @@ def explained_by(
         }
         rests = {row: rest for row, rest in rests.items() if len(rest) < len(members[row])}
         explained |= dict.fromkeys((row for row, rest in rests.items() if len(rest) < FEWEST), leader)
-        tested = [row for row in rests if row not in explained]
+        tested = {row: rest for row, rest in rests.items() if row not in explained}
         p = compare_sets(
             design,
             values,
-            _sets([rests[row] for row in tested], sets.shape[1]),
+            _sets(list(tested.values()), sets.shape[1]),
             permutations=permutations,
             seed=seed,
             null=null,
@@ -66,7 +68,7 @@ def explained_by(
     return explained
 
 
-def _sets(members: Sequence[NDArray[np.int64]], features: int) -> csr_array[Any, Any]:
+def _sets(members: Sequence[NDArray[Any]], features: int) -> csr_array[Any, Any]:
     from scipy.sparse import csr_array
 
     indices = np.concatenate([np.empty(0, np.int64), *members])

@@ -120,6 +120,7 @@ def _value(value: Any) -> Any:
 def _how(said: Mapping[str, Any]) -> str:
     rows = [[name, str(said[name])] for name in ("run", "score", "null", "permutations", "fdr", "seed")]
     rows += [[f"contrast: {name}", str(value)] for name, value in sorted(said["contrast"].items())]
+    rows += [[f"network: {name}", str(value)] for name, value in sorted(said["network"].items())]
     rows += [[f"bundle: {name}", str(value)] for name, value in sorted(said["bundle"].items())]
     rows += [[f"software: {name}", value] for name, value in sorted(said["software"].items())]
     return table(["", ""], rows)

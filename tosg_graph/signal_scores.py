@@ -126,6 +126,8 @@ class Scores:
         Why nodes and edges are not tested -> how many.
     notes
         What a reader of the findings has to know of the score.
+    network
+        Which network the scores are of.
     """
 
     units: Units
@@ -137,6 +139,7 @@ class Scores:
     fractions: Floats
     left_out: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    network: Mapping[str, Any] = field(default_factory=dict)
 
 
 # --------------------------------------------------------------------------- units
