@@ -360,10 +360,11 @@ def write_bundle(
     fitting = correct.start(chosen.cells, len(genes)) if correct else None
     with new_draft(out) as draft, threads(1) as beside:
         folder = draft.folder
-        draft.known |= _write_graph(selection, genes, proteins, gather, folder)
         embedded = {"embedding": measured.text.astype("float32", copy=False), "mask": measured.text_mask}
-        bundle.write_tensors(embedded, folder / bundle.TEXT)
+        text_written = beside.submit(bundle.write_tensors, embedded, folder / bundle.TEXT)
+        draft.known |= _write_graph(selection, genes, proteins, gather, folder)
         _write_features(measured.features, folder)
+        text_written.result()
         draft.settle(beside)
         bundle.write_table(chosen.cells, folder / bundle.CELLS)
         chosen = proved(chosen, folder)
