@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from tosg_graph.errors import SignalError
 from tosg_graph.signal_evidence import evidence
 from tosg_graph.signal_findings import Findings
 from tosg_graph.signal_overlap import explained_by
+from tosg_graph.signal_picture import drawing
 from tosg_graph.signal_prompt import prompt
 
 if TYPE_CHECKING:
@@ -272,3 +274,23 @@ def test_what_a_network_cannot_be_asked_is_refused(
             tg.signal(own, **DISEASE, **given)
     with pytest.raises(SignalError, match="trained on another bundle"):
         tg.signal(bundle, **GROUPS, score="model", run=run)
+
+
+def test_a_near_copy_comes_after_what_explains_it_and_is_not_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = planted.selection()
+    key = ("Gene", "PARTICIPATES_IN", "Pathway")
+    members = planted.edges([*((k, 40 + k // 10, 0) for k in range(40)), *((k, 41, 0) for k in range(10))], 0)
+    copied = replace(whole, edges={**whole.edges, key: members})
+    monkeypatch.setattr(planted, "selection", lambda: copied)
+    planted.write(tmp_path / "bundle", planted.counts(3.0))
+    found = tg.signal(tmp_path / "bundle", **{**GROUPS, "permutations": 1_000})
+    first, second = found.pathways.to_pylist()[:2]
+    assert (first["id"], first["explained_by"]) == ("WIKIPATHWAYS:WP0", None)
+    assert (second["id"], second["found"], second["explained_by"]) == ("WIKIPATHWAYS:WP1", True, first["id"])
+    assert "1 of them differ only where a stronger one does" in found.as_facts()["pathways found"]
+    assert [name for name, _ in drawing(found.nodes, found.subgraph, found.pathways, 0).groups] == [
+        "Pathway <0>"
+    ]
+    assert "explained by the stronger WIKIPATHWAYS:WP0" in signaling.explained(found)["explained.md"]
