@@ -319,32 +319,23 @@ def _finished(folder: Path) -> Fitted | None:
 
 
 def _launch_several(job: _Job) -> None:
+    from functools import partial
+
     from torch.multiprocessing.spawn import ProcessRaisedException
 
     try:
-        job.machine.fabric().launch(_Spawned(job))
+        job.machine.fabric().launch(partial(_train_and_show, job=job))
     except ProcessRaisedException as error:
         last = str(error).strip().splitlines()[-1]
         raise TrainingError(last.partition("Error: ")[2] or last) from error
 
 
-@dataclass(frozen=True)
-class _Spawned:
-    """What a spawned process does: train, and show in the first of them how far they are."""
+def _train_and_show(fabric: Fabric, job: _Job) -> None:
+    """Train in a spawned process, the first of which shows how far they are."""
+    from tosg_graph.progress import progress
 
-    job: _Job
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        import lightning.fabric  # noqa: F401  # it sets its loggers when imported, and ours comes after
-
-        _quiet()
-        self.__dict__.update(state)
-
-    def __call__(self, fabric: Fabric) -> None:
-        from tosg_graph.progress import progress
-
-        with progress() as show:
-            _train(fabric, self.job, show if fabric.is_global_zero else silent)
+    with progress() as show:
+        _train(fabric, job, show if fabric.is_global_zero else silent)
 
 
 def _train(fabric: Fabric, job: _Job, progress: Progress) -> None:
