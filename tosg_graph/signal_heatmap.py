@@ -88,7 +88,8 @@ def _deviation(table: pa.Table, group: str) -> Floats:
     )
     known = error > 0
     # A difference of nothing has no error; what was not tested has no difference.
-    return np.where(known, difference / np.where(known, error, 1.0), difference)
+    deviation: Floats = np.where(known, difference / np.where(known, error, 1.0), difference)
+    return deviation
 
 
 def _branch(join: tuple[float, float, float, float, float]) -> str:

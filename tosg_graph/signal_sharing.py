@@ -87,11 +87,10 @@ def side_by_side(groups: Mapping[str, pa.Table], what: str, fdr: float) -> pa.Ta
 
     tables = list(groups.values())
     rows, names = _aligned(tables, what)
-    values = Values(
-        *(_values(tables, rows, name) for name in ("difference", "error", "p", "q")),
-        way=_ways(tables, rows, what),
-        found=np.nan_to_num(_values(tables, rows, "found")).astype(np.bool_),
+    difference, error, group_p, group_q, found = (
+        _values(tables, rows, name) for name in ("difference", "error", "p", "q", "found")
     )
+    values = Values(difference, error, group_p, group_q, _ways(tables, rows, what), found == 1)
     p = heterogeneity(values)
     q = np.full(len(p), np.nan)
     q[~np.isnan(p)] = benjamini_hochberg(p[~np.isnan(p)])
@@ -125,13 +124,13 @@ def heterogeneity(values: Values) -> Floats:
 
 def sharing(values: Values, heterogeneity_q: Floats, fdr: float) -> list[str | None]:
     """Say of each feature what `SHARINGS` lists; None where no group found it."""
-    counts = values.found.sum(axis=0)
-    up = (values.found & (values.way > 0)).any(axis=0)
-    down = (values.found & (values.way < 0)).any(axis=0)
+    counts = values.found.sum(axis=0).tolist()
+    ways = ((values.found & (values.way * sign > 0)).any(axis=0) for sign in (1, -1))
+    both = np.logical_and(*ways).tolist()
     said: list[str | None] = [None] * len(counts)
     for at in np.flatnonzero(counts).tolist():
         if counts[at] > 1:
-            said[at] = OPPOSITE if up[at] and down[at] else SHARED
+            said[at] = OPPOSITE if both[at] else SHARED
         elif values.tested[:, at].sum() < 2:
             said[at] = ALONE
         else:
