@@ -125,8 +125,8 @@ def heterogeneity(values: Values) -> Floats:
 def sharing(values: Values, heterogeneity_q: Floats, fdr: float) -> list[str | None]:
     """Say of each feature what `SHARINGS` lists; None where no group found it."""
     counts = values.found.sum(axis=0).tolist()
-    ways = ((values.found & (values.way * sign > 0)).any(axis=0) for sign in (1, -1))
-    both = np.logical_and(*ways).tolist()
+    up, down = (np.where(values.found & (values.way == way), 1, 0).sum(axis=0) for way in (1, -1))
+    both = ((up > 0) & (down > 0)).tolist()
     said: list[str | None] = [None] * len(counts)
     for at in np.flatnonzero(counts).tolist():
         if counts[at] > 1:
