@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -172,25 +172,33 @@ class SignalingNetwork(nn.Module):
             return TypedMessages(plan.hidden, names, plan.bases)
         return SharedMessages(plan.conv, plan.hidden, names)
 
+    def set_scale(self, mean: Tensor, deviation: Tensor) -> None:
+        """Standardise what is measured of each node; best called once, before training.
+
+        Parameters
+        ----------
+        mean, deviation
+            float ``(N,)``: of log1p over the cells of training; kept with the weights. Before, 0 and 1.
+        """
+        self.fusion.set_scale(mean, deviation)
+
     def keep_edges(self, keep: Tensor | None) -> None:
         """Let messages pass only along the edges where ``keep``, bool ``(E,)``, is true; None: along all.
 
         The weights stay as they are, so that pretraining may hide other edges at every step.
         """
         graph = self.graph
-        everything = torch.ones(graph.num_edges, dtype=torch.bool) if keep is None else keep.cpu()
-        shown = graph if keep is None else graph.without_edges(~everything)
+        shown = graph.stated if keep is None else graph.stated & keep.cpu()
         self._routes = [
-            Routes([g.kept(everything) for g in groups], graph.num_nodes)
-            for groups in self._translated.values()
+            Routes([g.kept(shown) for g in groups], graph.num_nodes) for groups in self._translated.values()
         ]
-        kept = [group.kept(everything) for group in self._groups]
+        kept = [group.kept(shown) for group in self._groups]
         self._along: Routes | Topologies
         if self.plan.conv == "typed":
             self._along = Routes(kept, graph.num_nodes)
         else:
             self._along = [(g, Topology(torch.stack([g.source, g.target]), graph.num_nodes)) for g in kept]
-        self._pathways = Pathways(shown.members, graph.num_nodes)
+        self._pathways = Pathways(graph.without_edges(~shown).members, graph.num_nodes)
 
     def states(self, x: Tensor, text: Tensor | None = None) -> Tensor:
         """States of all nodes.
@@ -280,8 +288,8 @@ class SignalingNetwork(nn.Module):
         h = self._first(x, self.fusion.base())
         total = torch.zeros(n_groups, self.graph.num_edges, dtype=torch.double, device=h.device)
         for layer in self.layers:
-            sent = layer.messages.sent(layer.norm(h), self._along)
-            total += summed_shares(sent, self.graph.num_edges, groups, n_groups)
+            sent = cast(GraphLayer, layer).sent
+            total += summed_shares(sent(h, self._along), self.graph.num_edges, groups, n_groups)
             h = layer(h, self._along)
         return total
 
