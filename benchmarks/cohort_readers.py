@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -41,6 +42,15 @@ def write_store(work: Path) -> None:
 
     names = Names(json.loads((work / "genes.json").read_text()))
     add(work / "cells.h5ad", names, AbundanceStore.open(work / "cells.store"), mapping=ObsMapping())
+
+
+def write_rows(work: Path) -> None:
+    """Our store with its copy cell by cell beside it."""
+    from tosg_graph.abundance_store import AbundanceStore
+    from tosg_graph.row_copy import copy_rows
+
+    shutil.copytree(work / "cells.store", work / "cells.rows")
+    copy_rows(AbundanceStore.open(work / "cells.rows"))
 
 
 def write_gzip(work: Path) -> None:
@@ -86,15 +96,15 @@ def write_lists(work: Path) -> None:
 # --------------------------------------------------------------------------- readers
 
 
-def ours() -> Read:
-    for name in ("deltalake", "duckdb", "lark", "pyarrow.dataset", "scipy.sparse", "yaml"):
-        import_module(name)  # our code imports them where it needs them
+def ours(name: str = "cells.store") -> Read:
+    for module in ("deltalake", "duckdb", "lark", "pyarrow.dataset", "scipy.sparse", "yaml"):
+        import_module(module)  # our code imports them where it needs them
 
     from tosg_graph.abundance import AbundanceReader
     from tosg_graph.abundance_store import AbundanceStore
 
     def read(work: Path, tests: Tests, genes: list[int] | None) -> Found:
-        with AbundanceReader.open(AbundanceStore.open(work / "cells.store")) as reader:
+        with AbundanceReader.open(AbundanceStore.open(work / name)) as reader:
             found = reader.cells(_sql(tests), lambda column, value: None, ["barcode", "block", "cell"])
             found = found.sort_by([("block", "ascending"), ("cell", "ascending")])  # as an export reads them
             wanted = range(len(reader.axis)) if genes is None else genes
@@ -236,18 +246,21 @@ def _python(tests: Tests) -> str:
 
 LAYOUTS: dict[str, Callable[[Path], None]] = {
     "store": write_store,
+    "rows": write_rows,
     "gzip": write_gzip,
     "soma": write_soma,
     "parquet": write_lists,
 }
 READERS: dict[str, Callable[[], Read]] = {
-    "ours": ours,
+    "ours": partial(ours, "cells.rows"),
+    "ours_without_rows": ours,
     "backed_h5ad": backed_h5ad,
     "backed_h5ad_gzip": partial(backed_h5ad, "cells.gzip"),
     "tiledbsoma": soma,
     "lists_pyarrow": lists_pyarrow,
     "lists_duckdb": lists_duckdb,
 }
+OURS = ("ours", "ours_without_rows")
 
 
 def digest(names: Any, genes: Any, counts: Any) -> str:

@@ -70,6 +70,8 @@ COMMANDS = [
     ("query",),
     ("export",),
     ("convert",),
+    ("train", "classify"),
+    ("train", "pretrain"),
     ("evaluate",),
     ("demo",),
 ]

@@ -31,6 +31,7 @@ SKILLS = {
     "graph": 0.9,
     "graph without text": 0.9,
     "graph without edges": 0.4,
+    "graph from scratch": 0.5,
     "logistic": 1.0,
     "majority": 0.0,
 }
@@ -175,12 +176,14 @@ def test_the_report_says_what_helps_and_what_does_not(found: dict[str, Any]) -> 
     assert verdicts == {
         "graph without text": "no evidence",
         "graph without edges": "helps",
+        "graph from scratch": "helps",
         "logistic": "hurts",
         "majority": "helps",
     }
     said = "\n".join(found["findings"])
     assert said.startswith("The text is not shown to help on this data set.")
     assert "The graph helps: macro-F1 +0." in said
+    assert "The pretraining helps: macro-F1 +0." in said
     assert "graph is worse than logistic: macro-F1 -0." in said
     assert "graph is better than majority" in said
 

@@ -19,11 +19,12 @@ import toy_bundle as toy
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
-from tosg_graph import conv_modes
+from tosg_graph import attention_kernels, conv_modes, shared_attention
 from tosg_graph.conv_modes import conv_mode
 from tosg_graph.dataset import TosgDataset
 from tosg_graph.errors import LayerError
 from tosg_graph.export import Measured, write_bundle
+from tosg_graph.shared_attention import Scoring, attend
 from tosg_graph.shared_layers import SharedLayer
 from tosg_graph.topology import Topology
 from tosg_graph.types import Selection, StoreVersion
@@ -269,7 +270,10 @@ def test_layers_that_nobody_tested_are_refused() -> None:
         (pyg.EdgeConv(nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3))), "block_diagonal"),
         (pyg.CGConv(3, batch_norm=True), "block_diagonal"),
         (pyg.DirGNNConv(pyg.GATConv(3, 3, add_self_loops=False)), "block_diagonal"),
-        (pyg.GATConv, "block_diagonal"),
+        (pyg.GATConv, "sparse"),
+        (pyg.GATConv(3, 3, edge_dim=2), "block_diagonal"),
+        (pyg.GATConv(3, 3, aggr="max"), "block_diagonal"),
+        (pyg.GATv2Conv, "block_diagonal"),
         (pyg.GCNConv, "sparse"),
     ],
 )
@@ -323,6 +327,15 @@ def products() -> dict[str, Callable[[], Any]]:
         "gin mean": lambda: pyg.GINConv(mlp(WIDTH, 3), aggr="mean"),
         "graph": lambda: pyg.GraphConv(WIDTH, 3),
         "graph mean to more": lambda: pyg.GraphConv(WIDTH, 9, aggr="mean"),
+        "attention": lambda: pyg.GATConv(WIDTH, 4, heads=2),
+        "attention averaged backwards": lambda: pyg.GATConv(
+            WIDTH, 4, heads=3, concat=False, negative_slope=-0.5, flow="target_to_source"
+        ),
+        "attention without loops": lambda: pyg.GATConv(
+            (WIDTH, WIDTH), 4, heads=2, add_self_loops=False, residual=True, bias=False
+        ),
+        "attention of many channels": lambda: pyg.GATConv(WIDTH, 33),
+        "attention of unknown width": lambda: pyg.GATConv(-1, 4),
     }
 
 
@@ -348,11 +361,78 @@ def test_products_have_the_gradients_of_pyg(name: str, dtype: torch.dtype) -> No
     found, expected = both_ways(products()[name], dtype, None)
     assert len(found) == len(expected)
     # Batch normalisation divides by a small spread, and multiplies what float32 rounds off by as much.
-    single = 1e-4 if "batch" in name else 1e-6
+    single = 1e-4 if "batch" in name else 1e-5 if "attention" in name else 1e-6
     bound = single if dtype == torch.float32 else 1e-12
     for a, b in zip(found, expected, strict=True):
         relative = (a - b).abs().max() / b.abs().max().clamp(min=1)
         assert relative <= bound
+
+
+@pytest.mark.parametrize("edges_at_once", [1, 50, 10_000])
+@pytest.mark.parametrize("name", [name for name in products() if name.startswith("attention")])
+def test_attention_on_other_devices_has_the_gradients_of_pyg(
+    name: str, edges_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_attention, "EDGES_AT_ONCE", edges_at_once)
+    monkeypatch.setattr(shared_attention, "_compiles", lambda like: False)
+    monkeypatch.setattr(attention_kernels, "weighted_sums", None)
+    found, expected = both_ways(products()[name], torch.float64, None)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def scores_and_values(heads: int) -> list[Tensor]:
+    draw = torch.Generator().manual_seed(4)
+    shapes = ((NODES, heads), (NODES, heads), (NODES, heads, 4))
+    return [torch.rand(*s, generator=draw, dtype=torch.double).requires_grad_() for s in shapes]
+
+
+@pytest.mark.parametrize("compiles", [True, False], ids=["processor", "other devices"])
+def test_dropout_of_attention(compiles: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_attention, "_compiles", lambda like: compiles)
+    topology = Topology(EDGES, NODES)
+
+    def dropped(*given: Tensor) -> Tensor:
+        torch.manual_seed(3)
+        return attend(*given, topology, Scoring(slope=0.2, dropout=0.4))
+
+    given = scores_and_values(5)
+    assert torch.autograd.gradcheck(dropped, given)  # the backward pass drops what the forward pass did
+    every = [part[:, :1].detach().expand(-1, 20_000, *part.shape[2:]) for part in given]
+    found, expected = dropped(*every), attend(*every, topology, Scoring(slope=0.2))
+    torch.testing.assert_close(found.mean(1), expected.mean(1), rtol=0.02, atol=0)
+    # Node 0 receives from node 1 and itself: both are dropped in 0.16 of the cases.
+    assert abs((found[0, :, 0] == 0).double().mean() - 0.16) < 0.01
+
+
+def test_dropout_ends_with_training() -> None:
+    conv, x = pyg.GATConv(WIDTH, 4, dropout=0.9), cells(3, NODES, WIDTH).float()
+    shared = SharedLayer(conv, Topology(EDGES, NODES))
+    trained, again = shared(x), shared(x)
+    assert not torch.equal(trained, again)
+    expected = SharedLayer(conv.eval(), Topology(EDGES, NODES), "block_diagonal")(x)
+    torch.testing.assert_close(shared(x), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_attention_does_not_depend_on_threads_and_keeps_nan(monkeypatch: pytest.MonkeyPatch) -> None:
+    given, runs = scores_and_values(3), []
+    for number in (1, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda number=number: number)
+        out = attend(*given, Topology(EDGES, NODES), Scoring(slope=0.2))
+        runs.append([out, *torch.autograd.grad(out.square().sum(), given)])
+    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+    broken = [part.detach().clone() for part in given]
+    broken[0][0, 1] = torch.nan  # node 0, which nodes 1 and 5 receive from
+    out = attend(*broken, Topology(EDGES, NODES), Scoring(slope=0.2))
+    assert out[:, 1].isnan().all(1).tolist() == [True, True, False, False, False, True, False]
+    assert not out[:, 0].isnan().any()
+
+
+def test_attention_of_a_graph_without_edges_is_nothing() -> None:
+    scoring = Scoring(slope=0.2, loops=False)
+    out = attend(*scores_and_values(2), Topology(EDGES[:, :0], NODES), scoring)
+    assert not out.any()
+    out.sum().backward()
 
 
 @pytest.mark.parametrize("name", ["gcn to more", "gcn without loops", "gcn not normalised", "graph"])
@@ -438,6 +518,7 @@ def test_graphs_that_cannot_be_are_refused() -> None:
         (lambda t: SharedLayer(pyg.GCNConv(2, 2), t, "fast"), "choose sparse, direct, block_diagonal"),
         (lambda t: SharedLayer(pyg.TAGConv(2, 2), t, "sparse"), "not a sum or mean"),
         (lambda t: SharedLayer(pyg.SAGEConv(2, 2, aggr="max"), t, "sparse"), "not a sum or mean"),
+        (lambda t: SharedLayer(pyg.GATConv(2, 2, edge_dim=1), t, "sparse"), "no edge_dim"),
         (lambda t: SharedLayer(pyg.SAGEConv(2, 2), t, edge_weight=torch.ones(9)), "belong to the Topology"),
         (lambda t: SharedLayer(pyg.TAGConv(2, 2), t, edge_attr=torch.ones(9)), "does not take 'edge_attr'"),
         (lambda t: SharedLayer(pyg.TAGConv(2, 2), t, edge_weight=torch.ones(4)), "has 4 rows; .* 9 edges"),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tosg_graph import label_task
 from tosg_graph.edge_splits import EdgeTask
 from tosg_graph.errors import TrainingError
 from tosg_graph.label_task import Source
@@ -146,7 +147,23 @@ def test_means_are_those_of_the_training_cells(bundle: Path) -> None:
     x = made.cells.take(range(len(made.cells))).x[..., 0]
     genes = made.cells.node_mask
     assert torch.allclose(made.mean[genes], x[:, genes].mean(0), atol=1e-6)
-    assert made.spread == pytest.approx(float(x[:, genes].var(0, correction=0).mean()), rel=1e-4)
+    assert made.variance == pytest.approx(float(x[:, genes].var(0, correction=0).mean()), rel=1e-4)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0], ids=["abundance", "abundance and edges"])
+@pytest.mark.parametrize("conv", ["typed", "gat"])
+def test_every_weight_that_is_fitted_takes_part(bundle: Path, conv: Any, weight: float) -> None:
+    """Else several devices would wait for a gradient that does not come."""
+    plan = NetworkPlan(hidden=8, layers=1, conv=conv)
+    tasks = [
+        Recipe(Source(bundle), plan, Masking(edge_weight=weight), 0)(),
+        label_task.Recipe(Source(bundle), plan, 0)(),
+    ]
+    for made in tasks:
+        made.prepare(0, 0)
+        made.loss(made.cells.take(range(8))).backward()
+        idle = [name for name, p in made.named_parameters() if p.requires_grad and p.grad is None]
+        assert not idle
 
 
 # --------------------------------------------------------------------------- the run

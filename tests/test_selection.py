@@ -15,6 +15,7 @@ from tosg_graph.errors import QueryError
 from tosg_graph.export import write_bundle
 from tosg_graph.hops import Hops
 from tosg_graph.licences import Allowed, Filter, restrict
+from tosg_graph.named_queries import NamedQuery
 from tosg_graph.pick import quote
 from tosg_graph.resources import schema
 from tosg_graph.selection import manifest_keys, select
@@ -135,6 +136,33 @@ def test_graph_elements_are_found_however_nested(world: Graph, returned: str) ->
     query = f"MATCH p = (g:Gene)-[r:ENCODES]->(x:Protein) RETURN {returned}"
     plain = select(world, "MATCH (g:Gene)-[r:ENCODES]->(x:Protein) RETURN g, r, x")
     assert picked(select(world, query)) == picked(plain)
+
+
+@pytest.mark.parametrize(
+    ("query", "known"),
+    [
+        ("MATCH ()-[r]->() RETURN r", True),
+        ("MATCH (a:Gene)-[r]-(b) RETURN a, r, b", True),  # each relationship twice, in several types
+        ("MATCH (g:Gene) OPTIONAL MATCH (g)-[r:ENCODES]->(x) RETURN r, g", True),  # null beside some nodes
+        ("MATCH (verb)-[items]->(v0) RETURN v0, items, verb", True),
+        ("MATCH (found)-[every]->(kind) RETURN kind AS at, every, found", True),
+        ("MATCH (a)-[r]->()-[s]->() RETURN r, s", False),
+        ("MATCH (a)-[r]->() RETURN a, r, r.score AS score", False),
+        ("MATCH ()-[r]->() RETURN r, count(*) AS n", False),
+        ("MATCH p = ()-[r]->() RETURN p, r", False),
+        ("MATCH ()-[r]->() UNWIND [r, 1] AS x RETURN x", False),
+        ("MATCH (g:Gene) RETURN g", False),
+    ],
+)
+def test_what_the_server_knows_of_columns_changes_nothing(
+    world: Graph, monkeypatch: pytest.MonkeyPatch, query: str, known: bool
+) -> None:
+    columns = world.columns("EXPLAIN\n" + query).column_names
+    asked = NamedQuery("query", query, {}, None)
+    assert (pick._typed(world, asked, columns) is not None) is known
+    typed = picked(select(world, query))
+    monkeypatch.setattr(pick, "_typed", lambda *_: None)
+    assert typed == picked(select(world, query))
 
 
 @pytest.mark.parametrize("name", ["x", "x0", "item", "items", "kind", "i", "every", "at"])

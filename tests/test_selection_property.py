@@ -80,7 +80,8 @@ def questions(draw: st.DrawFn, world: nx.MultiDiGraph) -> Question:
         text = f"MATCH (x:Entity) WHERE x.id IN $ids RETURN {shape} AS found"
         return Question(text, {"ids": ids}, (set(ids), set()))
     if kind == "relationships":
-        text = f"MATCH ()-[x]->() WHERE x.edge_key IN $keys RETURN {shape} AS found, x.edge_key AS key"
+        beside = draw(st.sampled_from(["", ", x.edge_key AS key", ", n"]))
+        text = f"MATCH (n)-[x]->() WHERE x.edge_key IN $keys RETURN {shape} AS found{beside}"
         return Question(text, {"keys": keys}, with_ends(world, keys))
     if kind == "both":
         text = f"MATCH (n:Entity)-[x]->() WHERE x.edge_key IN $keys RETURN n, {shape} AS found, collect(n) AS all"

@@ -20,11 +20,13 @@ from test_obs import VOCABULARY
 from toy_graph import ToyGraph
 
 import tosg_graph as tg
+from tosg_graph import abundance
 from tosg_graph.abundance import AbundanceReader
 from tosg_graph.abundance_store import AbundanceStore
 from tosg_graph.cells import add_files
 from tosg_graph.errors import SettingsError, StoreError
 from tosg_graph.obs import ObsMapping
+from tosg_graph.row_copy import copy_rows
 from tosg_graph.settings import read_settings
 from tosg_graph.store_versions import versions
 from tosg_graph.term_audit import apply
@@ -80,14 +82,22 @@ def bucket(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"s3://cells/{tmp_path.name}"
 
 
-def test_a_bucket_answers_like_a_folder(bucket: str, tmp_path: Path) -> None:
+def test_a_bucket_answers_like_a_folder(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = three_adds(tmp_path / "here")
+    answers_of_counts = answers(here)
     there = three_adds(tmp_path / "lock", bucket)
     assert answers(there) == answers(here)
     assert not list((tmp_path / "lock").glob("*/*.parquet"))
     done = compact_by(there, BLOCK)
     assert (done.blocks, done.files) == (5, 2)
     assert answers(AbundanceStore.open(tmp_path / "lock", bucket)) == answers(here)
+    assert verify(there).findings == ()
+    assert copy_rows(there).written == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(abundance, "_FEW_COPIED", 0)
+        patch.setattr(abundance, "_CELLS_PER_COLUMN", float("inf"))
+        patch.setattr(AbundanceReader, "_from_counts", None)  # is not asked
+        assert answers(there) == answers_of_counts
     assert verify(there).findings == ()
     with AbundanceReader.open(there, there.version_at(0)) as reader:
         assert reader.csr([toy_store.cell_id(3)], [1]).toarray().tolist() == [[301]]

@@ -38,6 +38,17 @@ def test_a_store_is_compacted_checked_and_vacuumed(store: AbundanceStore) -> Non
     assert tosg("cells", "versions").count("no ") >= 3
 
 
+def test_the_counts_are_kept_cell_by_cell_while_wanted(store: AbundanceStore) -> None:
+    assert "ell by cell" not in tosg("cells", "list")
+    assert "Cell by cell: 3 of 3 files of counts, 3 of them written now; " in tosg("cells", "rows")
+    assert "Cell by cell: 3 of 3 files of counts; " in tosg("cells", "rows")
+    assert "bytes per cell" in tosg("cells", "list")
+    assert "is sound: 13 files" in tosg("cells", "verify")
+    assert "The copy cell by cell is removed: 3 files." in tosg("cells", "rows", "--remove")
+    assert "There is no copy cell by cell." in tosg("cells", "rows", "--remove")
+    assert store.files.listing("rows") == {}
+
+
 def test_what_is_wrong_is_one_line_each_and_exit_code_1(store: AbundanceStore) -> None:
     name = min(store.files.listing("counts"))
     (store.folder / "counts" / name).unlink()

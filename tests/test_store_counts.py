@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import toy_bundle
 from scipy.sparse import csr_matrix
 from toy_graph import ToyGraph
 
-from tosg_graph import cell_blocks
+from tosg_graph import abundance, cell_blocks
 from tosg_graph.abundance import AbundanceReader
 from tosg_graph.abundance_store import AbundanceStore
 from tosg_graph.cells import add
@@ -24,6 +25,7 @@ from tosg_graph.dataset import TosgDataset
 from tosg_graph.errors import BundleError, ExportError
 from tosg_graph.export import write_bundle
 from tosg_graph.obs import ObsMapping
+from tosg_graph.row_copy import copy_rows
 from tosg_graph.types import Selection
 
 CELLS, GENES, BLOCK = 90, 6, 16
@@ -144,6 +146,23 @@ def test_blocks_of_the_store_are_read_as_wholes(store: AbundanceStore, folders: 
     assert blocks[-1, 1] == len(counts)
     assert (blocks[1:, 0] == blocks[:-1, 1]).all()
     assert len(blocks) == -(-CELLS // BLOCK), "cells of the split lie in each block"
+
+
+def test_the_copy_cell_by_cell_gives_the_same_bundle_and_feed(
+    store: AbundanceStore, folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = AbundanceStore.open(shutil.copytree(store.folder, tmp_path / "store"))
+    copy_rows(copied)
+    monkeypatch.setattr(abundance, "_FEW_COPIED", 0)
+    monkeypatch.setattr(abundance, "_CELLS_PER_COLUMN", np.inf)
+    monkeypatch.setattr(AbundanceReader, "_from_counts", None)  # is not asked
+    again = write(copied, tmp_path / "bundle")
+    files = sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
+    assert files
+    assert all((again / file).read_bytes() == (folders[0] / file).read_bytes() for file in files)
+    expected = TosgDataset(folders[0])
+    for batch in TosgDataset(folders[1], store=copied).feed(7, pool_cells=28):
+        assert torch.equal(batch.x, expected.take(batch.rows.numpy()).x)
 
 
 def test_a_bundle_without_abundance_says_what_it_needs(folders: tuple[Path, Path], tmp_path: Path) -> None:

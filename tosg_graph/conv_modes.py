@@ -24,10 +24,13 @@ _SUMS = {
     "GraphConv": ["sum", "add", "mean"],
     "SAGEConv": ["sum", "add", "mean"],
 }
-SPARSE = frozenset(_SUMS)
-"""Layers whose sum over neighbours is one sparse product; they also take ``(B, N, F)``."""
+ATTENTION = frozenset({"GATConv"})
+"""Layers whose weights of neighbours are made of one number per node; they refuse ``(B, N, F)``."""
 
-DIRECT = SPARSE | {
+SPARSE = frozenset(_SUMS) | ATTENTION
+"""Layers that run as sparse products: one where the weights are constant, else one per cell and head."""
+
+DIRECT = frozenset(_SUMS) | {
     *("APPNP", "ARMAConv", "AntiSymmetricConv", "CGConv", "ChebConv", "ClusterGCNConv", "DirGNNConv"),
     *("EdgeConv", "FiLMConv", "GINEConv", "LEConv", "LGConv", "MFConv", "MixHopConv", "PDNConv"),
     *("PointGNNConv", "ResGatedGraphConv", "SGConv", "SSGConv", "SignedConv", "SimpleConv", "TAGConv"),
@@ -86,7 +89,8 @@ def conv_mode(conv: Module | type[Module]) -> Mode:
 
     Returns
     -------
-    ``sparse``: one sparse product on the node-major view ``(N, B * F)``. ``direct``: the layer takes ``(B, N, F)``.
+    ``sparse``: one sparse product on the node-major view ``(N, B * F)``, or one per cell and head where weights are
+    attention. ``direct``: the layer takes ``(B, N, F)``.
     ``block_diagonal``: the layer runs on B copies of the graph, as one graph.
 
     Raises
@@ -111,8 +115,10 @@ def _mode_of_class(cls: type) -> Mode:
             f"{name} does not say that it cannot take (B, N, F), but its output {SILENTLY_WRONG[name]}. Pass "
             "how='block_diagonal'."
         )
+    if name in SPARSE:
+        return "sparse"
     if name in DIRECT:
-        return "sparse" if name in SPARSE else "direct"
+        return "direct"
     if name in RAISES:
         return "block_diagonal"
     raise LayerError(
@@ -122,7 +128,10 @@ def _mode_of_class(cls: type) -> Mode:
 
 
 def _with_options(conv: Any, mode: Mode) -> Mode:
-    if mode == "sparse" and conv.aggr in _SUMS[type(conv).__name__]:
+    name = type(conv).__name__
+    if name in ATTENTION:  # attributes of edges would count in its scores
+        return "sparse" if conv.aggr in _SUMS["GCNConv"] and conv.edge_dim is None else "block_diagonal"
+    if mode == "sparse" and conv.aggr in _SUMS[name]:
         return "sparse"
     if mode == "block_diagonal" or any(_needs_two_dimensions(part) for part in conv.modules()):
         return "block_diagonal"

@@ -242,12 +242,12 @@ def _axes(
     yield text(left, top - 6, labels[1], "start")
 
 
-def _line(points: Sequence[Point], left: float, top: float, place: int, *, thin: bool = False) -> str:
-    path = " ".join(f"{left + _SIDE * x:.1f},{top + _SIDE * (1 - y):.1f}" for x, y in points)
-    return (
-        f'<polyline points="{path}" fill="none" stroke="{colour(place)}" stroke-width="{1 if thin else 2}"'
-        f"{_dash(place)}/>"
-    )
+def _line(points: Sequence[Point], left: float, top: float, place: int) -> str:
+    at = [(f"{left + _SIDE * x:.1f}", f"{top + _SIDE * (1 - y):.1f}") for x, y in points]
+    if len(at) == 1:
+        return f'<circle cx="{at[0][0]}" cy="{at[0][1]}" r="4" fill="{colour(place)}"/>'
+    path = " ".join(",".join(point) for point in at)
+    return f'<polyline points="{path}" fill="none" stroke="{colour(place)}" stroke-width="2"{_dash(place)}/>'
 
 
 def _dash(place: int) -> str:
@@ -264,14 +264,21 @@ def _legend(names: Sequence[str], top: float) -> Iterator[str]:
 
 
 def _pair(
-    plots: Sequence[tuple[tuple[str, str], Sequence[Sequence[Point]]]], names: Sequence[str], title: str
+    plots: Sequence[tuple[tuple[str, str], Sequence[Sequence[Point]]]],
+    names: Sequence[str],
+    title: str,
+    *,
+    diagonal: bool = False,
 ) -> str:
-    """Draw two square plots beside each other, with one legend."""
+    """Draw two square plots beside each other, with one legend; ``diagonal``: of equal shares, in the first."""
     shapes: list[str] = []
     top = 24
     for place, (labels, lines) in enumerate(plots):
         left = _LEFT + place * (WIDTH // 2)
         shapes += _axes(left, top, labels)
+        if diagonal and not place:
+            ends = f'x1="{left}" y1="{top + _SIDE}" x2="{left + _SIDE}" y2="{top}"'
+            shapes.append(f'<line {ends} stroke="#bbb"/>')
         shapes += [_line(points, left, top, k) for k, points in enumerate(lines) if points]
     shapes += _legend(names, top + _SIDE + 60)
     return svg(shapes, top + _SIDE + 60 + 18 * -(-len(names) // 2), title)
@@ -326,11 +333,11 @@ def _calibration(models: Sequence[Mapping[str, Any]]) -> str:
         lines.append([(confidence, right) for confidence, right, _ in known])
         sizes.append([(confidence, share) for confidence, _, share in known])
     plots = [
-        (("probability of the predicted class", "share that is right"), [[(0.0, 0.0), (1.0, 1.0)], *lines]),
-        (("probability of the predicted class", "share of the cells"), [[], *sizes]),
+        (("probability of the predicted class", "share that is right"), lines),
+        (("probability of the predicted class", "share of the cells"), sizes),
     ]
-    names = ["perfectly calibrated", *(model["model"] for model in models)]
-    return "<p>Of the first seed of each model.</p>" + _pair(plots, names, "Reliability")
+    said = "<p>Of the first seed of each model. Below the diagonal a model is surer than it should be.</p>"
+    return said + _pair(plots, [model["model"] for model in models], "Reliability", diagonal=True)
 
 
 def _confusion(model: Mapping[str, Any], classes: Sequence[str]) -> str:

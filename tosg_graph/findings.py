@@ -22,6 +22,7 @@ ABLATED = {
     "graph with shuffled text": "the text",
     "graph without edges": "the graph",
     "graph with shuffled edges": "the graph",
+    "graph from scratch": "the pretraining",
 }
 HELPS, HURTS, NO_EVIDENCE, TOO_FEW = "helps", "hurts", "no evidence", "too few donors"
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-_PIECE = (
-    8 << 20
-)  # bytes: a thread that gets the interpreter back after each piece waits for others every time
+_PIECE = 8 << 20  # bytes: after each piece a thread waits until the others let it go on
 
 
 def sha256_of(path: Path) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tosg_graph.dataset import TosgDataset
 from tosg_graph.errors import TrainingError
-from tosg_graph.measured_values import MeasuredValues
+from tosg_graph.measured_values import MeasuredValues, node_scale
 from tosg_graph.models.checkpoint import load_shared
 from tosg_graph.models.model_graph import ModelGraph, model_graph
 from tosg_graph.models.network import NetworkPlan, SignalingNetwork
@@ -174,8 +174,10 @@ class Recipe:
 
     def __call__(self) -> Classifying:
         """Make the task."""
-        train = labelled(self.source.open("train"), self.per_class, self.seed)
-        network = self.network(train)
+        every = self.source.open("train")
+        train, network = labelled(every, self.per_class, self.seed), self.network(every)
+        scale = node_scale(every)  # which no label decides
+        network.set_scale(scale.mean, scale.deviation)
         weights = _class_weights(labels(train), train.num_classes) if self.balanced else None
         frozen = self.mode == "frozen" and self.ablation != "scratch"
         return Classifying(network, train, self.source.open("val"), weights, frozen)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph.errors import QueryError
@@ -99,13 +100,13 @@ def _statement(graph: Graph, query: NamedQuery, columns: Sequence[str]) -> str:
 
 def _typed(graph: Graph, query: NamedQuery, columns: Sequence[str]) -> str | None:
     """Statement for columns of which the server says that one holds relationships and all others nodes."""
-    relationships = [name for name in columns if _takes(graph, "type", query, name)]
+    relationships = list(islice((name for name in columns if _takes(graph, "type", query, name)), 2))
     if len(relationships) != 1 or _takes(graph, "labels", query, *relationships):
-        return None  # it takes anything, so that nothing is known of it
-    verb, *nodes = relationships + [name for name in columns if name not in relationships]
-    lists = [f"collect(DISTINCT id({quote(name)})) AS v{at}" for at, name in enumerate([verb, *nodes])]
-    found = ["[verb, v0]", *(f"['(node)', v{at}]" for at in range(1, len(columns)))]
-    statement = cypher("select_pick_typed").replace("{{relationship}}", quote(verb))
+        return None  # of a column that may hold anything both are planned
+    ordered = relationships + [name for name in columns if name not in relationships]
+    lists = [f"collect(DISTINCT id({quote(name)})) AS v{at}" for at, name in enumerate(ordered)]
+    found = ["[verb, v0]", *(f"['(node)', v{at}]" for at in range(1, len(ordered)))]
+    statement = cypher("select_pick_typed").replace("{{relationship}}", quote(*relationships))
     statement = statement.replace("{{lists}}", ", ".join(lists)).replace("{{found}}", ", ".join(found))
     statement = statement.replace("{{query}}", query.text)
     return statement if _plans(graph, statement, query) else None  # not where another column holds values

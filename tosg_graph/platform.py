@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from tosg_graph.obs import ObsMapping
     from tosg_graph.pseudobulk import Pseudobulk
     from tosg_graph.restore import RestoreReport
+    from tosg_graph.row_copy import RowCopy
     from tosg_graph.sampling import Sampling
     from tosg_graph.saved_cohorts import SavedCohort
     from tosg_graph.sentences import TextPlan
@@ -689,6 +690,24 @@ class Platform:
         from tosg_graph.compact import compact
 
         return compact(self.store, self.progress)
+
+    def copy_rows(self) -> RowCopy:
+        """Write the counts of the store once more, cell by cell; see `tosg_graph.row_copy.copy_rows`."""
+        from tosg_graph.row_copy import copy_rows
+
+        return copy_rows(self.store, self.progress)
+
+    def remove_rows(self) -> RowCopy:
+        """Remove that copy; see `tosg_graph.row_copy.remove_rows`."""
+        from tosg_graph.row_copy import remove_rows
+
+        return remove_rows(self.store)
+
+    def row_copy(self) -> RowCopy | None:
+        """Say how much of the store has such a copy; None for an empty store."""
+        from tosg_graph.row_copy import row_copy
+
+        return row_copy(self.store)
 
     def vacuum_cells(
         self,

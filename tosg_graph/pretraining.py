@@ -19,7 +19,7 @@ from tosg_graph.errors import TrainingError
 from tosg_graph.hashes import sha256_of
 from tosg_graph.label_task import Source
 from tosg_graph.masked_edges import Judged, MaskedEdges
-from tosg_graph.measured_values import MeasuredValues
+from tosg_graph.measured_values import MeasuredValues, node_scale
 from tosg_graph.model_card import write_card
 from tosg_graph.models.checkpoint import save
 from tosg_graph.models.model_graph import model_graph
@@ -36,7 +36,6 @@ MODEL = "pretrained"
 REDRAWN = 20  # steps after which other edges are hidden
 EDGE_CELLS = 8  # of a batch, whose states score edges; an edge is the same in all
 SCORED = 1024  # pairs per step
-MEANS_OF = 16_384  # training cells that means of nodes are taken over
 _CHUNK = 4096
 
 
@@ -78,10 +77,12 @@ class Pretraining(Task):
         self.known, self.val_known = MeasuredValues(train), MeasuredValues(val)
         self.edges = MaskedEdges(train, seed, masking.edges)
         self.scores_edges = bool(masking.edge_weight and self.edges.types)
-        mean, spread = _means(train, self.known)
-        self.register_buffer("mean", mean, persistent=False)
+        network.pairs.requires_grad_(self.scores_edges)
+        scale = node_scale(train)
+        network.set_scale(scale.mean, scale.deviation)
+        self.register_buffer("mean", scale.mean, persistent=False)
         self.mean: Tensor
-        self.spread = spread
+        self.variance = scale.variance
         self.register_buffer("group", torch.from_numpy(linked(train)), persistent=False)
         self.group: Tensor
         self.shown: tuple[int, int] | None = None
@@ -104,7 +105,7 @@ class Pretraining(Task):
         hidden = self._hide(self.known.mask(cells))
         states = self.network.states(self._without(cells, hidden, self.known))
         error = self.network.abundance(states).float() - cells.x[..., 0]
-        loss = (error.square() * hidden).sum() / hidden.sum().clamp(min=1) / self.spread
+        loss = (error.square() * hidden).sum() / hidden.sum().clamp(min=1) / self.variance
         if self.asked is None or not len(self.asked):
             return loss
         some = torch.randint(len(self.asked), (min(SCORED, len(self.asked)),))
@@ -212,20 +213,6 @@ class _Agreement:
         true, said, true2, said2, both = self._sums / max(1, self._n)
         spread = (true2 - true**2) * (said2 - said**2)
         return float((both - true * said) / np.sqrt(spread)) if spread > 1e-24 else 0.0
-
-
-def _means(train: TosgDataset, known: MeasuredValues) -> tuple[Tensor, float]:
-    """Mean of each node over training cells where it was measured, float32 ``(N,)``, and the variance around them."""
-    total, squares, count = (torch.zeros(train.num_nodes, dtype=torch.float64) for _ in range(3))
-    rows = np.arange(min(len(train), MEANS_OF))  # exports are shuffled
-    for start in range(0, len(rows), 256):
-        cells = train.take(rows[start : start + 256])
-        mask = known.mask(cells).double()
-        x = cells.x[..., 0].double() * mask
-        total, squares, count = total + x.sum(0), squares + (x**2).sum(0), count + mask.sum(0)
-    mean = total / count.clamp(min=1)
-    spread = float((squares - count * mean**2).sum() / count.sum().clamp(min=1))
-    return mean.float(), max(spread, 1e-6)
 
 
 def linked(dataset: TosgDataset) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tosg_graph.conv_modes import MODES, SPARSE, Mode, conv_mode
 from tosg_graph.errors import LayerError
+from tosg_graph.shared_attention import Scoring, attend
 
 if TYPE_CHECKING:
     from tosg_graph.topology import Matrix, Topology
@@ -144,7 +145,7 @@ def _check_sparse(conv: torch.nn.Module, per_edge: dict[str, Tensor]) -> None:
     if name not in SPARSE or conv_mode(conv) != "sparse":
         raise LayerError(
             f"{name} here is not a sum or mean over neighbours, so it is no sparse product; those are "
-            f"{', '.join(sorted(SPARSE))} with aggr 'sum' or 'mean'. Leave out how='sparse'."
+            f"{', '.join(sorted(SPARSE))} with aggr 'sum' or 'mean' and no edge_dim. Leave out how='sparse'."
         )
     if per_edge:
         raise LayerError(
@@ -191,7 +192,33 @@ def _graph(conv: Any, topology: Topology, x: Tensor) -> Tensor:
     return out
 
 
+def _gat(conv: Any, topology: Topology, x: Tensor) -> Tensor:
+    """Velickovic et al. (2018), eq. 3 to 6."""
+    nodes, heads = topology.num_nodes, conv.heads
+    sent, received = (conv.lin, conv.lin) if conv.lin is not None else (conv.lin_src, conv.lin_dst)
+    value = sent(x).view(nodes, -1, conv.out_channels)  # (N, B * heads, C)
+    # A node's score is linear in x too; both at once read x once.
+    scored = torch.cat([_folded(sent, conv.att_src), _folded(received, conv.att_dst)])
+    with torch.autocast(x.device.type, enabled=False):  # a softmax follows: PyG does not round here either
+        scores = torch.nn.functional.linear(x.to(scored.dtype), scored).view(nodes, -1, 2, heads)
+    sender, receiver = (scores[:, :, end].reshape(nodes, -1) for end in (0, 1))
+    share = conv.dropout if conv.training else 0.0
+    scoring = Scoring(conv.negative_slope, share, conv.add_self_loops, conv.flow == "target_to_source")
+    out = attend(sender, receiver, value, topology, scoring).view(len(x), heads, -1)
+    out = out.flatten(1) if conv.concat else out.mean(1)
+    out = out if conv.res is None else out + conv.res(x)
+    return out if conv.bias is None else out + conv.bias
+
+
+def _folded(linear: Any, attention: Tensor) -> Tensor:
+    """What ``x`` is multiplied by for ``attention . linear(x)`` of each head, ``(heads, F)``."""
+    weight = linear.weight.view(*attention.shape[1:], -1)  # (heads, C, F)
+    found: Tensor = (weight * attention[0].unsqueeze(2)).sum(1)
+    return found
+
+
 _RULES: dict[str, Callable[[Any, Topology, Tensor], Tensor]] = {
+    "GATConv": _gat,
     "GCNConv": _gcn,
     "GINConv": _gin,
     "GraphConv": _graph,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tosg_graph.pretraining import Pretrained
     from tosg_graph.pseudobulk import Pseudobulk
     from tosg_graph.query import CannedQuery
+    from tosg_graph.row_copy import RowCopy
     from tosg_graph.saved_cohorts import SavedCohort
     from tosg_graph.signal_findings import Findings
     from tosg_graph.summarize import Summary
@@ -206,6 +207,21 @@ def compaction(done: Compaction) -> None:
             "older versions": "stay readable; `tosg cells vacuum` gives their disk back",
         }
     )
+
+
+def row_copy(copy: RowCopy) -> None:
+    """Print how much of the store is there once more, cell by cell, and what was done about it."""
+    if copy.removed:
+        print(f"The copy cell by cell is removed: {copy.removed:,} files.")
+        return
+    if not copy.copied_files:
+        print("There is no copy cell by cell. `tosg cells rows` makes it.")
+        return
+    wrote = f", {copy.written:,} of them written now" if copy.written else ""
+    files = f"{copy.copied_files:,} of {copy.counts_files:,} files of counts{wrote}"
+    whole = copy.copied_files == copy.counts_files
+    each = f", {copy.bytes / copy.cells:,.0f} bytes per cell" if whole else ""
+    print(f"Cell by cell: {files}; {_bytes(copy.bytes)}{each}.")
 
 
 def vacuumed(done: Vacuumed) -> None:

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 CELLS_ROW_GROUP = 2**17  # rows; several, so that a scan has work for several cores
 _COPY_BYTES = 2**24
-_NAMED = re.compile(r"([0-9a-f]{64})\.parquet$")
+_NAMED = re.compile(r"([0-9a-f]{64})\.(parquet|arrow)$")
 
 
 @dataclass(frozen=True)
@@ -73,26 +74,36 @@ class StoreFiles:
             f.base_name: f.size for f in found if f.type == pafs.FileType.File and f.base_name[0] not in "._"
         }
 
-    def put(self, name: str, part: Path, stem: str, rows: int) -> StoredFile:
+    def put(self, name: str, part: Path, stem: str, rows: int, kind: str = "parquet") -> StoredFile:
         """Move a finished local file into a table's folder, under a name that holds its sha256."""
         with part.open("rb") as file:
             os.fsync(file.fileno())
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        stored = StoredFile(f"{stem}-{digest}.parquet", part.stat().st_size, rows)
+        stored = StoredFile(f"{stem}-{digest}.{kind}", part.stat().st_size, rows)
         target = self._path(name, stored.name)
         if self.is_local:
             Path(target).parent.mkdir(parents=True, exist_ok=True)
             part.replace(target)
         else:
-            # What an upload that failed leaves is in no log, and the next one has the same name.
-            with part.open("rb") as file, self.filesystem.open_output_stream(target) as out:
-                shutil.copyfileobj(file, out, _COPY_BYTES)
+            try:
+                with part.open("rb") as file, self.filesystem.open_output_stream(target) as out:
+                    shutil.copyfileobj(file, out, _COPY_BYTES)
+            except BaseException:  # half a file must not have this name
+                with suppress(OSError):
+                    self.remove(name, stored.name)
+                raise
             part.unlink()
         return stored
 
     def open(self, name: str, file: str) -> pa.NativeFile:
         """Open a file of a table for reading."""
         return self.filesystem.open_input_file(self._path(name, file))
+
+    def mapped(self, name: str, file: str) -> pa.NativeFile:
+        """Open a file of a table so that what is read of it is not copied; in a bucket as `open` does."""
+        import pyarrow as pa
+
+        return pa.memory_map(self._path(name, file)) if self.is_local else self.open(name, file)
 
     def sha256(self, name: str, file: str) -> str:
         """Hex sha256 of a file's bytes."""

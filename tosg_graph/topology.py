@@ -28,6 +28,32 @@ class Matrix(NamedTuple):
         return out.to(x.dtype)
 
 
+class EdgeOrder(NamedTuple):
+    """Edges sorted by target, and how to sort them by source; int32 where that holds them."""
+
+    starts: Tensor  # (N + 1,): edges into node n are starts[n] to starts[n + 1]
+    source: Tensor  # (E,)
+    target: Tensor  # (E,)
+    source_starts: Tensor  # (N + 1,): the same of edges out of node n, in the other order
+    target_by_source: Tensor  # (E,)
+    at_source: Tensor  # (E,): where each edge is in the other order
+
+    def beginning(self, nodes: int) -> EdgeOrder:
+        """Edges among the first nodes, of a graph in which no edge leaves them."""
+        if nodes + 1 == len(self.starts):
+            return self
+        edges = int(self.starts[nodes])
+        starts, source_starts = self.starts[: nodes + 1], self.source_starts[: nodes + 1]
+        return EdgeOrder(
+            starts,
+            self.source[:edges],
+            self.target[:edges],
+            source_starts,
+            self.target_by_source[:edges],
+            self.at_source[:edges],
+        )
+
+
 class Topology:
     """A graph of N nodes and E edges, with the sparse matrices and block-diagonal indexes that layers use.
 
@@ -146,6 +172,28 @@ class Topology:
 
         return self._keep(("gcn", improved, loops, reverse, like.device, _precision(like)), make)
 
+    def by_target(
+        self, copies: int, device: torch.device, *, loops: bool, reverse: bool = False
+    ) -> EdgeOrder:
+        """Edges of some copies of the graph as one graph (see `blocks`), sorted by target.
+
+        Made for the most copies asked for; those of fewer are its beginning.
+
+        Parameters
+        ----------
+        loops
+            Each node has exactly one self-loop, as attention layers of PyG make it; otherwise those that the graph has.
+        reverse
+            Messages go from the second row of edges to the first (PyG's ``flow="target_to_source"``).
+        """
+        key = ("by target", device, loops, reverse)
+        if key not in self._kept or len(self._kept[key].starts) <= copies * self.num_nodes:
+            edges = self.index(device) if copies == 1 else self.blocks(copies, device)
+            source, target = _directed(edges, reverse)
+            self._kept[key] = _edge_order(source, target, copies * self.num_nodes, loops)
+        found: EdgeOrder = self._kept[key]
+        return found.beginning(copies * self.num_nodes)
+
     def _keep(self, key: tuple[Any, ...], make: Callable[[], Kept]) -> Kept:
         if key not in self._kept:
             self._kept[key] = make()
@@ -175,6 +223,30 @@ def _directed(edges: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
     return (edges[1], edges[0]) if reverse else (edges[0], edges[1])
 
 
+def _edge_order(source: Tensor, target: Tensor, nodes: int, loops: bool) -> EdgeOrder:
+    if loops:
+        other, each = source != target, torch.arange(nodes, device=source.device)
+        source, target = torch.cat([source[other], each]), torch.cat([target[other], each])
+    order = torch.argsort(target, stable=True)
+    source, target = source[order], target[order]
+    by_source = torch.argsort(source, stable=True)
+    at_source = torch.empty_like(by_source)
+    at_source[by_source] = torch.arange(len(by_source), device=source.device)
+    starts, source_starts = (_starts(ends, nodes) for ends in (target, source))
+    whole = EdgeOrder(starts, source, target, source_starts, target[by_source], at_source)
+    small = _index_type(nodes, len(source))
+    return EdgeOrder(*(part.to(small) for part in whole))
+
+
+def _starts(ends: Tensor, nodes: int) -> Tensor:
+    return torch.nn.functional.pad(torch.bincount(ends, minlength=nodes).cumsum(0), (1, 0))
+
+
+def _index_type(nodes: int, edges: int) -> torch.dtype:
+    """Half the memory of int64 where it can be, and what the libraries below take as it is."""
+    return torch.int32 if max(nodes, edges) < 2**31 else torch.int64
+
+
 def _matrix(source: Tensor, target: Tensor, values: Tensor, nodes: int, like: Tensor) -> Matrix:
     return sparse_matrix(target, source, values, (nodes, nodes), like)
 
@@ -202,8 +274,7 @@ def _csr(index: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
     """CSR of that size; parallel edges are added up, in float64."""
     values = values.double()
     summed = torch.sparse_coo_tensor(index, values, size, check_invariants=True).coalesce()
-    # Half the memory of int64, and what the libraries below take as it is.
-    small = torch.int32 if max(*size, index.shape[1]) < 2**31 else torch.int64
+    small = _index_type(max(size), index.shape[1])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
         csr = summed.to_sparse_csr()

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tosg_graph import checkpoints
+from tosg_graph import checkpoints, memory
 from tosg_graph.errors import TrainingError
 from tosg_graph.progress import Progress, silent
 
@@ -128,19 +128,25 @@ class Machine:
 
     def fabric(self) -> Fabric:
         """Start Lightning's part, without its advice."""
-        for name in ("lightning", "lightning.fabric", "lightning.pytorch"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+        _quiet()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Lightning's own imports
             from lightning.fabric import Fabric
+            from lightning.fabric.strategies.ddp import DDPStrategy
 
+        # Processes are spawned, and begin with the task: nothing around it runs twice.
         return Fabric(
             accelerator=self.kind,
             devices=self.devices,
-            # Processes are spawned, and begin with the task: nothing around it runs twice.
-            strategy="ddp_spawn_find_unused_parameters_true" if self.devices > 1 else "auto",
+            strategy=DDPStrategy(start_method="spawn") if self.devices > 1 else "auto",
             precision="bf16-mixed" if self.precision == "bf16" else "32-true",
         )
+
+
+def _quiet() -> None:
+    """Leave out Lightning's advice and news."""
+    for name in ("lightning", "lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 # --------------------------------------------------------------------------- what is learned
@@ -170,7 +176,7 @@ class Task(nn.Module):
     Attributes
     ----------
     network : torch.nn.Module
-        Its parameters that require gradients are fitted.
+        Its parameters that require gradients are fitted; each of them must take part in the loss.
     cells : TosgDataset
         Those to learn from.
     """
@@ -258,15 +264,30 @@ def fit(
     """
     found = _finished(folder)
     if found is None:
-        arguments = (make, folder, schedule, machine, name, seed)
+        job = _Job(make, folder, schedule, machine, name, seed)
         if machine.devices == 1:
-            _train(machine.fabric(), *arguments, progress)
+            _train(machine.fabric(), job, progress)
         else:
-            _launch_several(machine, arguments)
+            _launch_several(job)
         found = _finished(folder)
     if found is None:
         raise TrainingError(f"{folder} holds no finished fit of {name}. Run the same command again.")
     return found
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What `fit` was asked for; it travels to each process."""
+
+    make: Callable[[], Task]
+    folder: Path
+    schedule: Schedule
+    machine: Machine
+    name: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.name}, seed {self.seed}"
 
 
 def _finished(folder: Path) -> Fitted | None:
@@ -285,38 +306,29 @@ def _finished(folder: Path) -> Fitted | None:
     )
 
 
-def _launch_several(machine: Machine, arguments: tuple[Any, ...]) -> None:
+def _launch_several(job: _Job) -> None:
     from functools import partial
 
     from torch.multiprocessing.spawn import ProcessRaisedException
 
     try:
-        machine.fabric().launch(partial(_train_and_show, arguments=arguments))
+        job.machine.fabric().launch(partial(_train_and_show, job=job))
     except ProcessRaisedException as error:
         last = str(error).strip().splitlines()[-1]
         raise TrainingError(last.partition("Error: ")[2] or last) from error
 
 
-def _train_and_show(fabric: Fabric, arguments: tuple[Any, ...]) -> None:
+def _train_and_show(fabric: Fabric, job: _Job) -> None:
     """Train in a spawned process, the first of which shows how far they are."""
     from tosg_graph.progress import progress
 
     with progress() as show:
-        _train(fabric, *arguments, show if fabric.is_global_zero else silent)
+        _train(fabric, job, show if fabric.is_global_zero else silent)
 
 
-def _train(
-    fabric: Fabric,
-    make: Callable[[], Task],
-    folder: Path,
-    schedule: Schedule,
-    machine: Machine,
-    name: str,
-    seed: int,
-    progress: Progress,
-) -> None:
-    with _reproducible(fabric.device):
-        loop = _Loop(fabric, make(), folder, schedule, machine, name, seed, progress)
+def _train(fabric: Fabric, job: _Job, progress: Progress) -> None:
+    with _reproducible(fabric.device), memory.kept():
+        loop = _Loop(fabric, job, progress)
         loop.go_on()
         loop.run()
 
@@ -325,16 +337,16 @@ def _train(
 def _reproducible(device: torch.device) -> Iterator[None]:
     """Leave torch's generators and settings as they were found; on the processor, use algorithms that repeat."""
     before = torch.are_deterministic_algorithms_enabled()
-    memory: Any = torch.utils.deterministic
-    filled = memory.fill_uninitialized_memory
+    deterministic: Any = torch.utils.deterministic
+    filled = deterministic.fill_uninitialized_memory
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         try:
             torch.use_deterministic_algorithms(before or device.type == "cpu")
-            memory.fill_uninitialized_memory = False  # we read none
+            deterministic.fill_uninitialized_memory = False  # we read none
             yield
         finally:
             torch.use_deterministic_algorithms(before)
-            memory.fill_uninitialized_memory = filled
+            deterministic.fill_uninitialized_memory = filled
 
 
 def seeded(*numbers: int) -> None:
@@ -348,27 +360,17 @@ def seeded(*numbers: int) -> None:
 class _Loop:
     """One fit in one process."""
 
-    def __init__(
-        self,
-        fabric: Fabric,
-        task: Task,
-        folder: Path,
-        schedule: Schedule,
-        machine: Machine,
-        name: str,
-        seed: int,
-        progress: Progress,
-    ) -> None:
-        self.fabric, self.folder, self.schedule, self.machine = fabric, folder, schedule, machine
-        self.name, self.seed, self.progress = name, seed, progress
+    def __init__(self, fabric: Fabric, job: _Job, progress: Progress) -> None:
+        self.fabric, self.job, self.progress = fabric, job, progress
+        schedule, task = job.schedule, job.make()
         fitted = [p for p in task.parameters() if p.requires_grad]
         self.parameters = sum(p.numel() for p in fitted)
         adam = torch.optim.AdamW(fitted, schedule.learning_rate, weight_decay=schedule.weight_decay)
-        module: Any = torch.compile(task) if machine.compile else task
+        module: Any = torch.compile(task) if job.machine.compile else task
         self.task, self.started = task, time.monotonic()
         self.model, self.optimizer = fabric.setup(module, adam)
         device = fabric.device if fabric.device.type == "cuda" else None
-        self.feed: Feed = task.cells.feed(schedule.batch_size, seed=seed, device=device)
+        self.feed: Feed = task.cells.feed(schedule.batch_size, seed=job.seed, device=device)
         self.passes = -(-LEAST_STEPS // max(1, len(self.feed)))
         self.best: dict[str, Tensor] = {}
         self.best_epoch, self.score = -1, -math.inf
@@ -382,16 +384,17 @@ class _Loop:
             self._look()
             self.epoch, self.batch, self.losses = self.epoch + 1, 0, 0.0
             self.keep()
-        self.progress(f"{self.name}, seed {self.seed}", self._steps, self._steps)
+        self.progress(str(self.job), self._steps, self._steps)
 
     def _over(self) -> bool:
         return (
-            self.epoch >= self.schedule.epochs or self.epoch - 1 - self.best_epoch >= self.schedule.patience
+            self.epoch >= self.job.schedule.epochs
+            or self.epoch - 1 - self.best_epoch >= self.job.schedule.patience
         )
 
     @property
     def _steps(self) -> int:
-        return self.schedule.epochs * self.passes * len(self.feed)
+        return self.job.schedule.epochs * self.passes * len(self.feed)
 
     def _learn(self) -> None:
         """Train for an epoch, or for what is left of one."""
@@ -400,13 +403,13 @@ class _Loop:
         while self.feed.epoch < end:
             for cells in self.feed:
                 self.task.prepare(self.epoch, self.batch)
-                seeded(self.seed, self.epoch, self.batch, self.fabric.global_rank)
+                seeded(self.job.seed, self.epoch, self.batch, self.fabric.global_rank)
                 self._step(cells)
                 self.batch += 1
                 done = self.epoch * self.passes * len(self.feed) + self.batch
-                self.progress(f"{self.name}, seed {self.seed}", done, self._steps + 1)
+                self.progress(str(self.job), done, self._steps + 1)
                 # The checkpoint after the last step comes with the validation.
-                if self.batch % self.schedule.checkpoint_steps == 0 and self.feed.epoch < end:
+                if self.batch % self.job.schedule.checkpoint_steps == 0 and self.feed.epoch < end:
                     self.keep()
 
     def _step(self, cells: Cells) -> None:
@@ -414,13 +417,13 @@ class _Loop:
         value = loss.item()
         if not math.isfinite(value):
             raise TrainingError(
-                f"The loss of {self.name}, seed {self.seed}, is {value} at epoch {self.epoch}, step {self.batch}. "
-                f"Remove {self.folder.parent.parent.name} and lower --lr, now {self.schedule.learning_rate:g}, or "
-                f"--clip, now {self.schedule.clip:g}."
+                f"The loss of {self.job}, is {value} at epoch {self.epoch}, step {self.batch}. Remove "
+                f"{self.job.folder.parent.parent.name} and lower --lr, now {self.job.schedule.learning_rate:g}, "
+                f"or --clip, now {self.job.schedule.clip:g}."
             )
         self.fabric.backward(loss)
         self.fabric.clip_gradients(
-            self.model, self.optimizer, max_norm=self.schedule.clip, error_if_nonfinite=False
+            self.model, self.optimizer, max_norm=self.job.schedule.clip, error_if_nonfinite=False
         )
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -433,8 +436,8 @@ class _Loop:
         self.history += [(self.epoch, f"val {what}", value) for what, value in found.metrics.items()]
         if not math.isfinite(found.score):
             raise TrainingError(
-                f"The validation of {self.name}, seed {self.seed}, is {found.score} after epoch {self.epoch}. "
-                f"Remove {self.folder.parent.parent.name} and lower --lr, now {self.schedule.learning_rate:g}."
+                f"The validation of {self.job}, is {found.score} after epoch {self.epoch}. "
+                f"Remove {self.job.folder.parent.parent.name} and lower --lr, now {self.job.schedule.learning_rate:g}."
             )
         if found.score > self.score:
             self.score, self.best_epoch = found.score, self.epoch
@@ -442,8 +445,8 @@ class _Loop:
 
     def _validated(self) -> Validated:
         self.task.eval()
-        seeded(self.seed, _VALIDATION)  # masks are the same after every epoch
-        with torch.no_grad(), self.machine.autocast():
+        seeded(self.job.seed, _VALIDATION)  # masks are the same after every epoch
+        with torch.no_grad(), self.job.machine.autocast():
             return self.task.validate()
 
     def _weights(self) -> dict[str, Tensor]:
@@ -470,11 +473,11 @@ class _Loop:
             "parameters": self.parameters,
             "feed": self.feed.state_dict(),
         }
-        checkpoints.write(self.folder, tensors, said)
+        checkpoints.write(self.job.folder, tensors, said)
 
     def go_on(self) -> None:
         """Stand where the checkpoint does, if there is one."""
-        found = checkpoints.read(self.folder)
+        found = checkpoints.read(self.job.folder)
         if found is None:
             return
         tensors, said = found

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tosg_graph.copied_rows import ROWS
 from tosg_graph.errors import StoreError
 from tosg_graph.history import RecordedExport, exports
 from tosg_graph.progress import Progress, silent
+from tosg_graph.row_copy import copies_of
 from tosg_graph.store_log import TABLES, Record
 from tosg_graph.store_versions import readable
 
@@ -47,7 +49,7 @@ def vacuum(
     dry_run: bool = False,
     progress: Progress = silent,
 ) -> Vacuumed:
-    """Remove the files that no kept version of the store names.
+    """Remove the files that no kept version of the store names, and the copies of counts that go or are gone.
 
     Kept are the newest version, those of the last ``keep_days`` days (counted from when the next one took its place)
     or the newest ``keep_versions``, and those that the exports recorded in ``home`` name.
@@ -108,6 +110,8 @@ def _plan(
         for name, size in sorted(listing.items())
         if name not in named[table]
     }
+    copied, counts = store.files.listing(ROWS), set(copies_of(store, named["counts"]))
+    files |= {f"{ROWS}/{name}": size for name, size in sorted(copied.items()) if name not in counts}
     whole = readable(store, records)
     lost = {
         record.version.cells

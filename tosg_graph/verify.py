@@ -12,11 +12,13 @@ from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph.axis_table import axis_of, axis_sha256
+from tosg_graph.copied_rows import ROWS
 from tosg_graph.counts_files import ROW_GROUP, counts_schema
 from tosg_graph.errors import StoreError
 from tosg_graph.layers import FIRST_PROTEIN, GENE, MEASURED_LAYERS, PROTEIN, stored_columns
 from tosg_graph.measured_features import measured
 from tosg_graph.progress import Progress, silent
+from tosg_graph.row_check import wrong_rows
 from tosg_graph.store_files import recorded_sha256
 from tosg_graph.store_log import TABLES, Record
 
@@ -69,6 +71,7 @@ def verify(store: AbundanceStore, number: int | None = None, progress: Progress 
     """
     # In this order: what an add brings meanwhile is either seen in the lock, or in the versions.
     early = {table: store.files.listing(table) for table in TABLES}
+    copied = store.files.listing(ROWS)
     quiet = not store.is_being_written()
     records = store.log.records()
     if not records:
@@ -79,10 +82,13 @@ def verify(store: AbundanceStore, number: int | None = None, progress: Progress 
         files.findings += _foreign_files(store, early, records)
     contents = _Contents(store, record, files, progress)
     contents.check()
+    rows = wrong_rows(store, record, records, copied, cells=not files.unreadable, progress=progress)
+    contents.findings += [Finding("file", f"{ROWS}/{name}", problem) for name, problem in rows]
+    tables = (*files.readable, *files.unreadable)
     return Verification(
         version=record.version,
-        files=len(files.readable) + len(files.unreadable),
-        bytes=sum(files.sizes[table].get(name, 0) for table, name in (*files.readable, *files.unreadable)),
+        files=len(tables) + len(copied),
+        bytes=sum(files.sizes[table].get(name, 0) for table, name in tables) + sum(copied.values()),
         without_checksum=files.without_checksum,
         cells=contents.cells,
         blocks=len(contents.blocks),

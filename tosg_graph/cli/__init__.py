@@ -44,6 +44,7 @@ for command in (
     cells_out.metacell,
     cells_out.pseudobulk,
     store.compact,
+    store.rows,
     store.vacuum,
     store.verify,
     store.versions,

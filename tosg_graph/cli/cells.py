@@ -126,7 +126,10 @@ def cells_list(debug: bool) -> None:
     from tosg_graph.platform import Platform
 
     with errors(debug):
-        show.arrow(Platform(settings(None, None, None)).datasets().drop_columns("file_sha256"))
+        p = Platform(settings(None, None, None))
+        show.arrow(p.datasets().drop_columns("file_sha256"))
+        if (copy := p.row_copy()) and copy.copied_files:
+            show.row_copy(copy)
 
 
 @cells.command("terms")

@@ -1,4 +1,4 @@
-"""Commands that keep the abundance store: `tosg cells compact`, `vacuum`, `verify` and `versions`."""
+"""Commands that keep the abundance store: `tosg cells compact`, `rows`, `vacuum`, `verify` and `versions`."""
 
 from __future__ import annotations
 
@@ -22,6 +22,20 @@ def compact(debug: bool) -> None:
 
     with platform(None, None, None, debug) as p:
         show.compaction(p.compact_cells())
+
+
+@click.command("rows")
+@click.option("--remove", is_flag=True, help="Remove the copy; counts are read without it again.")
+@_debug_option
+def rows(remove: bool, debug: bool) -> None:
+    """Keep the counts once more, cell by cell: all genes of some cells are then read several times as fast.
+
+    About three bytes per count. After an add or a compaction run it again: only what has no copy yet is written.
+    """
+    from tosg_graph import show
+
+    with platform(None, None, None, debug) as p:
+        show.row_copy(p.remove_rows() if remove else p.copy_rows())
 
 
 @click.command("vacuum")

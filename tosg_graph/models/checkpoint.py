@@ -139,7 +139,7 @@ def _transfer(
 ) -> Transferred:
     schema, graph, own = said["schema"], network.graph, network.state_dict()
     rows = {
-        "fusion.own": (said["node_ids"], graph.node_ids),
+        **dict.fromkeys(("fusion.own", "fusion.mean", "fusion.scale"), (said["node_ids"], graph.node_ids)),
         "fusion.kind": (schema["node_types"], graph.type_names),
     }
     edge_types = (schema["edge_types"], ["__".join(key) for key in graph.edge_type_names])

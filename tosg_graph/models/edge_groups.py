@@ -146,8 +146,8 @@ Entries = tuple[Tensor, Tensor, Tensor]  # row, column, value
 
 
 def _two_steps(group: EdgeGroup, value: Tensor, num_nodes: int) -> tuple[Entries, Entries, int]:
-    senders, sender = group.source.unique(return_inverse=True)
-    receivers, receiver = group.target.unique(return_inverse=True)
+    senders, sender = torch.unique(group.source, return_inverse=True)
+    receivers, receiver = torch.unique(group.target, return_inverse=True)
     if len(receivers) <= len(senders):
         rows = torch.arange(len(receivers))
         return (receiver, group.source, value), (receivers, rows, torch.ones(len(rows))), len(rows)

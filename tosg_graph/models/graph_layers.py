@@ -30,9 +30,10 @@ def _gin(width: int) -> nn.Module:
     return conv
 
 
-# The residual step keeps a node's own state, so that no conv needs loops.
+# GCN needs loops: without, a node at which no edge arrives has the degree 0 and would send nothing. Attention needs
+# none, for the residual step keeps a node's own state.
 _PYG: dict[str, Callable[[int], nn.Module]] = {
-    "gcn": lambda width: GCNConv(width, width, add_self_loops=False),
+    "gcn": lambda width: GCNConv(width, width),
     "sage": lambda width: SAGEConv(width, width),
     "gin": _gin,
     "gat": lambda width: GATConv(width, width // HEADS, heads=HEADS, add_self_loops=False),
@@ -88,9 +89,13 @@ def _weighted(values: Tensor, group: EdgeGroup, weight: Tensor) -> Iterator[Sent
 
 
 def _sent_gcn(conv: Any, h: Tensor, group: EdgeGroup) -> Iterator[Sent]:
-    degree = torch.bincount(group.target, minlength=len(h)).double()
-    product = degree[group.source] * degree[group.target]
-    return _weighted(conv.lin(h), group, torch.where(product > 0, product.rsqrt(), 0.0).view(-1, 1, 1))
+    """Kipf and Welling (2017), eq. 2; every node has one loop, which is an edge where the graph states some."""
+    loop = group.source == group.target
+    stated = torch.bincount(group.source[loop], minlength=len(h)).double()
+    degree = torch.bincount(group.target[~loop], minlength=len(h)).double() + 1
+    weight = (degree[group.source] * degree[group.target]).rsqrt()
+    weight = torch.where(loop, weight / stated[group.source].clamp(min=1), weight)
+    return _weighted(conv.lin(h), group, weight.view(-1, 1, 1))
 
 
 def _sent_sage(conv: Any, h: Tensor, group: EdgeGroup) -> Iterator[Sent]:
@@ -123,7 +128,7 @@ _SENT: dict[str, Callable[[Any, Tensor, EdgeGroup], Iterator[Sent]]] = {
 class GraphLayer(nn.Module):
     """``h + dropout(gelu(messages(norm(h))))``: a residual step before which states are normalised."""
 
-    def __init__(self, width: int, messages: nn.Module, dropout: float) -> None:
+    def __init__(self, width: int, messages: TypedMessages | SharedMessages, dropout: float) -> None:
         super().__init__()
         self.norm, self.messages = nn.LayerNorm(width), messages
         self.dropout = ChannelDropout(dropout)
@@ -132,6 +137,10 @@ class GraphLayer(nn.Module):
         """``(N, B, H)`` to ``(N, B, H)``."""
         out: Tensor = h + self.dropout(nn.functional.gelu(self.messages(self.norm(h), along)))
         return out
+
+    def sent(self, h: Tensor, along: Any) -> Iterator[Sent]:
+        """Messages of each group of edges."""
+        return self.messages.sent(self.norm(h), along)
 
 
 class ChannelDropout(nn.Module):

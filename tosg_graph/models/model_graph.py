@@ -152,4 +152,5 @@ def _sign(dataset: TosgDataset, key: EdgeKey) -> Tensor:
 def _members(edge_index: Tensor, edge_type: Tensor, names: Sequence[EdgeKey]) -> Tensor:
     """Pairs of PARTICIPATES_IN, each once: two sources may state the same."""
     chosen = torch.tensor([verb == "PARTICIPATES_IN" for _, verb, _ in names], dtype=torch.bool)
-    return torch.unique(edge_index[:, chosen[edge_type]], dim=1)
+    found: Tensor = torch.unique(edge_index[:, chosen[edge_type]], dim=1)
+    return found

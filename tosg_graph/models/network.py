@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -172,6 +172,16 @@ class SignalingNetwork(nn.Module):
             return TypedMessages(plan.hidden, names, plan.bases)
         return SharedMessages(plan.conv, plan.hidden, names)
 
+    def set_scale(self, mean: Tensor, deviation: Tensor) -> None:
+        """Standardise what is measured of each node; best called once, before training.
+
+        Parameters
+        ----------
+        mean, deviation
+            float ``(N,)``: of log1p over the cells of training; kept with the weights. Before, 0 and 1.
+        """
+        self.fusion.set_scale(mean, deviation)
+
     def keep_edges(self, keep: Tensor | None) -> None:
         """Let messages pass only along the edges where ``keep``, bool ``(E,)``, is true; None: along all.
 
@@ -280,8 +290,8 @@ class SignalingNetwork(nn.Module):
         h = self._first(x, self.fusion.base())
         total = torch.zeros(n_groups, self.graph.num_edges, dtype=torch.double, device=h.device)
         for layer in self.layers:
-            sent = layer.messages.sent(layer.norm(h), self._along)
-            total += summed_shares(sent, self.graph.num_edges, groups, n_groups)
+            sent = cast(GraphLayer, layer).sent
+            total += summed_shares(sent(h, self._along), self.graph.num_edges, groups, n_groups)
             h = layer(h, self._along)
         return total
 

@@ -23,7 +23,8 @@ class AbundanceHead(nn.Module):
         """``(B, N, H)`` and ``(N, H)`` to ``(B, N)``, log1p of abundance."""
         decoded = self.decode(base)
         found: Tensor = (self.norm(states) * decoded[:, :-1]).sum(-1) / math.sqrt(base.shape[1])
-        return found + decoded[:, -1]
+        out: Tensor = found + decoded[:, -1]
+        return out
 
 
 class PairScorer(nn.Module):

@@ -22,7 +22,8 @@ class Attention(nn.Module):
 
     def weights(self, h: Tensor) -> Tensor:
         """``(N, B, H)`` to ``(N, B, heads)``; they add up to 1 over the first dimension."""
-        return (self.score(h) / math.sqrt(h.shape[-1])).softmax(dim=0)
+        scores: Tensor = self.score(h) / math.sqrt(h.shape[-1])
+        return scores.softmax(dim=0)
 
     def forward(self, h: Tensor) -> Tensor:
         """``(N, B, H)`` to ``(B, heads * H)``."""
@@ -41,7 +42,8 @@ class Pathways:
     """
 
     def __init__(self, members: Tensor, num_nodes: int) -> None:
-        self.nodes, row = members[1].unique(return_inverse=True)
+        self.nodes: Tensor
+        self.nodes, row = torch.unique(members[1], return_inverse=True)
         value = 1 / torch.bincount(row, minlength=len(self.nodes)).double()[row]
         self._entries = (row, members[0], value), (len(self.nodes), num_nodes)
         self._kept: dict[tuple[Any, ...], Matrix] = {}
@@ -56,6 +58,21 @@ class Pathways:
             entries, size = self._entries
             self._kept[key] = sparse_matrix(*entries, size, h)
         return (self._kept[key] @ h.reshape(len(h), -1)).view(len(self), *h.shape[1:])
+
+
+class Standardised(nn.BatchNorm1d):
+    """Batch normalisation over cells; a batch of one cell, which has no variance, is normalised as in evaluation.
+
+    What is pooled over all nodes is nearly the same in every cell; only this makes the difference visible.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, F)`` to ``(B, F)``."""
+        if self.training and len(x) == 1:
+            return nn.functional.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(x)
 
 
 class Readout(nn.Module):
@@ -76,7 +93,7 @@ class Readout(nn.Module):
         self.pools = nn.ModuleDict({part: Attention(width) for part in parts if part != "mean"})
         size = sum(width if part == "mean" else HEADS * width for part in parts)
         self.parts = parts
-        self.norm = nn.LayerNorm(size)
+        self.norm = Standardised(size)
         self.hidden, self.dropout = nn.Linear(size, width), nn.Dropout(dropout)
         self.out = nn.Linear(width, classes)
 
@@ -89,7 +106,11 @@ class Readout(nn.Module):
     def weights(self, h: Tensor, pathways: Pathways) -> dict[str, Tensor]:
         """Attention of the parts that have any: ``nodes`` ``(N, B, heads)``, ``pathways`` ``(P, B, heads)``."""
         names = {"attention": "nodes", "pathway": "pathways"}
-        return {names[part]: pool.weights(self._read(part, h, pathways)) for part, pool in self.pools.items()}
+        return {
+            names[part]: pool.weights(self._read(part, h, pathways))
+            for part, pool in self.pools.items()
+            if isinstance(pool, Attention)
+        }
 
     @staticmethod
     def _read(part: str, h: Tensor, pathways: Pathways) -> Tensor:

@@ -39,7 +39,8 @@ class Sent:
         """Yield some edges of the group, and their messages ``(k, B, F)``."""
         for start in range(0, len(self.group.edge), EDGES):
             part = slice(start, start + EDGES)
-            heads = self.values[self.group.source[part]].unflatten(-1, (self.weight.shape[2], -1))
+            values = self.values[self.group.source[part]]
+            heads = values.view(*values.shape[:2], self.weight.shape[2], -1)
             yield part, (heads * self.weight[part, ..., None]).flatten(2)
 
     def shares(self) -> Iterator[tuple[slice, Tensor]]:

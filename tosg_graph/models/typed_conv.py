@@ -51,11 +51,11 @@ class TypedConv(nn.Module):
         narrow: Tensor = self.down(h)
         nodes, cells, inner = narrow.shape
         gather, deliver = routes.matrices(narrow)
-        found = (gather @ narrow.reshape(nodes, -1)).view(routes.rows, cells, inner)
+        found = (gather @ narrow.reshape(nodes, cells * inner)).view(routes.rows, cells, inner)
         # Not by slices: each of their gradients would be as large as all of them together.
-        parts = found.split(routes.sizes)
+        parts = torch.split(found, routes.sizes)
         sent = torch.cat([found[:0], *(part @ w for part, w in zip(parts, self.weights, strict=True))])
-        return (deliver @ sent.view(routes.rows, -1)).view(nodes, cells, inner)
+        return (deliver @ sent.view(routes.rows, cells * inner)).view(nodes, cells, inner)
 
     def forward(self, h: Tensor, routes: Routes) -> Tensor:
         """``(N, B, H)`` to the message term ``U`` of the same shape."""
