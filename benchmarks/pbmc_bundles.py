@@ -1,4 +1,4 @@
-"""Bundles of blood cells with real knowledge, made by the product's own loaders, server and export; no question of its own.
+"""Bundles of blood cells with real knowledge, made by the product itself; no question of its own.
 
 The graph: genes of immune pathways (WikiPathways), the steps of signaling between them, their physical interactions,
 and the ligands and receptors that they encode. The cells: two files of blood cells from two laboratories' sets of
@@ -86,9 +86,10 @@ def _export(platform: Platform, bundles: dict[str, Path]) -> None:
         "soupx_pbmc": ("true", SplitPlan(by="study", hold_out="soupx_pbmc", fractions=(0.8, 0.2, 0.0))),
         "soupx_pbmc only": ("dataset = 'soupx_pbmc'", SplitPlan(fractions=(0.5, 0.1, 0.4))),
     }
+    picked = platform.select(QUERY, {"names": PATHWAYS}, induce=INDUCE)
+    platform.embed(ids=picked.selection.nodes["id"].to_pylist())  # which writes texts anew: pick after it
     for name, (cells, plan) in plans.items():
         picked = platform.select(QUERY, {"names": PATHWAYS}, cells=cells, induce=INDUCE)
-        platform.embed(ids=picked.selection.nodes["id"].to_pylist())
         shutil.rmtree(bundles[name], ignore_errors=True)
         picked.export(bundles[name], label="cell_type", seed=SEED, split=plan)
 
