@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 import toy_bundle as toy
@@ -358,6 +359,21 @@ def test_hidden_edges_carry_nothing(conv: Any) -> None:
     torch.testing.assert_close(net(x), full)
 
 
+@pytest.mark.parametrize("conv", CONVS)
+def test_no_message_passes_along_what_is_said_not_to_be(conv: Any) -> None:
+    x, negated = cells(1, 3), torch.tensor([True, False])
+    assert moved(network(replace(chain(), negated=negated), conv=conv, reverse=False), x, 0) == [
+        True,
+        False,
+        False,
+    ]
+    member = torch.zeros(world().num_edges, dtype=torch.bool)
+    member[world().edges_of(["PARTICIPATES_IN"])] = True
+    none = replace(world(), negated=member).without_edges(torch.zeros_like(member))
+    assert not none.members.shape[1]
+    assert not torch.equal(network(none)(cells(2)), network(world())(cells(2)))
+
+
 # --------------------------------------------------------------------------- what carries the signal
 
 
@@ -500,14 +516,17 @@ def test_weights_do_not_go_over_to_texts_of_another_encoder(tmp_path: Path) -> N
 
 
 def test_a_bundle_becomes_a_graph(tmp_path: Path) -> None:
-    write_bundle(
-        toy.selection(), toy.measured(), cohort="true", label="cell_type", out=tmp_path / "b", seed=7
-    )
+    picked, key = toy.selection(), ("Gene", "SIGNALS_TO", "Gene")
+    said = pa.array([None, False, True, None], pa.bool_())
+    edges = {**picked.edges, key: picked.edges[key].append_column("negated", said)}
+    picked = replace(picked, edges=edges)
+    write_bundle(picked, toy.measured(), cohort="true", label="cell_type", out=tmp_path / "b", seed=7)
     data = TosgDataset(tmp_path / "b", layer="log1p")
     graph = model_graph(data)
     assert graph.node_ids == [*toy.GENES, "WIKIPATHWAYS:WP1", "UniProtKB:P1", "UniProtKB:P2"]
     assert graph.node_type.tolist() == [0, 0, 0, 0, 1, 2, 2]
     assert graph.sign.tolist() == [0, 0, 1, -1, 0, 1]
+    assert graph.stated.tolist() == [True, True, True, True, False, True]
     assert graph.encoder == "toy"
     assert torch.equal(graph.edge_index, data.edge_index)
     assert SignalingNetwork(graph, NetworkPlan(), 2, seed=0)(data.take([0, 1]).x).shape == (2, 2)

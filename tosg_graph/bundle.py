@@ -397,6 +397,23 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise BundleError(f"{path} cannot be read: {error}. Export the bundle again.") from error
 
 
+def column_names(path: Path) -> list[str]:
+    """Columns of a Parquet file of the bundle.
+
+    Raises
+    ------
+    BundleError
+        If it is missing or damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return list(pq.read_schema(path).names)
+    except (OSError, pa.ArrowException) as error:
+        raise BundleError(f"{path} cannot be read: {error}. Export the bundle again.") from error
+
+
 def check_length(path: Path, what: str, found: int, expected: int) -> None:
     """Raise `BundleError` where a file does not hold what the manifest says."""
     if found != expected:

@@ -213,6 +213,19 @@ class TosgDataset(Dataset[Any]):
         return torch.from_numpy(np.array(self._topology[tensor]))
 
     @cached_property
+    def negated(self) -> Tensor:
+        """bool ``(E,)``: whether the source says that the edge is not so, in the order of `edge_index`."""
+        return torch.cat([torch.empty(0, dtype=torch.bool), *map(self._negated, self.edge_types)])
+
+    def _negated(self, key: EdgeKey) -> Tensor:
+        path, count = self._path(bundle.edge_file(key)), self.edge_index_dict[key].shape[1]
+        if "negated" not in bundle.column_names(path):
+            return torch.zeros(count, dtype=torch.bool)
+        said = bundle.read_table(path, ["negated"])["negated"].cast("bool").fill_null(False).to_numpy()
+        bundle.check_length(path, "edges", len(said), count)
+        return torch.from_numpy(np.array(said))
+
+    @cached_property
     def node_mask(self) -> Tensor:
         """bool ``(N,)``: whether the node has abundance."""
         return torch.from_numpy(np.array(self._topology["node_has_abundance"]))

@@ -272,13 +272,14 @@ def compare_sets(
     permutations: int,
     seed: int,
     null: Null = "permutation",
+    further: int = FURTHER,
 ) -> SetTests:
     """Test sets of features, bool-like ``(W, F)``, against permutations that all their members share.
 
     Three statistics of a set's z: the mean square of the positive ones, of the negative ones, and of all (as ROAST's
     ``msq``, Wu et al. 2010, kept apart by direction as the maxmean of Efron and Tibshirani 2007). Each is compared with
     what features in general have under the same permutation, then with its own permutations; the largest of the three
-    is the score. Sets that few permutations reach get more of them.
+    is the score. Sets that few permutations reach get more of them, up to ``further`` times as many.
     """
     count = sets.shape[0]
     if count == 0:
@@ -299,7 +300,7 @@ def compare_sets(
     if every:
         p = reached / draws
     else:
-        _go_on(design, test, (centre, spread, bound), reached, draws, rng, null, permutations)
+        _go_on(design, test, (centre, spread, bound), reached, draws, rng, null, permutations, further)
         p = (1 + reached) / (1 + draws)
     return SetTests(score, _kinds(scores), p, benjamini_hochberg(p), draws)
 
@@ -348,11 +349,12 @@ def _go_on(
     rng: np.random.Generator,
     null: Null,
     permutations: int,
+    further: int,
 ) -> None:
     """Draw on, ten times as many each time, for sets that few draws reached (Besag and Clifford 1991)."""
     centre, spread, bound = standard
     step = permutations
-    while step < permutations * FURTHER:
+    while step < permutations * further:
         step *= 10
         open_ = np.flatnonzero(reached < REACHED)
         if not len(open_):

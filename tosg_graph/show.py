@@ -418,7 +418,7 @@ def pretrained(found: Pretrained) -> None:
 def signal(found: Findings) -> None:
     """Print what differs between two groups of cells: the first pathways, edges and nodes of each."""
     facts(found.as_facts())
-    pathways = ("found", "name", "tested", "kind", "difference", "p", "q")
+    pathways = ("found", "name", "tested", "kind", "difference", "p", "q", "explained_by")
     edges = ("found", "source_name", "verb", "target_name", "difference", "p", "q")
     nodes = ("found", "name", "type", "difference", "p", "q")
     for title, rows, columns in (

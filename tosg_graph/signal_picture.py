@@ -54,7 +54,8 @@ def drawing(nodes: pa.Table, subgraph: pa.Table, pathways: pa.Table, seed: int) 
     nodes, subgraph, pathways
         Tables of `signal_findings.Findings`.
     """
-    shown = pathways.filter(pathways["found"]).slice(0, PATHWAYS)
+    shown = pathways.filter(pathways["found"])
+    shown = shown.filter(shown["explained_by"].is_null()).slice(0, PATHWAYS)
     leading = [ids[:MEMBERS] for ids in shown["leading"].to_pylist()]
     ends = {id_: name for end in ("source", "target") for id_, name in _pairs(subgraph, end)}
     known = dict(zip(nodes["id"].to_pylist(), nodes["name"].to_pylist(), strict=True))

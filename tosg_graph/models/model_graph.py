@@ -42,6 +42,8 @@ class ModelGraph:
         int64 ``(2, M)``: node, and the pathway that it takes part in.
     encoder
         What made ``text``, empty where unknown.
+    negated
+        bool ``(E,)``: the source says that the edge is not so, and no message passes along it; None: there are none.
     """
 
     node_ids: list[str]
@@ -57,6 +59,13 @@ class ModelGraph:
     text_mask: Tensor
     members: Tensor
     encoder: str = ""
+    negated: Tensor | None = None
+
+    @property
+    def stated(self) -> Tensor:
+        """bool ``(E,)``: whether the edge is so, and not said not to be."""
+        everything = torch.ones(self.num_edges, dtype=torch.bool)
+        return everything if self.negated is None else ~self.negated
 
     @property
     def num_nodes(self) -> int:
@@ -85,13 +94,20 @@ class ModelGraph:
                 f"mask is {mask.dtype} {tuple(mask.shape)}; it has to be torch.bool ({self.num_edges},)."
             )
         kept = ~mask
-        return self._with_edges(self.edge_index[:, kept], self.edge_type[kept], self.sign[kept])
+        shown = replace(
+            self,
+            edge_index=self.edge_index[:, kept],
+            edge_type=self.edge_type[kept],
+            sign=self.sign[kept],
+            negated=None if self.negated is None else self.negated[kept],
+        )
+        return replace(shown, members=_members(shown))
 
     def shuffled_edges(self, seed: int) -> ModelGraph:
         """Deal the targets of each edge type out anew: every node keeps its in- and out-degree of each type.
 
-        The configuration model (Newman 2010, 13.2) per type; it may make loops and parallel edges. A sign stays with
-        the edge's source.
+        The configuration model (Newman 2010, 13.2) per type; it may make loops and parallel edges. Sign and negation
+        stay with the edge's source.
         """
         order = torch.arange(self.num_edges)
         generator = torch.Generator().manual_seed(seed)
@@ -99,20 +115,21 @@ class ModelGraph:
             mine = (self.edge_type == kind).nonzero().squeeze(1)
             order[mine] = mine[torch.randperm(len(mine), generator=generator)]
         edges = torch.stack([self.edge_index[0], self.edge_index[1][order]])
-        return self._with_edges(edges, self.edge_type, self.sign)
+        dealt = replace(self, edge_index=edges)
+        return replace(dealt, members=_members(dealt))
 
     def shuffled_text(self, seed: int) -> ModelGraph:
         """Deal the texts out anew among the nodes of a type that have one."""
+        return replace(self, text=self.text[self.text_order(seed)])
+
+    def text_order(self, seed: int) -> Tensor:
+        """int64 ``(N,)``: the node whose text each node has in `shuffled_text`."""
         order = torch.arange(self.num_nodes)
         generator = torch.Generator().manual_seed(seed)
         for kind in range(len(self.type_names)):
             mine = ((self.node_type == kind) & self.text_mask).nonzero().squeeze(1)
             order[mine] = mine[torch.randperm(len(mine), generator=generator)]
-        return replace(self, text=self.text[order])
-
-    def _with_edges(self, edge_index: Tensor, edge_type: Tensor, sign: Tensor) -> ModelGraph:
-        members = _members(edge_index, edge_type, self.edge_type_names)
-        return replace(self, edge_index=edge_index, edge_type=edge_type, sign=sign, members=members)
+        return order
 
 
 def model_graph(dataset: TosgDataset) -> ModelGraph:
@@ -125,7 +142,7 @@ def model_graph(dataset: TosgDataset) -> ModelGraph:
     """
     offsets = torch.tensor([dataset.node_offsets[kind] for kind in dataset.node_types]).view(-1, 2)
     kinds, keys = torch.arange(len(dataset.node_types)), dataset.edge_types
-    return ModelGraph(
+    graph = ModelGraph(
         node_ids=dataset.nodes["id"].to_pylist(),
         node_names=[name or "" for name in dataset.nodes["name"].to_pylist()],
         node_type=torch.repeat_interleave(kinds, offsets[:, 1] - offsets[:, 0]),
@@ -137,9 +154,11 @@ def model_graph(dataset: TosgDataset) -> ModelGraph:
         has_abundance=dataset.node_mask,
         text=dataset.text,
         text_mask=dataset.text_mask,
-        members=_members(dataset.edge_index, dataset.edge_type, keys),
+        members=torch.empty(2, 0, dtype=torch.long),
         encoder=dataset.manifest.get("encoder", ""),
+        negated=dataset.negated,
     )
+    return replace(graph, members=_members(graph))
 
 
 def _sign(dataset: TosgDataset, key: EdgeKey) -> Tensor:
@@ -149,8 +168,8 @@ def _sign(dataset: TosgDataset, key: EdgeKey) -> Tensor:
         return torch.zeros(dataset.edge_index_dict[key].shape[1])
 
 
-def _members(edge_index: Tensor, edge_type: Tensor, names: Sequence[EdgeKey]) -> Tensor:
+def _members(graph: ModelGraph) -> Tensor:
     """Pairs of PARTICIPATES_IN, each once: two sources may state the same."""
-    chosen = torch.tensor([verb == "PARTICIPATES_IN" for _, verb, _ in names], dtype=torch.bool)
-    found: Tensor = torch.unique(edge_index[:, chosen[edge_type]], dim=1)
+    chosen = graph.edges_of(["PARTICIPATES_IN"]) & graph.stated
+    found: Tensor = torch.unique(graph.edge_index[:, chosen], dim=1)
     return found

@@ -188,19 +188,17 @@ class SignalingNetwork(nn.Module):
         The weights stay as they are, so that pretraining may hide other edges at every step.
         """
         graph = self.graph
-        everything = torch.ones(graph.num_edges, dtype=torch.bool) if keep is None else keep.cpu()
-        shown = graph if keep is None else graph.without_edges(~everything)
+        shown = graph.stated if keep is None else graph.stated & keep.cpu()
         self._routes = [
-            Routes([g.kept(everything) for g in groups], graph.num_nodes)
-            for groups in self._translated.values()
+            Routes([g.kept(shown) for g in groups], graph.num_nodes) for groups in self._translated.values()
         ]
-        kept = [group.kept(everything) for group in self._groups]
+        kept = [group.kept(shown) for group in self._groups]
         self._along: Routes | Topologies
         if self.plan.conv == "typed":
             self._along = Routes(kept, graph.num_nodes)
         else:
             self._along = [(g, Topology(torch.stack([g.source, g.target]), graph.num_nodes)) for g in kept]
-        self._pathways = Pathways(shown.members, graph.num_nodes)
+        self._pathways = Pathways(graph.without_edges(~shown).members, graph.num_nodes)
 
     def states(self, x: Tensor, text: Tensor | None = None) -> Tensor:
         """States of all nodes.
