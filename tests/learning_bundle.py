@@ -34,7 +34,7 @@ def ids() -> list[str]:
     return [*genes, *pathways, *(f"UniProtKB:P{k}" for k in range(PROTEINS))]
 
 
-def selection() -> Selection:
+def selection(texts: Sequence[str | None] | None = None) -> Selection:
     types = ["Gene"] * GENES + ["Pathway"] * PATHWAYS + ["Protein"] * PROTEINS
     nodes = pa.table(
         {
@@ -45,6 +45,8 @@ def selection() -> Selection:
             "text_sha": [f"sha{k}" for k in range(NODES)],
         }
     )
+    if texts is not None:
+        nodes = nodes.append_column("text", pa.array(texts, pa.string()))
     # Genes signal within their pathway, to the next ones; one of them is stated twice, one is mirrored.
     signals = [(a, b) for a in range(GENES) for b in range(GENES) if a // 6 == b // 6 and 0 < (b - a) % 6 < 4]
     rows = [(a, b, 100 + k, "a", 0.5, 1 if k % 3 else -1) for k, (a, b) in enumerate(signals)]
@@ -81,9 +83,18 @@ def counts(cell_ids: Sequence[str], columns: Sequence[int]) -> csr_array[Any, An
 
 
 def write(
-    out: Path, *, text: bool = True, edge_task: Any = None, seed: int = 7, **columns: Sequence[Any]
+    out: Path,
+    *,
+    text: bool = True,
+    texts: Sequence[str | None] | None = None,
+    vectors: Any = None,
+    edge_task: Any = None,
+    seed: int = 7,
+    **columns: Sequence[Any],
 ) -> Path:
     """Export the world; ``columns`` replace those of the cells."""
+    if vectors is None:
+        vectors = np.random.default_rng(1).normal(size=(NODES, 8)).astype(np.float32) * text
     axis = pa.table(
         {
             "column": pa.array(range(GENES), pa.int32()),
@@ -95,12 +106,12 @@ def write(
         cells=cells(**columns),
         axis=axis,
         counts=counts,
-        text=np.random.default_rng(1).normal(size=(NODES, 8)).astype(np.float32) * text,
+        text=vectors,
         text_mask=np.full(NODES, text),
     )
     more = {} if edge_task is None else {"edge_task": edge_task}
     plan = SplitPlan(fractions=(0.6, 0.2, 0.2))
     write_bundle(
-        selection(), measured, cohort="true", label="disease", out=out, seed=seed, split=plan, **more
+        selection(texts), measured, cohort="true", label="disease", out=out, seed=seed, split=plan, **more
     )
     return out

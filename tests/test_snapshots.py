@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from toy_bundle import measured, selection
 
-from tosg_graph import reading, snapshots
+from tosg_graph import bundle, reading, snapshots
 from tosg_graph import selection as selecting
+from tosg_graph.bundle_topology import edge_counts
 from tosg_graph.export import write_bundle
 from tosg_graph.hops import Hops
 from tosg_graph.named_queries import NamedQuery
@@ -63,6 +64,25 @@ def test_what_is_kept_is_found_again_whole(tmp_path: Path) -> None:
     assert snapshots.load(tmp_path, "other") is None
 
 
+def test_edges_are_found_after_others_removed_the_folder(tmp_path: Path) -> None:
+    snapshots.save(tmp_path, "key", NOW, toy())
+    found = snapshots.load(tmp_path, "key")
+    assert found is not None
+    shutil.rmtree(tmp_path / "key")
+    assert equal(found, toy())
+    assert len(found.edges) == len(toy().edges)
+    assert edge_counts(found) == {bundle.edge_name(k): len(table) for k, table in toy().edges.items()}
+
+
+def test_nodes_alone_are_kept(tmp_path: Path) -> None:
+    snapshots.save(tmp_path, "key", NOW, replace(toy(), edges={}))
+    found = snapshots.load(tmp_path, "key")
+    assert found is not None
+    assert equal(found, replace(toy(), edges={}))
+    assert found.snapshot is not None
+    assert not found.snapshot.tensors
+
+
 def test_a_bundle_of_a_kept_selection_has_the_same_bytes(tmp_path: Path) -> None:
     fresh, kept = toy(), snapshots.save(tmp_path / "at", "key", NOW, toy())
     found = snapshots.load(tmp_path / "at", "key")
@@ -78,7 +98,10 @@ def test_a_bundle_of_a_kept_selection_has_the_same_bytes(tmp_path: Path) -> None
     assert late == bundles["fresh"]
 
 
-@pytest.mark.parametrize("name", ["nodes.parquet", "edges/Gene__ENCODES__Protein.parquet", "snapshot.json"])
+@pytest.mark.parametrize(
+    "name",
+    ["nodes.parquet", "edges/Gene__ENCODES__Protein.parquet", "topology.safetensors", "snapshot.json"],
+)
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "empty"])
 def test_a_damaged_snapshot_is_none_and_is_made_again(tmp_path: Path, name: str, damage: str) -> None:
     snapshots.save(tmp_path, "key", NOW, toy())

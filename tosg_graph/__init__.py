@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tosg_graph.platform import Platform, open
     from tosg_graph.pretraining import pretrain
     from tosg_graph.sentences import TextPlan
+    from tosg_graph.signaling import signal
 
 __all__ = [
     "Platform",
@@ -34,6 +35,7 @@ __all__ = [
     "evaluate",
     "open",
     "pretrain",
+    "signal",
     "to_anndata",
     "to_networkx",
 ]
@@ -49,6 +51,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "open": "platform",
     "pretrain": "pretraining",
+    "signal": "signaling",
     "to_anndata": "bundle_anndata",
     "to_networkx": "bundle_graph",
 }

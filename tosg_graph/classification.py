@@ -7,7 +7,7 @@ is left to choose.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +22,7 @@ from tosg_graph.label_task import (
     Mode,
     Recipe,
     Source,
+    adapters_of,
     labelled,
     macro_f1,
     predict,
@@ -30,6 +31,7 @@ from tosg_graph.model_card import write_card
 from tosg_graph.models.checkpoint import load_shared, save
 from tosg_graph.models.model_graph import model_graph
 from tosg_graph.models.network import NetworkPlan
+from tosg_graph.models.text_encoder import Joint, check_joint
 from tosg_graph.predictions import Predicted
 from tosg_graph.progress import Progress, silent
 from tosg_graph.training import Fitted, Machine, Schedule, fit
@@ -62,6 +64,7 @@ def classify(
     pretrained: str | Path | None = None,
     mode: Mode | None = None,
     plan: NetworkPlan | None = None,
+    joint: Joint | None = None,
     seeds: int = 3,
     per_class: int | None = None,
     balanced: bool = False,
@@ -87,6 +90,8 @@ def classify(
         ``scratch``, ``frozen`` (only the readout is fitted) or ``fine-tuned``, the default with ``pretrained``.
     plan
         What the network is made of.
+    joint
+        Train the encoder of texts too, by adapters; ``all`` ablations then have the network with frozen text.
     seeds
         How many fits of each model, from seeds 0, 1 and so on.
     per_class
@@ -107,12 +112,16 @@ def classify(
     TrainingError
         If the bundle cannot be learned from, the options do not fit, ``out`` exists, or the training diverges.
     BundleError
-        If the bundle is damaged or of a newer format.
+        If the bundle is damaged or of a newer format, or has no texts and ``joint`` needs them.
+    ModelError
+        If the encoder that ``joint`` trains is not at hand, not that of the bundle, or ``peft`` is not installed.
     """
     source = Source(Path(folder), None if store is None else str(store))
     schedule, machine = schedule or Schedule(), machine or Machine()
     start = None if pretrained is None else Path(pretrained) / run_folder.WEIGHTS
     mode = _mode(mode, start)
+    if start and not start.is_file():
+        raise TrainingError(f"{pretrained} is no run with a network. Make one with tosg train pretrain.")
     if seeds < 1:
         raise TrainingError(f"seeds={seeds} is below 1.")
     manifest = bundle.read_manifest(source.bundle)
@@ -121,12 +130,14 @@ def classify(
     plan, taken_over = _begin(plan, start, source)
     if plan.text:
         trainable.check_text(source.bundle, manifest)
-    chosen = _ablations(ablations, plan, start)
+    joint, encoder = _joint(joint, source, plan, mode, machine)
+    chosen = _ablations(ablations, plan, start, joint)
     command = {
         "task": "classify",
         "bundle_sha256": sha256_of(source.bundle / bundle.MANIFEST),
         "plan": plan.as_dict(),
         "mode": mode,
+        "joint": encoder,
         "pretrained_sha256": sha256_of(start) if start else None,
         "seeds": list(range(seeds)),
         "per_class": per_class,
@@ -137,7 +148,7 @@ def classify(
         "machine": asdict(machine),
     }
     recipes = [
-        Recipe(source, plan, seed, ablation, start, mode, per_class, balanced)
+        Recipe(source, plan, seed, ablation, start, mode, per_class, balanced, joint)
         for ablation in (None, *chosen)
         for seed in range(seeds)
     ]
@@ -175,8 +186,7 @@ def _predict_test(
 
 
 def _predicted(recipe: Recipe, fitted: Fitted, cells: TosgDataset, machine: Machine) -> Predicted:
-    network = recipe.network(cells).to(machine.kind)
-    network.load_state_dict(fitted.weights)
+    network = recipe.fitted(cells, fitted.weights).to(machine.kind)
     with machine.autocast():
         probability = predict(network, cells)
     return Predicted(
@@ -238,7 +248,36 @@ def _begin(
     return network.plan, transferred.as_facts()
 
 
-def _ablations(asked: Sequence[str] | Literal["all"], plan: NetworkPlan, start: Path | None) -> list[str]:
+def _joint(
+    joint: Joint | None, source: Source, plan: NetworkPlan, mode: Mode, machine: Machine
+) -> tuple[Joint | None, dict[str, Any] | None]:
+    """How the encoder learns, with the encoder by name, and what a run says of it: no place on this machine."""
+    from tosg_graph.encoders import open_encoder
+
+    if joint is None:
+        return None, None
+    if not plan.text:
+        raise TrainingError(
+            "--joint trains the encoder of texts, and --no-text leaves texts out. Choose one."
+        )
+    if mode == "frozen":
+        raise TrainingError(
+            "--joint trains the encoder of texts, and mode='frozen' the readout only. Choose one."
+        )
+    if machine.devices > 1 or machine.compile:
+        raise TrainingError(
+            "--joint works on one device, and without --compile. Leave --devices and --compile out."
+        )
+    train = source.open("train")
+    check_joint(train, joint)
+    joint = replace(joint, encoder=joint.encoder or train.manifest["encoder"])
+    found = open_encoder(joint.encoder)
+    return joint, {**asdict(joint), "encoder": found.name, "encoder_sha256": found.revision}
+
+
+def _ablations(
+    asked: Sequence[str] | Literal["all"], plan: NetworkPlan, start: Path | None, joint: Joint | None
+) -> list[str]:
     """Those asked for, in their own order; ``all`` are those that leave something out that is there."""
     if unknown := [name for name in asked if asked != "all" and name not in ABLATIONS]:
         raise TrainingError(f"There is no ablation {unknown[0]!r}; choose all or {', '.join(ABLATIONS)}.")
@@ -249,7 +288,8 @@ def _ablations(asked: Sequence[str] | Literal["all"], plan: NetworkPlan, start: 
         "shuffled-edges": plan.graph,
     }
     fits = {name: present and start is None for name, present in there.items()} | {
-        "scratch": start is not None
+        "scratch": start is not None,
+        "frozen-text": joint is not None,
     }
     if asked == "all":
         return [name for name in ABLATIONS if fits[name]]
@@ -261,6 +301,8 @@ def _ablations(asked: Sequence[str] | Literal["all"], plan: NetworkPlan, start: 
         )
         if odd[0] == "scratch":
             why = "it is trained from scratch already"
+        if odd[0] == "frozen-text":
+            why = "the encoder of texts learns with --joint only"
         raise TrainingError(f"The ablation {odd[0]!r} says nothing here: {why}. Choose others.")
     return [name for name in ABLATIONS if name in asked]
 
@@ -272,9 +314,9 @@ def _save_best(partial: Path, fits: Mapping[Recipe, Fitted]) -> None:
     """Save the network as planned, of the seed that validation likes best."""
     planned = [recipe for recipe in fits if recipe.ablation is None]
     best = max(planned, key=lambda recipe: fits[recipe].score)
-    network = best.network(best.source.open("train"))
-    network.load_state_dict(fits[best].weights)
-    save(network, partial / run_folder.WEIGHTS)
+    state = fits[best].weights
+    network = best.fitted(best.source.open("train"), state)
+    save(network, partial / run_folder.WEIGHTS, adapters_of(state))
 
 
 def scores(run: Path) -> list[dict[str, Any]]:

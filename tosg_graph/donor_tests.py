@@ -203,12 +203,16 @@ class FeatureTests:
         float64 ``(F,)``: mean of the cases less that of the controls, within blocks.
     t, p, q
         float64 ``(F,)``: moderated t; p against the pooled null; rate of false discoveries by Benjamini and Hochberg.
+    error
+        float64 ``(F,)``: of the difference; that of t, widened by what its degrees of freedom ask for, so that 1.96 of
+        it to either side hold 95 %, whatever the design. NaN where there is no difference at all.
     """
 
     difference: Floats
     t: Floats
     p: Floats
     q: Floats
+    error: Floats
 
 
 def compare_features(
@@ -220,7 +224,7 @@ def compare_features(
     in the number of permutations. Of many features, fewer permutations are enough.
     """
     if values.shape[1] == 0:
-        return FeatureTests(*(np.empty(0) for _ in range(4)))
+        return FeatureTests(*(np.empty(0) for _ in range(5)))
     moderated = Moderated.fit(design, values)
     observed = moderated.t(design.direction[None, :])[0]
     order = np.sort(np.abs(observed))
@@ -238,7 +242,27 @@ def compare_features(
     rank = np.searchsorted(order, np.abs(observed), side="left")
     p = reached[rank] / total
     difference = design.direction @ moderated.centred / design.size
-    return FeatureTests(difference, observed, p, benjamini_hochberg(p))
+    error = _errors(moderated, difference, observed)
+    return FeatureTests(difference, observed, p, benjamini_hochberg(p), error)
+
+
+def errors(design: Design, values: Floats) -> Floats:
+    """Error of the difference of each feature of values ``(n, F)``; see `FeatureTests`."""
+    if values.shape[1] == 0:
+        return np.empty(0)
+    moderated = Moderated.fit(design, values)
+    direction = design.direction
+    difference = direction @ moderated.centred / design.size
+    return _errors(moderated, difference, moderated.t(direction[None, :])[0])
+
+
+def _errors(moderated: Moderated, difference: Floats, t: Floats) -> Floats:
+    from scipy.special import ndtri, stdtrit
+
+    found: Floats = np.full(len(t), np.nan)
+    np.divide(difference, t, out=found, where=t != 0)
+    found *= stdtrit(moderated.total_df, 0.975) / ndtri(0.975)
+    return found
 
 
 @dataclass(frozen=True)
@@ -272,13 +296,14 @@ def compare_sets(
     permutations: int,
     seed: int,
     null: Null = "permutation",
+    further: int = FURTHER,
 ) -> SetTests:
     """Test sets of features, bool-like ``(W, F)``, against permutations that all their members share.
 
     Three statistics of a set's z: the mean square of the positive ones, of the negative ones, and of all (as ROAST's
     ``msq``, Wu et al. 2010, kept apart by direction as the maxmean of Efron and Tibshirani 2007). Each is compared with
     what features in general have under the same permutation, then with its own permutations; the largest of the three
-    is the score. Sets that few permutations reach get more of them.
+    is the score. Sets that few permutations reach get more of them, up to ``further`` times as many.
     """
     count = sets.shape[0]
     if count == 0:
@@ -299,7 +324,7 @@ def compare_sets(
     if every:
         p = reached / draws
     else:
-        _go_on(design, test, (centre, spread, bound), reached, draws, rng, null, permutations)
+        _go_on(design, test, (centre, spread, bound), reached, draws, rng, null, permutations, further)
         p = (1 + reached) / (1 + draws)
     return SetTests(score, _kinds(scores), p, benjamini_hochberg(p), draws)
 
@@ -348,11 +373,12 @@ def _go_on(
     rng: np.random.Generator,
     null: Null,
     permutations: int,
+    further: int,
 ) -> None:
     """Draw on, ten times as many each time, for sets that few draws reached (Besag and Clifford 1991)."""
     centre, spread, bound = standard
     step = permutations
-    while step < permutations * FURTHER:
+    while step < permutations * further:
         step *= 10
         open_ = np.flatnonzero(reached < REACHED)
         if not len(open_):

@@ -89,6 +89,16 @@ class Encoder:
 
     @cached_property
     def _model(self) -> SentenceTransformer:
+        return self.model(self.device)
+
+    def model(self, device: str) -> SentenceTransformer:
+        """Read the weights anew: a model that may be changed.
+
+        Raises
+        ------
+        EmbeddingError
+            If they cannot be read.
+        """
         import logging
 
         from sentence_transformers import SentenceTransformer
@@ -98,7 +108,7 @@ class Encoder:
         logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
         try:
             # A folder, and local_files_only: nothing is looked up in a hub, and no code of the model is run.
-            return SentenceTransformer(str(self.folder), local_files_only=True, device=self.device)
+            return SentenceTransformer(str(self.folder), local_files_only=True, device=device)
         except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
             reason = " ".join(str(error).split())[:200]
             raise EmbeddingError(f"The model in {self.folder} cannot be loaded: {reason}") from error

@@ -25,6 +25,7 @@ from tosg_graph.bundle_features import (
     measured_facts,
 )
 from tosg_graph.bundle_shards import UNPICKED, write_shards
+from tosg_graph.bundle_topology import edge_counts, edge_tensors
 from tosg_graph.cell_terms import CellTerms, CohortDefinition, check
 from tosg_graph.comparison import Arms, defining_columns, in_arms
 from tosg_graph.diagnostics import count_values, rows_of
@@ -360,10 +361,11 @@ def write_bundle(
     fitting = correct.start(chosen.cells, len(genes)) if correct else None
     with new_draft(out) as draft, threads(1) as beside:
         folder = draft.folder
-        draft.known |= _write_graph(selection, genes, proteins, gather, folder)
         embedded = {"embedding": measured.text.astype("float32", copy=False), "mask": measured.text_mask}
-        bundle.write_tensors(embedded, folder / bundle.TEXT)
+        text_written = beside.submit(bundle.write_tensors, embedded, folder / bundle.TEXT)
+        draft.known |= _write_graph(selection, genes, proteins, gather, folder)
         _write_features(measured.features, folder)
+        text_written.result()
         draft.settle(beside)
         bundle.write_table(chosen.cells, folder / bundle.CELLS)
         chosen = proved(chosen, folder)
@@ -413,7 +415,7 @@ def write_bundle(
             "axis_sha256": measured.version.axis_sha256,
             "encoder": measured.encoder,
             "nodes": count_values(selection.nodes["type"]),
-            "edges": {bundle.edge_name(key): len(table) for key, table in selection.edges.items()},
+            "edges": edge_counts(selection),
             "genes": len(genes),
             "splits": {name: len(rows_of(chosen.cells, name)) for name in SPLITS},
             "split_unit": chosen.diagnostics["split_unit"],
@@ -487,16 +489,10 @@ def _write_graph(
         "node_offsets": np.cumsum([0, *sizes], dtype=np.int64),
         "node_has_abundance": has_abundance,
     }
-    for key, table in selection.edges.items():
-        name = bundle.edge_name(key)
-        rows = [table["source_row"].to_numpy(), table["target_row"].to_numpy()]
-        tensors[f"{name}.edge_index"] = np.stack(rows).astype(np.int64, copy=False)
-        for attribute in _numeric(table):
-            values = table[attribute].cast("float32", safe=False).to_numpy(zero_copy_only=False)
-            tensors[f"{name}.{attribute}"] = values.astype(np.float32)  # null is NaN
-        if not copied:
+    if not copied:
+        for key, table in selection.edges.items():
             bundle.write_table(table, folder / bundle.edge_file(key))
-    bundle.write_tensors(tensors, folder / bundle.TOPOLOGY)
+    bundle.write_tensors({**tensors, **edge_tensors(selection)}, folder / bundle.TOPOLOGY)
     return copied
 
 
@@ -516,15 +512,3 @@ def _write_correction(plan: Plan, fitting: Fitting, cells: pa.Table, folder: Pat
     correction = fitting.result()
     bundle.write_tensors(as_tensors(correction), folder / bundle.CORRECTION)
     return plan.facts(correction, cells)
-
-
-def _numeric(table: pa.Table) -> list[str]:
-    """Columns that are numbers and not all null, apart from rows and keys."""
-    import pyarrow as pa
-
-    def is_number(kind: pa.DataType) -> bool:
-        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
-
-    names = [f.name for f in table.schema if is_number(f.type)]
-    hidden = {"source_row", "target_row", "edge_key"}
-    return [n for n in names if n not in hidden and table[n].null_count < len(table)]

@@ -23,6 +23,7 @@ ABLATED = {
     "graph without edges": "the graph",
     "graph with shuffled edges": "the graph",
     "graph from scratch": "the pretraining",
+    "graph with frozen text": "training the text encoder too",
 }
 HELPS, HURTS, NO_EVIDENCE, TOO_FEW = "helps", "hurts", "no evidence", "too few donors"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,6 +17,7 @@ from tosg_graph.measured_values import MeasuredValues, node_scale
 from tosg_graph.models.checkpoint import load_shared
 from tosg_graph.models.model_graph import ModelGraph, model_graph
 from tosg_graph.models.network import NetworkPlan, SignalingNetwork
+from tosg_graph.models.text_encoder import Joint, TextTuner, tuner_of
 from tosg_graph.training import Task, Validated
 
 if TYPE_CHECKING:
@@ -30,8 +32,17 @@ ABLATIONS = {
     "shuffled-edges": "graph with shuffled edges",
     "shuffled-text": "graph with shuffled text",
     "scratch": "graph from scratch",
+    "frozen-text": "graph with frozen text",
 }
 """What --ablations names -> the model in predictions."""
+
+ADAPTER_RATE = 0.1
+"""Share of the learning rate for adapters of the text encoder: what is learned already moves slower."""
+
+TEXT, ADAPTERS = "joint/text", "joint/adapters/"
+"""In the state of a joint fit: vectors of all nodes, and the adapters."""
+
+STANDARDISED_BY = 512  # training cells, before each validation; exports shuffle them
 
 MODES = ("scratch", "frozen", "fine-tuned")
 Mode = Literal["scratch", "frozen", "fine-tuned"]
@@ -64,6 +75,9 @@ class Classifying(Task):
     """The label of cells from logits of a network.
 
     The epoch is chosen by the cross-entropy of the validation cells, those of classes that train lacks left out.
+
+    Where the encoder of texts learns too, each step embeds ``drawn`` texts anew, and each validation all of them:
+    so the network that is chosen has one matrix of vectors, the one that it was judged with.
     """
 
     def __init__(
@@ -73,8 +87,11 @@ class Classifying(Task):
         val: TosgDataset,
         weights: Tensor | None,
         frozen: bool,
+        tuner: TextTuner | None = None,
+        drawn: int = 0,
     ) -> None:
         super().__init__()
+        self.tuner, self.drawn = tuner, drawn
         self.network: SignalingNetwork = network
         self.cells, self.val = train, val
         self.frozen = frozen
@@ -103,17 +120,70 @@ class Classifying(Task):
 
     def loss(self, cells: Cells) -> Tensor:
         """Mean cross-entropy of a batch."""
-        logits = self.network(self.known.x(cells)).float()
+        text = None if self.tuner is None else self.tuner.drawn(self.drawn, self.network.fusion.vectors)
+        logits = self.network(self.known.x(cells), text).float()
         return nn.functional.cross_entropy(logits, cells.y, self.weights)
 
     def validate(self) -> Validated:
         """Macro-F1, accuracy and cross-entropy of the validation cells."""
+        if self.tuner is not None:
+            self.network.fusion.vectors = self.tuner.renewed(self.network.fusion.vectors)
+        self._standardise()
         probability, truth = predict(self.network, self.val)[self.judged], labels(self.val)[self.judged]
         given = probability[np.arange(len(truth)), truth].astype(np.float64)
         said = probability.argmax(1)
         loss = float(-np.log(np.maximum(given, 1e-15)).mean()) if np.isfinite(given).all() else np.nan
         metrics = {"loss": loss, "macro-F1": macro_f1(truth, said), "accuracy": float((truth == said).mean())}
         return Validated(-loss, metrics)
+
+    @torch.no_grad()
+    def _standardise(self) -> None:
+        """Take what the readout standardises by over training cells anew.
+
+        What it gathered while the weights moved is of other weights (Wu and Johnson 2021, "precise" statistics).
+        """
+        norm = self.network.readout.norm  # type: ignore[union-attr]  # made with classes
+        self.network.eval()
+        momentum, norm.momentum = norm.momentum, None  # all batches weigh the same
+        norm.reset_running_stats()
+        norm.train()
+        device = next(self.network.parameters()).device
+        for rows in np.array_split(np.arange(len(self.cells))[:STANDARDISED_BY], 2):
+            cells = self.cells.take(rows).to(device)
+            self.network(self.known.x(cells))
+        norm.momentum = momentum
+        norm.eval()
+
+    def rates(self) -> list[tuple[list[nn.Parameter], float]]:
+        """As of any task; adapters learn at `ADAPTER_RATE` of the rate."""
+        if self.tuner is None:
+            return super().rates()
+        own = [p for p in self.network.parameters() if p.requires_grad]
+        return [(own, 1.0), (list(self.tuner.adapters().values()), ADAPTER_RATE)]
+
+    def state(self) -> dict[str, Tensor]:
+        """As of any task, and adapters and vectors where the encoder learns; its own weights stay as they are."""
+        if self.tuner is None:
+            return super().state()
+        adapters = {f"{ADAPTERS}{name}": value for name, value in self.tuner.adapters().items()}
+        return {**super().state(), TEXT: self.network.fusion.vectors, **adapters}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take what `state` gave."""
+        super().load_state(network_of(state))
+        if self.tuner is not None:
+            self.network.fusion.vectors = state[TEXT].clone().to(self.network.fusion.vectors)
+            self.tuner.load_adapters(adapters_of(state))
+
+
+def network_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of the network in the state of a fit."""
+    return {name: t for name, t in state.items() if name != TEXT and not name.startswith(ADAPTERS)}
+
+
+def adapters_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Adapters in the state of a fit, none where the encoder did not learn."""
+    return {name.removeprefix(ADAPTERS): t for name, t in state.items() if name.startswith(ADAPTERS)}
 
 
 def predict(network: SignalingNetwork, cells: TosgDataset, batch_size: int = 256) -> NDArray[np.float32]:
@@ -156,6 +226,8 @@ class Recipe:
         Labels to learn from, of each class; all where None. Which ones the seed decides.
     balanced
         Whether each class weighs the same in the loss.
+    joint
+        How the encoder of texts learns too; it does not in ablations without text, or with frozen text.
     """
 
     source: Source
@@ -166,6 +238,7 @@ class Recipe:
     mode: Mode = "scratch"
     per_class: int | None = None
     balanced: bool = False
+    joint: Joint | None = None
 
     @property
     def name(self) -> str:
@@ -180,14 +253,31 @@ class Recipe:
         network.set_scale(scale.mean, scale.deviation)
         weights = _class_weights(labels(train), train.num_classes) if self.balanced else None
         frozen = self.mode == "frozen" and self.ablation != "scratch"
-        return Classifying(network, train, self.source.open("val"), weights, frozen)
+        tuner = self._tuner(every)
+        drawn = self.joint.nodes if self.joint else 0
+        return Classifying(network, train, self.source.open("val"), weights, frozen, tuner, drawn)
 
-    def network(self, cells: TosgDataset) -> SignalingNetwork:
-        """Make the network with its first weights."""
+    def network(self, cells: TosgDataset, text: Tensor | None = None) -> SignalingNetwork:
+        """Make the network with its first weights, and with other vectors of texts where they are given."""
         graph, plan = self._varied(model_graph(cells))
+        if text is not None:
+            graph = replace(graph, text=text.clone())  # aligned, unlike what is mapped
         if self.pretrained and self.ablation != "scratch":
             return load_shared(self.pretrained, graph, cells.num_classes, seed=self.seed)[0]
         return SignalingNetwork(graph, plan, cells.num_classes, seed=self.seed)
+
+    def fitted(self, cells: TosgDataset, state: Mapping[str, Tensor]) -> SignalingNetwork:
+        """Make the network of a state that `fit` gave, with the vectors of texts that it was judged with."""
+        network = self.network(cells, state.get(TEXT))
+        network.load_state_dict(network_of(state))
+        return network
+
+    def _tuner(self, cells: TosgDataset) -> TextTuner | None:
+        if self.joint is None or self.ablation in ("text", "frozen-text"):
+            return None
+        shuffled = self.ablation == "shuffled-text"
+        order = model_graph(cells).text_order(self.seed) if shuffled else None
+        return tuner_of(cells, self.joint, seed=self.seed, order=order)
 
     def _varied(self, graph: ModelGraph) -> tuple[ModelGraph, NetworkPlan]:
         match self.ablation:

@@ -89,6 +89,11 @@ def _training(said: Mapping[str, Any]) -> Iterator[str]:
         if said["pretrained_sha256"]:
             facts["pretrained network sha256"] = said["pretrained_sha256"]
             facts |= said["taken_over"]
+        if joint := said.get("joint"):
+            facts["text encoder"] = (
+                f"trained too, from {joint['encoder']} (sha256 {joint['encoder_sha256']}), by adapters of rank "
+                f"{joint['rank']}, {joint['nodes']} texts in each step"
+            )
         facts["labels per class"] = said["per_class"] or "all"
         facts["classes weigh"] = "the same" if said["balanced"] else "as many as they are"
     yield from _facts(
@@ -138,6 +143,8 @@ def _limits(said: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[st
         yield "One seed: how much the result varies from fit to fit is not known."
     if said["plan"]["text"]:
         yield "Texts that tosg annotate wrote name neighbours in the graph, so that text vectors know of edges."
+    if said.get("joint"):
+        yield "Text vectors are those of this run, for its nodes: other nodes have to be embedded with its adapters."
     yield "Trained for this subgraph and these measurements; on others it is not tested."
     yield "For research; not for decisions about patients."
 

@@ -9,7 +9,6 @@ an import starts to count anew: the store's own id and the time at which the dat
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -83,11 +82,10 @@ def state_of(graph: Graph) -> State | None:
     from tosg_graph.errors import TosgError
 
     try:
-        with ThreadPoolExecutor(1) as beside:
-            # Of each start, since nobody sees what is done to a store while its database is stopped.
-            started = beside.submit(graph.rows, cypher("state_started"))
-            store, bookmarks = _store_and_bookmarks(graph)
-            times = {row["name"]: row["started"] for row in started.result()}
+        # Of each start, since nobody sees what is done to a store while its database is stopped.
+        started = graph.rows(cypher("state_started"))
+        store, bookmarks = _store_and_bookmarks(graph)
+        times = {row["name"]: row["started"] for row in started}
     except TosgError:
         return None
     if not bookmarks.raw_values or store["name"] not in times:

@@ -6,6 +6,7 @@
     nodes.parquet      every tested node      edges.parquet      every tested edge
     pathways.parquet   every tested pathway   subgraph.parquet   the edges of the picture
     report.html        the same for people    subgraph.svg, subgraph.png   the picture
+    explained.md, explained.json   where asked for: the evidence for language models
 
 The same findings give the same bytes.
 """
@@ -13,6 +14,7 @@ The same findings give the same bytes.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,17 @@ from tosg_graph.signal_page import page
 from tosg_graph.signal_picture import drawing, svg, write_png
 
 FINDINGS, REPORT, SVG, PNG = "findings.json", "report.html", "subgraph.svg", "subgraph.png"
+EXPLAINED = ("explained.md", "explained.json")
 TABLES = ("nodes", "edges", "pathways", "subgraph")
 
 
-def write(found: Findings, out: Path) -> Path:
+def write(found: Findings, out: Path, more: Mapping[str, str] | None = None) -> Path:
     """Write findings to the new folder ``out``; it is complete or not there.
+
+    Parameters
+    ----------
+    more
+        Further files, name -> text.
 
     Raises
     ------
@@ -44,6 +52,8 @@ def write(found: Findings, out: Path) -> Path:
         (folder / SVG).write_text(picture, encoding="utf-8")
         write_png(drawn, folder / PNG)
         (folder / REPORT).write_text(page(found, picture), encoding="utf-8")
+        for name, text in (more or {}).items():
+            (folder / name).write_text(text, encoding="utf-8")
         about = {**found.about, "files": bundle.checksums(folder)}
         bundle.write_json(about, folder / FINDINGS)
     return out
@@ -65,6 +75,10 @@ def read(folder: Path) -> Findings:
         raise SignalError(
             f"{folder} holds no findings ({error}). Make them with tosg signal --out."
         ) from error
+    if about.get("kind"):
+        raise SignalError(
+            f"{folder} holds findings of several groups. Each has a folder of its own in {folder / 'groups'}."
+        )
     if number > FORMAT_VERSION:
         raise SignalError(
             f"{path} has format {number}, this program reads {FORMAT_VERSION}. Upgrade tosg-graph."

@@ -15,11 +15,12 @@ import numpy as np
 from tosg_graph import bundle
 from tosg_graph.bundle_content import BundleContent
 from tosg_graph.diagnostics import compare
-from tosg_graph.donor_tests import NULLS, FeatureTests, Null, compare_features, compare_sets
+from tosg_graph.donor_tests import NULLS, FeatureTests, Null, compare_features, compare_sets, errors
 from tosg_graph.errors import SignalError
 from tosg_graph.gene_relations import Owners, stated
 from tosg_graph.hashes import sha256_of
 from tosg_graph.progress import Progress, silent
+from tosg_graph.signal_overlap import explained_by
 from tosg_graph.signal_scores import Contrast, Scores, activity
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ class Findings:
             "left out": "; ".join(f"{n:,} {why}" for why, n in sorted(said["left_out"].items())) or "nothing",
             "verdict": f"{said['verdict']}{''.join('; ' + reason for reason in said['reasons'])}",
         }
+        if explained := said["pathways_explained_by_others"]:
+            facts["pathways found"] += f"; {explained:,} of them differ only where a stronger one does"
         if said["notes"]:
             facts["to know"] = "; ".join(said["notes"])
         return facts
@@ -142,11 +145,14 @@ def judge(
     progress("Testing", 2, 3)
     rows, members = pathway_members(content, scores.nodes)
     pathways = compare_sets(design, scores.values, members, **options)
+    found = np.flatnonzero(pathways.q <= plan.fdr)
+    strongest = found[_order(pathways.p[found], pathways.score[found])].tolist()
+    explained = explained_by(design, scores.values, members, strongest, **options)
     progress("Testing", 3, 3)
     tables = {
         "nodes": _node_table(content, scores, nodes, plan),
         "edges": _edge_table(content, scores, edges, plan),
-        "pathways": _pathway_table(content, scores, nodes, (rows, members, pathways), plan),
+        "pathways": _pathway_table(content, scores, nodes, (rows, members, pathways, explained), plan),
     }
     about = _about(content, scores, plan, score, tables)
     return Findings(about, **tables, subgraph=_subgraph(tables, plan))
@@ -196,7 +202,7 @@ def _arm_means(scores: Scores, values: NDArray[np.float64]) -> dict[str, NDArray
 
 
 def _tested(found: FeatureTests, plan: SignalPlan) -> dict[str, Any]:
-    return {"t": found.t, "p": found.p, "q": found.q, "found": found.q <= plan.fdr}
+    return {"error": found.error, "t": found.t, "p": found.p, "q": found.q, "found": found.q <= plan.fdr}
 
 
 def _node_table(content: BundleContent, scores: Scores, found: FeatureTests, plan: SignalPlan) -> pa.Table:
@@ -205,6 +211,9 @@ def _node_table(content: BundleContent, scores: Scores, found: FeatureTests, pla
     picked = content.nodes.take(scores.nodes)
     columns: dict[str, Any] = {name: picked[name] for name in ("id", "name", "type")}
     columns |= _arm_means(scores, scores.values) | {"difference": found.difference}
+    case = scores.units.design.case
+    columns |= {"fraction_case": scores.fractions[case].mean(axis=0)}
+    columns |= {"fraction_control": scores.fractions[~case].mean(axis=0)}
     return _sorted(pa.table(columns | _tested(found, plan)))
 
 
@@ -215,7 +224,7 @@ def _edge_table(content: BundleContent, scores: Scores, found: FeatureTests, pla
     for end in ("source", "target"):
         picked = content.nodes.take(scores.edges[f"{end}_row"])
         columns |= {f"{end}_id": picked["id"], f"{end}_name": picked["name"], f"{end}_type": picked["type"]}
-    for name in ("verb", "sign", "sources", "edge_keys"):
+    for name in ("verb", "sign", "sources", "edge_keys", "publications"):
         columns[name] = scores.edges[name]
     columns |= _arm_means(scores, scores.edge_values) | {"difference": found.difference}
     return _sorted(pa.table(columns | _tested(found, plan)))
@@ -226,7 +235,7 @@ def _pathway_table(
 ) -> pa.Table:
     import pyarrow as pa
 
-    rows, members, found = tested
+    rows, members, found, explained = tested
     names, ids = content.nodes["name"].to_pylist(), content.nodes["id"].to_pylist()
     genes = [ids[row] for row in scores.nodes.tolist()]
     leading, sizes, up = [], np.diff(members.indptr), []
@@ -243,21 +252,33 @@ def _pathway_table(
         "same_as": pa.array([[ids[row] for row in group[1:]] for group in rows], pa.list_(pa.string())),
         "tested": pa.array(sizes, pa.int64()),
         "difference": pa.array(up, pa.float64()),
+        "error": errors(scores.units.design, scores.values @ members.T / sizes),
         "kind": pa.array(found.kind, pa.string()),
         "score": found.score,
         "p": found.p,
         "q": found.q,
         "permutations": found.draws,
         "found": found.q <= plan.fdr,
+        "explained_by": pa.array(
+            [ids[rows[explained[k]][0]] if k in explained else None for k in range(len(rows))], pa.string()
+        ),
         "leading": pa.array(leading, pa.list_(pa.string())),
     }
-    return _sorted(pa.table(columns), "score")
+    table = _sorted(pa.table(columns), "score")
+    # Those that others explain come after all others that were found.
+    place = (
+        2 - table["found"].to_numpy() - table["explained_by"].is_null().to_numpy() * table["found"].to_numpy()
+    )
+    return table.take(np.argsort(place, kind="stable"))
 
 
 def _sorted(table: pa.Table, by: str = "t") -> pa.Table:
     """Smallest p first, then what is farther from the null, then by place."""
-    order = np.lexsort((-np.abs(table[by].to_numpy()), table["p"].to_numpy()))
-    return table.take(order)
+    return table.take(_order(table["p"].to_numpy(), np.abs(table[by].to_numpy())))
+
+
+def _order(p: NDArray[np.floating[Any]], score: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+    return np.lexsort((-score, p))
 
 
 def _subgraph(tables: Mapping[str, pa.Table], plan: SignalPlan) -> pa.Table:
@@ -296,7 +317,7 @@ def _about(
     found = scores.units
     cells = _cells_with_arms(content, scores, plan.contrast)
     judged = compare(cells, defining=_defining(plan.contrast))
-    settings = {**asdict(plan), "score": score}
+    settings = {**asdict(plan), "score": score, **scores.network}
     manifest = sha256_of(content.folder / bundle.MANIFEST)
     return {
         "format_version": FORMAT_VERSION,
@@ -305,6 +326,7 @@ def _about(
             name: settings[name]
             for name in ("contrast", "score", "permutations", "fdr", "top", "seed", "null")
         },
+        "network": dict(scores.network),
         "bundle": {
             "manifest_sha256": manifest,
             "graph_release": content.manifest["graph_release"],
@@ -320,11 +342,13 @@ def _about(
         "left_out": {**{f"cells {why}": n for why, n in found.left_out.items()}, **scores.left_out},
         "verdict": judged["verdict"],
         "reasons": judged["reasons"],
-        "notes": [*judged["notes"], *_notes(found, plan, tables)],
+        "notes": [*judged["notes"], *scores.notes, *_notes(found, plan, tables)],
         "tests": {
             name: {"tested": len(table), "found": sum(table["found"].to_pylist())}
             for name, table in sorted(tables.items())
         },
+        "pathways_explained_by_others": len(tables["pathways"])
+        - tables["pathways"]["explained_by"].null_count,
         "software": {name: version(name) for name in ("tosg-graph", "numpy", "scipy", "pyarrow")},
     }
 

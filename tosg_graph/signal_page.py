@@ -61,9 +61,10 @@ def _legend(case: str, control: str) -> str:
 
 
 def _pathways(rows: pa.Table) -> str:
-    names = ("found", "name", "id", "tested", "kind", "difference", "score", "p", "q")
+    names = ("found", "explained_by", "name", "id", "tested", "kind", "difference", "score", "p", "q")
     body = [[_value(row[n]) for n in names] + [", ".join(row["leading"][:8])] for row in _top(rows)]
-    return table([*names, "leading members"], body) if body else "<p>None was tested.</p>"
+    said = "<p>A pathway that is explained by a stronger one differs only in members that they share.</p>"
+    return said + table([*names, "leading members"], body) if body else "<p>None was tested.</p>"
 
 
 def _edges(rows: pa.Table, case: str, control: str) -> str:
@@ -119,6 +120,7 @@ def _value(value: Any) -> Any:
 def _how(said: Mapping[str, Any]) -> str:
     rows = [[name, str(said[name])] for name in ("run", "score", "null", "permutations", "fdr", "seed")]
     rows += [[f"contrast: {name}", str(value)] for name, value in sorted(said["contrast"].items())]
+    rows += [[f"network: {name}", str(value)] for name, value in sorted(said["network"].items())]
     rows += [[f"bundle: {name}", str(value)] for name, value in sorted(said["bundle"].items())]
     rows += [[f"software: {name}", value] for name, value in sorted(said["software"].items())]
     return table(["", ""], rows)

@@ -120,8 +120,14 @@ class Scores:
         int64 ``(2, E)``: places in ``nodes`` of what the ends of an edge have.
     edge_values
         float64 ``(U, E)``: mean over the unit's cells of the geometric mean of both ends' log1p CP10k.
+    fractions
+        float64 ``(U, F)``: share of the unit's cells that have a count of the node; NaN where the score counts none.
     left_out
         Why nodes and edges are not tested -> how many.
+    notes
+        What a reader of the findings has to know of the score.
+    network
+        Which network the scores are of.
     """
 
     units: Units
@@ -130,17 +136,25 @@ class Scores:
     edges: pa.Table
     ends: Ints
     edge_values: Floats
+    fractions: Floats
     left_out: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    network: Mapping[str, Any] = field(default_factory=dict)
 
 
 # --------------------------------------------------------------------------- units
 
 
-def units(cells: pa.Table, contrast: Contrast) -> Units:
+def units(cells: pa.Table, contrast: Contrast, apart: Mapping[str, NDArray[np.bool_]] | None = None) -> Units:
     """Return which donors are compared.
 
     A donor that has cells in both arms is compared with itself, as a block of its own; donors with one arm are then
     left out. Where fewer than three have both, those are left out instead.
+
+    Parameters
+    ----------
+    apart
+        Why cells are left out before all else -> bool ``(cells,)``, which.
 
     Raises
     ------
@@ -150,8 +164,11 @@ def units(cells: pa.Table, contrast: Contrast) -> Units:
     import pyarrow as pa
 
     arm, left = _arms(cells, contrast)
-    donors = _texts(cells, contrast.donor)
-    within = _texts(cells, contrast.within) if contrast.within else [""] * len(cells)
+    for reason, mask in (apart or {}).items():
+        left[reason] += int((mask & (arm >= 0)).sum())
+        arm[mask] = -1
+    donors = texts(cells, contrast.donor)
+    within = texts(cells, contrast.within) if contrast.within else [""] * len(cells)
     places = studies(cells) if "dataset" in cells.column_names else [""] * len(cells)
     keys: list[tuple[str, str, int] | None] = []
     for side, donor, study, block in zip(arm.tolist(), donors, places, within, strict=True):
@@ -191,7 +208,7 @@ def units(cells: pa.Table, contrast: Contrast) -> Units:
 
 def _arms(cells: pa.Table, contrast: Contrast) -> tuple[Ints, Counter[str]]:
     """0 for cases, 1 for controls, -1 for neither."""
-    values = _texts(cells, contrast.by)
+    values = texts(cells, contrast.by)
     counted = Counter(v for v in values if v is not None)
     for value in (contrast.case, contrast.control):
         if value is not None and value not in counted:
@@ -218,11 +235,18 @@ def _arms(cells: pa.Table, contrast: Contrast) -> tuple[Ints, Counter[str]]:
 def _held(cells: pa.Table, contrast: Contrast) -> NDArray[np.bool_]:
     found = np.ones(len(cells), np.bool_)
     for column, value in contrast.where:
-        found &= np.array([v == value for v in _texts(cells, column)], np.bool_)
+        found &= np.array([v == value for v in texts(cells, column)], np.bool_)
     return found
 
 
-def _texts(cells: pa.Table, column: str) -> list[str | None]:
+def texts(cells: pa.Table, column: str) -> list[str | None]:
+    """Return a column of the cells as text.
+
+    Raises
+    ------
+    SignalError
+        If there is none of that name; the nearest is named.
+    """
     import pyarrow as pa
 
     if column not in cells.column_names:
@@ -346,6 +370,7 @@ class Sums:
         self._proteins = proteins
         self._known = np.ones(len(nodes), np.bool_)
         self._counts = np.zeros((units, len(nodes)))
+        self._having = np.zeros((units, len(nodes)))
         self._together = np.zeros((units, len(edges.source)))
         self._cells = np.zeros(units)
         self._totals = np.zeros(units)
@@ -382,6 +407,7 @@ class Sums:
         for unit in np.unique(rows):
             here = slice(*np.searchsorted(rows, [unit, unit + 1]))
             self._counts[unit] += counts[here].sum(axis=0, dtype=np.float64)
+            self._having[unit] += np.count_nonzero(counts[here], axis=0)
             self._totals[unit] += raw.totals[here].sum()
             self._cells[unit] += here.stop - here.start
             self._together[unit] += self.edges.sums(levels[here])
@@ -420,6 +446,7 @@ class Sums:
             edges=self.edges.table.take(np.flatnonzero(kept)),
             ends=np.stack([place[self.edges.source[kept]], place[self.edges.target[kept]]]),
             edge_values=(self._together / self._cells[:, None])[:, kept],
+            fractions=(self._having / self._cells[:, None])[:, tested],
             left_out={why: n for why, n in left.items() if n},
         )
 
@@ -451,7 +478,7 @@ class Edges:
     Parameters
     ----------
     table
-        ``source_row``, ``target_row``, ``verb``, ``sign``, ``sources`` and ``edge_keys`` (lists).
+        ``source_row``, ``target_row``, ``verb``, ``sign``, and ``sources``, ``edge_keys`` and ``publications`` (lists).
     source, target
         int64 ``(E,)``: which of the measured nodes says what the ends have.
     """
@@ -483,7 +510,7 @@ def signaling_edges(tables: Mapping[EdgeKey, pa.Table], measured: Ints, nodes: i
     alone = np.diff(owners.pointer) == 1
     stands = np.full(nodes, -1, np.int64)
     stands[alone] = owners.column[owners.pointer[:-1][alone]]
-    joined: dict[tuple[int, int, str, int], list[tuple[str, int]]] = {}
+    joined: dict[tuple[int, int, str, int], list[tuple[str, int, list[str]]]] = {}
     for (_, verb, _), table in sorted(tables.items()):
         if verb not in VERBS:
             continue
@@ -492,9 +519,11 @@ def signaling_edges(tables: Mapping[EdgeKey, pa.Table], measured: Ints, nodes: i
         sign = said["sign"].to_pylist() if "sign" in said.column_names else [0] * len(said)
         known = (stands[source] >= 0) & (stands[target] >= 0) & (stands[source] != stands[target])
         by, keys = said["source"].to_pylist(), said["edge_key"].to_pylist()
+        read = "publications" in said.column_names
+        papers = said["publications"].to_pylist() if read else [None] * len(said)
         for at in np.flatnonzero(known).tolist():
             key = (int(source[at]), int(target[at]), verb, int(sign[at] or 0))
-            joined.setdefault(key, []).append((by[at], keys[at]))
+            joined.setdefault(key, []).append((by[at], keys[at], papers[at] or []))
     names = sorted(joined)
     table = pa.table(
         {
@@ -502,8 +531,11 @@ def signaling_edges(tables: Mapping[EdgeKey, pa.Table], measured: Ints, nodes: i
             "target_row": pa.array([k[1] for k in names], pa.int64()),
             "verb": pa.array([k[2] for k in names], pa.string()),
             "sign": pa.array([k[3] for k in names], pa.int64()),
-            "sources": pa.array([sorted({s for s, _ in joined[k]}) for k in names], pa.list_(pa.string())),
-            "edge_keys": pa.array([sorted(e for _, e in joined[k]) for k in names], pa.list_(pa.int64())),
+            "sources": pa.array([sorted({s for s, _, _ in joined[k]}) for k in names], pa.list_(pa.string())),
+            "edge_keys": pa.array([sorted(e for _, e, _ in joined[k]) for k in names], pa.list_(pa.int64())),
+            "publications": pa.array(
+                [sorted({p for _, _, said in joined[k] for p in said}) for k in names], pa.list_(pa.string())
+            ),
         }
     )
     ends = np.array([k[:2] for k in names], np.int64).reshape(-1, 2)

@@ -14,13 +14,15 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph import bundle
+from tosg_graph.bundle_topology import edge_tensors
+from tosg_graph.errors import BundleError
 from tosg_graph.hashes import sha256_of
 from tosg_graph.named_queries import NamedQuery
 from tosg_graph.picked_tables import tidy_column
@@ -30,11 +32,13 @@ from tosg_graph.types import Selection, Snapshot
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from tosg_graph.hops import Hops
     from tosg_graph.reading import State
 
-FORMAT = 1  # of the folder, and of what this program makes of a query
+EdgeKey = tuple[str, str, str]
+FORMAT = 2  # of the folder, and of what this program makes of a query
 LIMIT_BYTES = 2 << 30  # of all snapshots of a home together; the ones that were not used for longest go
 _LONG = 2_000_000  # rows
 _ABANDONED_SECONDS = 86_400.0  # after which an unfinished folder is of a process that was killed
@@ -82,31 +86,53 @@ def key_of(
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+class _KeptEdges(Mapping[EdgeKey, "pa.Table"]):
+    """Edges by type, each table read when it is asked for; open files can be read after others removed them."""
+
+    def __init__(self, files: Mapping[EdgeKey, pa.NativeFile]) -> None:
+        self._files = files
+
+    def __getitem__(self, key: EdgeKey) -> pa.Table:
+        return _read(self._files[key])
+
+    def __iter__(self) -> Iterator[EdgeKey]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
 def load(folder: Path, key: str) -> Selection | None:
     """Read a selection that was kept; None where there is none, or it is damaged and now removed."""
+    import pyarrow as pa
+
     kept = folder / key
     try:
         about = json.loads((kept / _ABOUT).read_text(encoding="utf-8"))
         files: dict[str, str] = about["files"]
+        opened = {name: pa.OSFile(str(kept / name)) for name in files}
+        snapshot = Snapshot(kept, files, _mapped(kept, about["tensors"]))
         with threads(2) as pool:
-            tables = dict(zip(files, pool.map(lambda f: _read(kept / f, files[f]), files), strict=True))
-        nodes = tables.pop(bundle.NODES)
-        edges = {_edge_key(name): table for name, table in tables.items()}
+            expected = {**files, **about["tensors"]}
+            list(pool.map(lambda name: _check(kept / name, expected[name]), expected))
+        nodes = _read(opened.pop(bundle.NODES))
+        edges = {_edge_key(name): file for name, file in opened.items()}
         os.utime(kept / _ABOUT)
     except FileNotFoundError:
         if kept.exists():
             shutil.rmtree(kept, ignore_errors=True)
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # pyarrow's errors are among them
+    # pyarrow's errors are among them
+    except (BundleError, OSError, ValueError, KeyError, TypeError, AttributeError):
         shutil.rmtree(kept, ignore_errors=True)
         return None
     return Selection(
         nodes,
-        dict(sorted(edges.items())),
+        _KeptEdges(dict(sorted(edges.items()))),
         "",
         {},
         left_out=tuple(about["left_out"]),
-        snapshot=Snapshot(kept, files),
+        snapshot=snapshot,
     )
 
 
@@ -122,11 +148,10 @@ def save(folder: Path, key: str, state: State, selection: Selection) -> Selectio
         finally:
             shutil.rmtree(part, ignore_errors=True)
         _make_room(folder, key, state)
-    except OSError:
+        kept = Snapshot(folder / key, files, _mapped(folder / key, selection.edges))
+    except (OSError, BundleError):
         return selection
-    return (
-        replace(selection, snapshot=Snapshot(folder / key, files)) if (folder / key).is_dir() else selection
-    )
+    return replace(selection, snapshot=kept) if kept.folder.is_dir() else selection
 
 
 def copy_tables(selection: Selection, folder: Path) -> dict[str, str]:
@@ -149,38 +174,49 @@ def copy_tables(selection: Selection, folder: Path) -> dict[str, str]:
     return kept.files
 
 
-def _read(path: Path, sha256: str) -> pa.Table:
+def _check(path: Path, sha256: str) -> None:
+    if sha256_of(path) != sha256:
+        raise ValueError(f"{path} is damaged")
+
+
+def _mapped(kept: Path, edges: Mapping[Any, Any]) -> Mapping[str, NDArray[Any]]:
+    return bundle.map_tensors(kept / bundle.TOPOLOGY) if edges else {}
+
+
+def _read(source: pa.NativeFile) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if sha256_of(path) != sha256:
-        raise ValueError(f"{path} is damaged")
     columns: dict[str, pa.Array] = {}
-    with pq.ParquetFile(path) as file:
-        names = file.schema_arrow.names
-        # One at a time where they are long: no column is twice in memory with all others.
-        for read in [names] if file.metadata.num_rows < _LONG else [[name] for name in names]:
-            for name, column in zip(read, file.read(columns=read).columns, strict=True):
-                # Parquet calls what is in a list by another name than Arrow does, and would write that.
-                kind = pa.list_(column.type.value_type) if pa.types.is_list(column.type) else column.type
-                columns[name] = tidy_column(column.cast(kind))
+    file = pq.ParquetFile(source)
+    names = file.schema_arrow.names
+    # One at a time where they are long: no column is twice in memory with all others.
+    for read in [names] if file.metadata.num_rows < _LONG else [[name] for name in names]:
+        for name, column in zip(read, file.read(columns=read).columns, strict=True):
+            # Parquet calls what is in a list by another name than Arrow does, and would write that.
+            kind = pa.list_(column.type.value_type) if pa.types.is_list(column.type) else column.type
+            columns[name] = tidy_column(column.cast(kind))
     return pa.table(columns)
 
 
 def _write(folder: Path, state: State, selection: Selection) -> dict[str, str]:
-    """Write all files, and return the sha256 of those of a bundle."""
+    """Write all files, and return the sha256 of those that a bundle has, too."""
     tables = {
         bundle.NODES: selection.nodes,
         **{bundle.edge_file(k): table for k, table in selection.edges.items()},
     }
     with threads(2) as pool:
         list(pool.map(lambda name: bundle.write_table(tables[name], folder / name), tables))
+    if selection.edges:
+        bundle.write_tensors(edge_tensors(selection), folder / bundle.TOPOLOGY)
     files = bundle.checksums(folder)
+    tensors = {name: files.pop(name) for name in [bundle.TOPOLOGY] if name in files}
     about: Mapping[str, Any] = {
         "store": state.store,
         "state": state.name,
         "left_out": list(selection.left_out),
         "files": files,
+        "tensors": tensors,
     }
     bundle.write_json(about, folder / _ABOUT)
     return files
@@ -215,6 +251,6 @@ def _make_room(folder: Path, key: str, state: State) -> None:
             shutil.rmtree(entry, ignore_errors=True)
 
 
-def _edge_key(file: str) -> tuple[str, str, str]:
+def _edge_key(file: str) -> EdgeKey:
     source, verb, target = Path(file).stem.split("__")
     return source, verb, target

@@ -184,6 +184,18 @@ class Task(nn.Module):
     network: nn.Module
     cells: TosgDataset
 
+    def rates(self) -> list[tuple[list[nn.Parameter], float]]:
+        """Parameters to fit, and what share of the schedule's learning rate is theirs."""
+        return [([p for p in self.parameters() if p.requires_grad], 1.0)]
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint has to hold of what is learned."""
+        return self.network.state_dict()
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take what `state` gave."""
+        self.network.load_state_dict(state)
+
     def prepare(self, epoch: int, batch: int) -> None:
         """Do what comes before a step, of an epoch from 0 and a batch from 0; nothing drawn may depend on more."""
 
@@ -209,7 +221,7 @@ class Fitted:
     Parameters
     ----------
     weights
-        ``state_dict`` of the task's network, on the processor.
+        `Task.state`, on the processor.
     epoch
         The one that validation chose, from 0.
     history
@@ -363,9 +375,9 @@ class _Loop:
     def __init__(self, fabric: Fabric, job: _Job, progress: Progress) -> None:
         self.fabric, self.job, self.progress = fabric, job, progress
         schedule, task = job.schedule, job.make()
-        fitted = [p for p in task.parameters() if p.requires_grad]
-        self.parameters = sum(p.numel() for p in fitted)
-        adam = torch.optim.AdamW(fitted, schedule.learning_rate, weight_decay=schedule.weight_decay)
+        groups = [{"params": p, "lr": share * schedule.learning_rate} for p, share in task.rates()]
+        self.parameters = sum(p.numel() for group, _ in task.rates() for p in group)
+        adam = torch.optim.AdamW(groups, weight_decay=schedule.weight_decay)
         module: Any = torch.compile(task) if job.machine.compile else task
         self.task, self.started = task, time.monotonic()
         self.model, self.optimizer = fabric.setup(module, adam)
@@ -441,16 +453,13 @@ class _Loop:
             )
         if found.score > self.score:
             self.score, self.best_epoch = found.score, self.epoch
-            self.best = {name: t.detach().cpu().clone() for name, t in self._weights().items()}
+            self.best = {name: t.detach().cpu().clone() for name, t in self.task.state().items()}
 
     def _validated(self) -> Validated:
         self.task.eval()
         seeded(self.job.seed, _VALIDATION)  # masks are the same after every epoch
         with torch.no_grad(), self.job.machine.autocast():
             return self.task.validate()
-
-    def _weights(self) -> dict[str, Tensor]:
-        return self.task.network.state_dict()
 
     def keep(self) -> None:
         """Write where the fit stands; of a finished one the best weights are all that is left to keep."""
@@ -459,7 +468,7 @@ class _Loop:
         finished = self._over()
         tensors = {f"{_BEST}{name}": tensor for name, tensor in self.best.items()}
         if not finished:
-            tensors |= {f"{_NETWORK}{name}": tensor for name, tensor in self._weights().items()}
+            tensors |= {f"{_NETWORK}{name}": tensor for name, tensor in self.task.state().items()}
             tensors |= checkpoints.optimizer_tensors(self.optimizer)
         said = {
             "finished": finished,
@@ -481,7 +490,7 @@ class _Loop:
         if found is None:
             return
         tensors, said = found
-        self.task.network.load_state_dict(_of(tensors, _NETWORK))
+        self.task.load_state(_of(tensors, _NETWORK))
         checkpoints.load_optimizer(self.optimizer, tensors)
         self.best = _of(tensors, _BEST)
         self.epoch, self.batch, self.losses = said["epoch"], said["batch"], said["losses"]

@@ -5,7 +5,7 @@ Arrow tables carry rows; the classes here say which columns they have. Nothing h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Union
@@ -308,10 +308,14 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Folder that has the tables of a selection as the files of a bundle, and the sha256 of each."""
+    """Folder that has the tables of a selection as the files of a bundle, and the sha256 of each.
+
+    ``tensors`` are those of its edges (`tosg_graph.bundle_topology`), mapped from a file beside them.
+    """
 
     folder: Path
     files: dict[str, str]
+    tensors: Mapping[str, NDArray[Any]] = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -327,7 +331,7 @@ class Selection:
     edges
         (source type, verb, target type) -> one row per relationship, sorted by
         (``source_row``, ``target_row``, ``edge_key``): ``source_row``, ``target_row`` (int64) and the
-        relationship's properties.
+        relationship's properties. Of a selection that was kept, a table is read each time it is asked for.
     query, parameters
         What was asked; of several queries the texts with ``;`` between them, and name -> parameters.
     left_out
@@ -339,7 +343,7 @@ class Selection:
     """
 
     nodes: pa.Table
-    edges: dict[tuple[str, str, str], pa.Table]
+    edges: Mapping[tuple[str, str, str], pa.Table]
     query: str
     parameters: dict[str, object]
     induced: bool = False

@@ -12,6 +12,7 @@ from tosg_graph.cli.options import errors, options
 
 if TYPE_CHECKING:
     from tosg_graph.models.network import NetworkPlan
+    from tosg_graph.models.text_encoder import Joint
     from tosg_graph.training import Machine, Schedule
 
 run_options = options(
@@ -45,6 +46,19 @@ plan_options = options(
     click.option("--no-own", is_flag=True, help="Without a learned vector per node."),
     click.option(
         "--no-translation", is_flag=True, help="Without messages from genes to proteins before the others."
+    ),
+)
+joint_options = options(
+    click.option("--joint", is_flag=True, help="Train the text encoder too, by adapters; needs peft."),
+    click.option(
+        "--joint-nodes", "nodes", type=int, metavar="K", help="Texts embedded anew per step [default: 16]."
+    ),
+    click.option("--joint-rank", "rank", type=int, metavar="R", help="Of the adapters [default: 8]."),
+    click.option(
+        "--joint-encoder",
+        "encoder",
+        metavar="FOLDER",
+        help="The encoder [default: the one the bundle names].",
     ),
 )
 schedule_options = options(
@@ -148,7 +162,8 @@ def pretrain(bundle: Path, out: Path, store: str | None, debug: bool, seed: int,
     default="all",
     show_default=True,
     metavar="A,B",
-    help="Models with a part left out, beside it: all, none, text, edges, shuffled-edges, shuffled-text, scratch.",
+    help="Models with a part left out, beside it: all, none, text, edges, shuffled-edges, shuffled-text, "
+    "scratch, frozen-text.",
 )
 @click.option(
     "--baselines",
@@ -158,6 +173,7 @@ def pretrain(bundle: Path, out: Path, store: str | None, debug: bool, seed: int,
     help="Models without a graph, beside it.",
 )
 @click.option("--allow-one-donor", is_flag=True, help="Accept classes whose cells are all of one donor.")
+@joint_options
 @plan_options
 @schedule_options
 @machine_options
@@ -194,6 +210,7 @@ def classify(
                 pretrained=pretrained,
                 mode=mode,  # type: ignore[arg-type]  # one of the choices
                 plan=plan,
+                joint=_joint(given),
                 seeds=seeds,
                 per_class=per_class,
                 balanced=balanced,
@@ -221,6 +238,16 @@ def _plan(given: Mapping[str, Any]) -> NetworkPlan | None:
     chosen = _given(given, "hidden", "layers", "conv", "readout", "dropout")
     chosen |= {part: False for part in parts if given[f"no_{part}"]}
     return NetworkPlan(**chosen) if chosen else None
+
+
+def _joint(given: Mapping[str, Any]) -> Joint | None:
+    """Make of the options how the text encoder is trained; None where it is not."""
+    from tosg_graph.models.text_encoder import Joint
+
+    chosen = _given(given, "nodes", "rank", "encoder")
+    if chosen and not given["joint"]:
+        raise click.UsageError(f"--joint-{next(iter(chosen))} says how --joint works. Add --joint.")
+    return Joint(**chosen) if given["joint"] else None
 
 
 def _schedule(given: Mapping[str, Any]) -> Schedule:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from tosg_graph.models.network import NetworkPlan, SignalingNetwork
 from tosg_graph.models.typed_conv import TypedConv
 
 FORMAT_VERSION = 1
+JOINT = ("text", "adapters")
+"""Beside the weights, where the encoder of texts was trained too: ``model.text.safetensors`` and so on."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,19 @@ class Transferred:
         }
 
 
-def save(network: SignalingNetwork, path: str | Path) -> None:
-    """Write the weights to ``path`` (``.safetensors``), and plan and schema beside them (``.json``)."""
+def save(network: SignalingNetwork, path: str | Path, adapters: Mapping[str, Tensor] | None = None) -> None:
+    """Write the weights to ``path`` (``.safetensors``), and plan and schema beside them (``.json``).
+
+    Parameters
+    ----------
+    adapters
+        Of the encoder of texts, where it was trained too; the graph's vectors of texts are written with them.
+    """
     path = Path(path)
-    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    with _replaced(path) as temporary:
-        save_file(weights, temporary)
+    _save_tensors(network.state_dict(), path)
+    joint = {"text": {"embedding": network.graph.text}, "adapters": adapters} if adapters else {}
+    for name, tensors in joint.items():
+        _save_tensors(tensors, _beside(path, name))
     said = {
         "format_version": FORMAT_VERSION,
         "plan": network.plan.as_dict(),
@@ -71,12 +80,25 @@ def save(network: SignalingNetwork, path: str | Path) -> None:
         "node_ids": network.graph.node_ids,
         "sha256": sha256_of(path),
     }
+    if joint:
+        said["joint"] = {name: sha256_of(_beside(path, name)) for name in JOINT}
     with _replaced(path.with_suffix(".json")) as temporary:
         write_json(said, temporary)
 
 
+def _beside(path: Path, name: str) -> Path:
+    return path.with_suffix(f".{name}.safetensors")
+
+
+def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    with _replaced(path) as temporary:
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary)
+
+
 def load(path: str | Path, graph: ModelGraph) -> SignalingNetwork:
     """Read a network that was made for this graph; its edges may be others, its nodes and edge types not.
+
+    Where the encoder of texts was trained too, the vectors of texts are those of the run, and not the graph's.
 
     Raises
     ------
@@ -84,6 +106,8 @@ def load(path: str | Path, graph: ModelGraph) -> SignalingNetwork:
         If the checkpoint is damaged, of another format version or of another schema.
     """
     said, weights = _read(Path(path))
+    if "joint" in said:
+        graph = replace(graph, text=_joint_text(Path(path), said["joint"]))
     network = SignalingNetwork(graph, NetworkPlan.from_dict(said["plan"]), said["schema"]["classes"], seed=0)
     found, wanted = schema_of(network), said["schema"]
     for name in sorted(wanted):
@@ -106,9 +130,15 @@ def load_shared(
     Raises
     ------
     ModelError
-        If the checkpoint is damaged, or its texts have vectors of another length or encoder.
+        If the checkpoint is damaged, its texts have vectors of another length or encoder, or the encoder was trained
+        too: vectors of other nodes are not known then.
     """
     said, weights = _read(Path(path))
+    if "joint" in said:
+        raise ModelError(
+            f"{path} was trained with its encoder of texts: it knows vectors of its own nodes only. Start from a run "
+            "that was made without --joint."
+        )
     for name, here in (("text_dimension", graph.text.shape[1]), ("encoder", graph.encoder)):
         if said["plan"]["text"] and said["schema"][name] != here:
             raise ModelError(
@@ -188,6 +218,17 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ModelError(f"{error.filename or path} cannot be read: {error.strerror or error}.") from error
     except (ValueError, KeyError, AttributeError, SafetensorError) as error:
         raise ModelError(f"{beside} is not what a checkpoint has: {error}. Train again.") from error
+
+
+def _joint_text(path: Path, said: Mapping[str, str]) -> Tensor:
+    beside = _beside(path, "text")
+    try:
+        if sha256_of(beside) != said["text"]:
+            raise ModelError(f"{beside} is damaged: its sha256 is not that of the checkpoint. Train again.")
+        # A copy, as aligned as any tensor: sums of a mapped one may round otherwise.
+        return load_file(beside)["embedding"].clone()
+    except OSError as error:
+        raise ModelError(f"{beside} cannot be read: {error.strerror or error}.") from error
 
 
 def _fitting(weights: dict[str, Tensor], network: SignalingNetwork, path: str | Path) -> dict[str, Tensor]:

@@ -120,12 +120,16 @@ class ModelGraph:
 
     def shuffled_text(self, seed: int) -> ModelGraph:
         """Deal the texts out anew among the nodes of a type that have one."""
+        return replace(self, text=self.text[self.text_order(seed)])
+
+    def text_order(self, seed: int) -> Tensor:
+        """int64 ``(N,)``: the node whose text each node has in `shuffled_text`."""
         order = torch.arange(self.num_nodes)
         generator = torch.Generator().manual_seed(seed)
         for kind in range(len(self.type_names)):
             mine = ((self.node_type == kind) & self.text_mask).nonzero().squeeze(1)
             order[mine] = mine[torch.randperm(len(mine), generator=generator)]
-        return replace(self, text=self.text[order])
+        return order
 
 
 def model_graph(dataset: TosgDataset) -> ModelGraph:
