@@ -120,6 +120,8 @@ def classify(
     schedule, machine = schedule or Schedule(), machine or Machine()
     start = None if pretrained is None else Path(pretrained) / run_folder.WEIGHTS
     mode = _mode(mode, start)
+    if start and not start.is_file():
+        raise TrainingError(f"{pretrained} is no run with a network. Make one with tosg train pretrain.")
     if seeds < 1:
         raise TrainingError(f"seeds={seeds} is below 1.")
     manifest = bundle.read_manifest(source.bundle)

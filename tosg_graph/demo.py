@@ -125,8 +125,9 @@ def _answer(platform: Platform) -> pa.Table:
 
 def _bundle(platform: Platform) -> tuple[Path, dict[str, Any]]:
     """Embed the text of what is exported, and export it; a bundle of the same inputs is kept."""
-    picked = platform.select(EXPORT_CYPHER, {"names": EXPORT_NAMES}, cells=CELLS)
-    platform.embed(ids=picked.selection.nodes["id"].to_pylist())
+    parameters = {"names": EXPORT_NAMES}
+    platform.embed(ids=platform.select(EXPORT_CYPHER, parameters).selection.nodes["id"].to_pylist())
+    picked = platform.select(EXPORT_CYPHER, parameters, cells=CELLS)  # now, for embed writes texts anew
     out = platform.settings.home / "exports" / "demo"
     if not _is_current(out, platform, picked):
         shutil.rmtree(out, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -11,10 +12,9 @@ import click
 from tosg_graph.cli.options import errors, options, platform, server_options
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from tosg_graph.donor_tests import Null
     from tosg_graph.graph import Graph
+    from tosg_graph.progress import Progress
     from tosg_graph.signal_comparison import Comparison
     from tosg_graph.signal_findings import Findings
     from tosg_graph.signal_graph import Written
@@ -154,41 +154,41 @@ def find(
     Example: tosg signal BUNDLE --by disease --case lupus --control normal --out findings
     """
     from tosg_graph import show
-    from tosg_graph.progress import progress
     from tosg_graph.signaling import signal as compare
 
+    if (ask_graph or uri is not None) and not explain:
+        raise click.UsageError("--graph and --uri say where --explain looks for drugs and diseases. Add it.")
     if explain and out is None:
         raise click.UsageError(
             "--explain writes into the folder of --out. Add it, or use tosg signal explain."
         )
-    with errors(debug), _graph(ask_graph, uri, user, password, debug) as graph:
-        with progress() as bar:
-            found = compare(
-                folder,
-                by=by,
-                case=case,
-                control=control,
-                donor=donor,
-                within=within,
-                min_cells=min_cells,
-                permutations=permutations,
-                null=cast("Null", null),
-                fdr=fdr,
-                top=top,
-                seed=seed,
-                score=cast("Score", score),
-                run=run,
-                all_cells=all_cells,
-                store=store,
-                out=out,
-                explain=explain,
-                chars=chars,
-                graph=graph,
-                progress=bar,
-            )
-        show.signal(found)
-        if out is not None:
-            show.facts({"written": out})
+    with _opened(ask_graph, uri, user, password, debug) as (graph, bar):
+        found = compare(
+            folder,
+            by=by,
+            case=case,
+            control=control,
+            donor=donor,
+            within=within,
+            min_cells=min_cells,
+            permutations=permutations,
+            null=cast("Null", null),
+            fdr=fdr,
+            top=top,
+            seed=seed,
+            score=cast("Score", score),
+            run=run,
+            all_cells=all_cells,
+            store=store,
+            out=out,
+            explain=explain,
+            chars=chars,
+            graph=graph,
+            progress=bar,
+        )
+    show.signal(found)
+    if out is not None:
+        show.facts({"written": out})
     if to_graph:
         _write(found, skip_unknown, uri, user, password, debug)
 
@@ -222,7 +222,7 @@ def explain(
     """
     from tosg_graph import signaling
 
-    with errors(debug), _graph(ask_graph, uri, user, password, debug) as graph:
+    with _opened(ask_graph, uri, user, password, debug) as (graph, _):
         click.echo(
             signaling.explain(
                 folder, bundle=bundle, graph=graph, chars=chars, format=cast("Format", format_)
@@ -346,21 +346,19 @@ def remove(run: str, uri: str | None, user: str | None, password: str | None, de
         click.echo(f"Removed {remove_run(p.graph, run):,} findings.")
 
 
-def _graph(
-    asked: bool, uri: str | None, user: str | None, password: str | None, debug: bool
-) -> AbstractContextManager[Graph | None]:
-    """The graph where it is asked for."""
-    from contextlib import contextmanager, nullcontext
+@contextmanager
+def _opened(
+    ask_graph: bool, uri: str | None, user: str | None, password: str | None, debug: bool
+) -> Iterator[tuple[Graph | None, Progress]]:
+    """The graph where it is asked for, and what shows progress."""
+    from tosg_graph.progress import progress
 
-    if not asked and uri is None:
-        return nullcontext()
-
-    @contextmanager
-    def connected() -> Iterator[Graph]:
+    if ask_graph or uri is not None:
         with platform(uri, user, password, debug) as opened:
-            yield opened.graph
-
-    return connected()
+            yield opened.graph, opened.progress
+    else:
+        with errors(debug), progress() as bar:
+            yield None, bar
 
 
 def _write(
