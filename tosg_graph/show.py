@@ -435,7 +435,7 @@ def signal_comparison(compared: Comparison) -> None:
     """Print findings of several groups side by side: the difference in each, marked where it was found."""
     from tosg_graph.signal_heatmap import named
 
-    facts(compared.as_facts())
+    facts({**compared.as_facts(), "below": "difference in each group, * where it was found"})
     for title, rows in (
         ("pathways", compared.pathways),
         ("edges", compared.edges),
@@ -447,9 +447,7 @@ def signal_comparison(compared: Comparison) -> None:
             for row in shown
         ]
         if body:
-            table(
-                (title, "sharing", *compared.groups), body, "difference in each group, * where it was found"
-            )
+            table((title, "sharing", *compared.groups), body)
 
 
 def _in_group(row: Mapping[str, Any], group: str) -> str:

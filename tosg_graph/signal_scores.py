@@ -278,7 +278,8 @@ def _kept(
         _leave(left, "of donors with both arms, where most have one", both, sizes)
         sides = Counter((block, side) for block, _, side in single)
         kept = {key for key in single if sides[key[0], 1 - key[2]]}
-        _leave(left, f"of a {contrast.within} with one arm", single - kept, sizes)
+        lone = f"of a {contrast.within} with one arm" if contrast.within else "with none in the other arm"
+        _leave(left, lone, single - kept, sizes)
     for side, name in enumerate(contrast.arms):
         donors = sum(key[2] == side for key in kept)
         if donors < FEWEST_DONORS:
