@@ -265,7 +265,7 @@ def test_a_bundle_of_another_version_is_refused(tmp_path: Path) -> None:
         ({"ablations": ("texts",)}, "There is no ablation 'texts'; choose all or text"),
         ({"ablations": ("scratch",)}, "it is trained from scratch already"),
         ({"ablations": ("text",), "plan": NetworkPlan(text=False)}, "no such part to leave out"),
-        ({"pretrained": "nowhere"}, "cannot be read: No such file"),
+        ({"pretrained": "nowhere"}, "nowhere is no run with a network"),
     ],
     ids=str,
 )
