@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +293,8 @@ def test_a_run_is_not_overwritten_and_another_command_does_not_go_on_with_it(
         quick(bundle, tmp_path / "run", progress=killed)
     with pytest.raises(TrainingError, match=r"is of a training with seeds \[0\], this one has \[0, 1\]"):
         quick(bundle, tmp_path / "run", seeds=2)
+    with pytest.raises(TrainingError, match=r"with schedule\.epochs 2, this one has 99\."):
+        quick(bundle, tmp_path / "run", schedule=replace(SHORT, epochs=99))
 
 
 def test_one_donor_can_be_accepted_and_is_told(tmp_path: Path) -> None:
