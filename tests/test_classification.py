@@ -278,6 +278,22 @@ def test_options_that_do_not_fit_are_refused(
     assert not (tmp_path / "run").exists()
 
 
+def test_validation_standardises_what_is_pooled_by_the_weights_that_it_judges(bundle: Path) -> None:
+    task = Recipe(Source(bundle), SMALL, 0)()
+    with torch.no_grad():  # weights jump, and what was gathered before is of others
+        task.network.fusion.kind.add_(3.0)
+        task.network.readout.norm.running_mean.fill_(99.0)
+    task.validate()
+    pooled: list[torch.Tensor] = []
+    norm = task.network.readout.norm
+    norm.register_forward_pre_hook(lambda _, given: pooled.append(given[0]))
+    with torch.no_grad():
+        task.network(task.cells.take(np.arange(len(task.cells))).x)
+    torch.testing.assert_close(norm.running_mean, pooled[0].mean(0), atol=1e-4, rtol=1e-3)
+    assert not task.network.training, "and drops nothing out"
+    assert norm.momentum == 0.1, "and is as it was in training"
+
+
 def test_a_run_is_not_overwritten_and_another_command_does_not_go_on_with_it(
     tmp_path: Path, bundle: Path
 ) -> None:
