@@ -1,3 +1,3 @@
-// How many genes there are, and how many of them have any relationship.
+// How many genes there are, and how many of them have any relationship but findings of runs.
 MATCH (g:Gene)
-RETURN count(g) AS genes, sum(CASE WHEN EXISTS { (g)--() } THEN 1 ELSE 0 END) AS connected
+RETURN count(g) AS genes, sum(CASE WHEN EXISTS { (g)-[:!SIGNAL_FOUND]-() } THEN 1 ELSE 0 END) AS connected

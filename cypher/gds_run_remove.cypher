@@ -1,2 +1,3 @@
 MATCH (r:Run {id: $id})
+WHERE r.algorithm IS NOT NULL
 DELETE r

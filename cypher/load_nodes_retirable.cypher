@@ -2,4 +2,4 @@
 UNWIND $ids AS id
 MATCH (n:Entity {id: id})
 WHERE $source IN n.sources
-RETURN n.id AS id, labels(n) AS labels, n.sources = [$source] AND NOT EXISTS { (n)--() } AS alone
+RETURN n.id AS id, labels(n) AS labels, n.sources = [$source] AND NOT EXISTS { (n)-[:!SIGNAL_FOUND]-() } AS alone

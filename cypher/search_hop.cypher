@@ -2,7 +2,7 @@
 UNWIND $ids AS id
 MATCH (n:Entity {id: id})
 CALL (n) {
-  MATCH (n)-[r]-(m:Entity)
+  MATCH (n)-[r:!SIGNAL_FOUND]-(m:Entity)
   WITH type(r) AS verb, startNode(r) = n AS outward, m, count(*) AS statements
   RETURN verb, outward, m, statements
   ORDER BY verb, m.id, outward

@@ -76,8 +76,11 @@ def fill(graph: Graph) -> list[tuple[Source, Parsed]]:
             a.tags = [$odd, 'b'], a.none = [], a.empty = '', b.pagerank_x = 1, b.sources = [], b.start = 'by hand',
             b:Favourite
         CREATE (note:Note {name: $odd, at: [1, 2]})-[:ABOUT {why: $odd}]->(a), (a)-[:TARGETS]->(d),
-            (a)-[:PREDICTED {p: 0.25, edge_key: 'mine'}]->(b), (note)-[:ABOUT]->(note), (:Note {name: $odd})
-        CREATE (:Run {id: 'pagerank_x', parameters: '{}', nodes: 3})
+            (a)-[:PREDICTED {p: 0.25, edge_key: 'mine'}]->(b),
+            (a)-[:SIGNAL_FOUND {run: 'signal_x', kind: 'pathway', q: 0.01, leading: ['HGNC:1'], groups: []}]->(a),
+            (note)-[:ABOUT]->(note), (:Note {name: $odd})
+        CREATE (:Run {id: 'pagerank_x', parameters: '{}', nodes: 3}),
+            (:Run {id: 'comparison_x'})-[:GROUP {name: 'x'}]->(:Run {id: 'signal_x', reasons: []})
         WITH a MATCH (a)-[r:SIGNALS_TO]->() WITH r LIMIT 1 SET r.checked = true, r.sign = 'odd'
         """,
         odd=ODD,

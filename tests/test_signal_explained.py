@@ -294,3 +294,14 @@ def test_a_near_copy_comes_after_what_explains_it_and_is_not_drawn(
         "Pathway <0>"
     ]
     assert "explained by the stronger WIKIPATHWAYS:WP0" in signaling.explained(found)["explained.md"]
+
+
+def test_options_that_would_do_nothing_are_refused(bundle: Path) -> None:
+    words = ["signal", str(bundle), "--by", "group", "--case", "case"]
+    for more, message in (
+        (["--explain"], "into the folder of --out"),
+        (["--graph"], "where --explain looks"),
+    ):
+        refused = CliRunner().invoke(main, [*words, *more])
+        assert refused.exit_code == 2
+        assert message in refused.stderr

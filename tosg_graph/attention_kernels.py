@@ -118,14 +118,16 @@ def gradients(
     Parameters
     ----------
     at_target
-        Gradient of the sums ``(N, K, C)``; mean of the gradients of weights over the edges of a target, ``(N, K)``; and
-        what `weighted_sums` gave as the second.
+        Gradient of the sums, ``(N, K, C)``, and the two that `weighted_sums` gave.
     number
         Of threads.
     """
     found = Nodes(*map(np.empty_like, nodes))
     of_edge = np.empty((len(edges.source), *nodes.sender.shape[1:]), nodes.value.dtype)
-    given = _channels(nodes), edges, nodes, options, at_target
+    grad, out, level = at_target
+    mean = np.empty_like(level)
+    _on_threads(_mean_gradient, edges.starts, number, grad, out, mean)
+    given = _channels(nodes), edges, nodes, options, (grad, mean, level)
     _on_threads(_backward, edges.source_starts, number, *given, of_edge, found)
     _on_threads(_sum_by_target, edges.starts, number, edges, of_edge, found.receiver)
     return found
@@ -188,6 +190,16 @@ def _forward(
             for c in range(width):
                 out[t, k, c] = summed[k, c] / total[k]
             level[t, k] = top[k] + np.log(total[k])
+
+
+@_compiled
+def _mean_gradient(begin: Any, end: Any, grad: Any, out: Any, mean: Any) -> None:
+    """Of the gradients of weights, over the edges of a target."""
+    for t in range(begin, end):
+        for k in range(grad.shape[1]):
+            mean[t, k] = 0
+            for c in range(grad.shape[2]):
+                mean[t, k] += grad[t, k, c] * out[t, k, c]
 
 
 @_compiled

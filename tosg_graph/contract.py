@@ -46,6 +46,11 @@ def verbs() -> list[str]:
     return list(schema("edges")["verbs"])
 
 
+def finding() -> str:
+    """Relationship type of what runs found; it is no knowledge, and no verb."""
+    return str(schema("edges")["findings"])
+
+
 def primary_type(labels: Iterable[str]) -> str:
     """Return the label that is a node's type in exports: the first in the order of ``schema/nodes.yaml``.
 

@@ -203,12 +203,16 @@ class FeatureTests:
         float64 ``(F,)``: mean of the cases less that of the controls, within blocks.
     t, p, q
         float64 ``(F,)``: moderated t; p against the pooled null; rate of false discoveries by Benjamini and Hochberg.
+    error
+        float64 ``(F,)``: of the difference; that of t, widened by what its degrees of freedom ask for, so that 1.96 of
+        it to either side hold 95 %, whatever the design. NaN where there is no difference at all.
     """
 
     difference: Floats
     t: Floats
     p: Floats
     q: Floats
+    error: Floats
 
 
 def compare_features(
@@ -220,7 +224,7 @@ def compare_features(
     in the number of permutations. Of many features, fewer permutations are enough.
     """
     if values.shape[1] == 0:
-        return FeatureTests(*(np.empty(0) for _ in range(4)))
+        return FeatureTests(*(np.empty(0) for _ in range(5)))
     moderated = Moderated.fit(design, values)
     observed = moderated.t(design.direction[None, :])[0]
     order = np.sort(np.abs(observed))
@@ -238,7 +242,27 @@ def compare_features(
     rank = np.searchsorted(order, np.abs(observed), side="left")
     p = reached[rank] / total
     difference = design.direction @ moderated.centred / design.size
-    return FeatureTests(difference, observed, p, benjamini_hochberg(p))
+    error = _errors(moderated, difference, observed)
+    return FeatureTests(difference, observed, p, benjamini_hochberg(p), error)
+
+
+def errors(design: Design, values: Floats) -> Floats:
+    """Error of the difference of each feature of values ``(n, F)``; see `FeatureTests`."""
+    if values.shape[1] == 0:
+        return np.empty(0)
+    moderated = Moderated.fit(design, values)
+    direction = design.direction
+    difference = direction @ moderated.centred / design.size
+    return _errors(moderated, difference, moderated.t(direction[None, :])[0])
+
+
+def _errors(moderated: Moderated, difference: Floats, t: Floats) -> Floats:
+    from scipy.special import ndtri, stdtrit
+
+    found: Floats = np.full(len(t), np.nan)
+    np.divide(difference, t, out=found, where=t != 0)
+    found *= stdtrit(moderated.total_df, 0.975) / ndtri(0.975)
+    return found
 
 
 @dataclass(frozen=True)

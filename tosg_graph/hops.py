@@ -127,13 +127,19 @@ def grow(reading: Reading, nodes: Ids, hops: Hops) -> Grown:
 
 
 def induced(reading: Reading, nodes: Ids, verbs: Sequence[str] = ()) -> dict[str, Ids]:
-    """Internal ids of all relationships among ``nodes``, by verb; those of ``verbs`` alone where some are named."""
+    """Internal ids of all relationships among ``nodes``, by verb; those of ``verbs`` alone where some are named.
+
+    Findings of runs are none: they would stand beside the relationships that they are about.
+    """
     import numpy as np
+
+    from tosg_graph.contract import finding
 
     found: dict[str, list[Ids]] = {}
     asked = {"ids": nodes.tolist(), "chunk": CHUNK, "verbs": list(verbs) or None}
     for row in reading.records(cypher("select_induce"), asked):
-        found.setdefault(row["verb"], []).append(np.array(row["ids"], np.int64))
+        if row["verb"] != finding():
+            found.setdefault(row["verb"], []).append(np.array(row["ids"], np.int64))
     return {verb: union(ids) for verb, ids in found.items()}
 
 

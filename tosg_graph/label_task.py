@@ -172,7 +172,7 @@ class Classifying(Task):
         """Take what `state` gave."""
         super().load_state(network_of(state))
         if self.tuner is not None:
-            self.network.fusion.vectors = state[TEXT].to(self.network.fusion.vectors)
+            self.network.fusion.vectors = state[TEXT].clone().to(self.network.fusion.vectors)
             self.tuner.load_adapters(adapters_of(state))
 
 
@@ -261,7 +261,7 @@ class Recipe:
         """Make the network with its first weights, and with other vectors of texts where they are given."""
         graph, plan = self._varied(model_graph(cells))
         if text is not None:
-            graph = replace(graph, text=text)
+            graph = replace(graph, text=text.clone())  # aligned, unlike what is mapped
         if self.pretrained and self.ablation != "scratch":
             return load_shared(self.pretrained, graph, cells.num_classes, seed=self.seed)[0]
         return SignalingNetwork(graph, plan, cells.num_classes, seed=self.seed)

@@ -42,6 +42,7 @@ def pick(reading: Reading, query: NamedQuery) -> Pick:
         If it is refused or fails, returns nothing, returns values only, or nests graph elements more than four levels
         deep.
     """
+    from tosg_graph.contract import finding
     from tosg_graph.empty_pick import explain_empty
     from tosg_graph.read_guard import check_reads_only
 
@@ -55,6 +56,11 @@ def pick(reading: Reading, query: NamedQuery) -> Pick:
             "Return the nodes and relationships themselves."
         )
     if not len(found.nodes) and not found.relationships:
+        if others[finding()]:
+            raise QueryError(
+                f"The query picks {others[finding()]:,} {finding()} relationships, which are findings of runs and no "
+                "part of a selection. Return their ends too."
+            )
         raise explain_empty(reading.graph, query, columns, others["(value)"])
     return found
 
@@ -76,14 +82,16 @@ def quote(name: str) -> str:
 
 
 def _run(reading: Reading, statement: str, query: NamedQuery) -> tuple[Pick, Counter[str]]:
-    """Graph elements in the rows of a query, and how much else these hold."""
+    """Graph elements in the rows of a query, and how much else these hold; findings of runs are such else."""
     import numpy as np
+
+    from tosg_graph.contract import finding
 
     nodes: list[Ids] = []
     relationships: dict[str, list[Ids]] = {}
     others: Counter[str] = Counter()
     for row in reading.records(statement, _with_chunk(query.parameters)):
-        if not row["element"]:
+        if not row["element"] or row["kind"] == finding():
             others[row["kind"]] += row["items"]
         elif row["kind"] == "(node)":
             nodes.append(np.array(row["ids"], np.int64))

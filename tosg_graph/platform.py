@@ -69,6 +69,7 @@ def open(
     store_version: int | None = None,
     engine: str = LOCAL_ENGINE,
     address: str | None = None,
+    store: str | Path | None = None,
 ) -> Platform:
     """Open the platform: the local server (started when first needed), or the one at ``uri``.
 
@@ -83,13 +84,15 @@ def open(
     engine, address
         ``ray`` has cells added, read and counted by tasks of the Ray cluster at ``address`` (``host:port``), by default
         ``TOSG_RAY_ADDRESS``, else one of this machine alone; see ``docs/many-machines.md``. Results are the same.
+    store
+        Folder or bucket of another abundance store than the user's own, as ``TOSG_STORE``; a new one is empty.
 
     Raises
     ------
     SettingsError
         If the engine is unknown, or an address is given to another than ``ray``.
     """
-    settings = read_settings(uri, user, password)
+    settings = read_settings(uri, user, password, store)
     if engine not in ENGINES or (address and engine == LOCAL_ENGINE):
         raise SettingsError(
             f"engine={engine!r}, address={address!r}: choose engine='ray' to give an address."

@@ -127,7 +127,12 @@ def default_page_cache() -> str:
     return f"{min(4096, max(512, virtual_memory().total // 6 >> 20))}m"
 
 
-def read_settings(uri: str | None = None, user: str | None = None, password: str | None = None) -> Settings:
+def read_settings(
+    uri: str | None = None,
+    user: str | None = None,
+    password: str | None = None,
+    store: str | Path | None = None,
+) -> Settings:
     """Read the settings from the environment; arguments win over it.
 
     Environment: ``TOSG_HOME``, ``TOSG_CACHE``, ``TOSG_MIRROR``, ``TOSG_STORE``, ``TOSG_NEO4J_URI``,
@@ -152,6 +157,6 @@ def read_settings(uri: str | None = None, user: str | None = None, password: str
         heap=_size("TOSG_NEO4J_HEAP", "2g"),
         page_cache=_size("TOSG_NEO4J_PAGECACHE", default_page_cache()),
         mirror=Path(env["TOSG_MIRROR"]).expanduser().absolute() if env.get("TOSG_MIRROR") else None,
-        store_at=_store_address(env.get("TOSG_STORE")),
+        store_at=_store_address(str(store) if store else env.get("TOSG_STORE")),
         ray_address=env.get("TOSG_RAY_ADDRESS") or None,
     )

@@ -74,9 +74,8 @@ class _Attention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         *nodes, out, level = ctx.saved_tensors
-        mean = torch.linalg.vecdot(grads[0], out)  # of the gradients of weights, over the edges of a target
         backward: Any = _backward_compiled if _compiles(out) else _backward
-        return *backward(*nodes, grads[0].contiguous(), mean, level, *ctx.options), None, None, None
+        return *backward(*nodes, grads[0].contiguous(), out, level, *ctx.options), None, None, None
 
 
 def _compiles(like: Tensor) -> bool:
@@ -103,7 +102,7 @@ def _backward_compiled(
     receiver: Tensor,
     value: Tensor,
     grad: Tensor,
-    mean: Tensor,
+    out: Tensor,
     level: Tensor,
     topology: Topology,
     scoring: Scoring,
@@ -112,7 +111,7 @@ def _backward_compiled(
     from tosg_graph import attention_kernels as kernels
 
     nodes = kernels.Nodes(*(part.detach().numpy() for part in (sender, receiver, value)))
-    at_target = grad.numpy(), mean.numpy(), level.numpy()
+    at_target = grad.numpy(), out.numpy(), level.numpy()
     edges, options = _for_kernels(nodes, topology, scoring, seed)
     found = kernels.gradients(edges, nodes, options, at_target, torch.get_num_threads())
     return tuple(map(torch.from_numpy, found))
@@ -151,13 +150,14 @@ def _backward(
     receiver: Tensor,
     value: Tensor,
     grad: Tensor,
-    mean: Tensor,
+    out: Tensor,
     level: Tensor,
     topology: Topology,
     scoring: Scoring,
     seed: int,
 ) -> tuple[Tensor, ...]:
     of_sender, of_receiver, of_value = (torch.empty_like(part) for part in (sender, receiver, value))
+    mean = torch.linalg.vecdot(grad, out)  # of the gradients of weights, over the edges of a target
     for k, edges in _parts(value, topology, scoring):
         score, slope = _scores(_flat(sender[:, k]), _flat(receiver[:, k]), edges, scoring.slope)
         weight = score.sub_(_flat(level[:, k]).index_select(0, edges.target)).exp_()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tosg_graph.query import CannedQuery
     from tosg_graph.row_copy import RowCopy
     from tosg_graph.saved_cohorts import SavedCohort
+    from tosg_graph.signal_comparison import Comparison
     from tosg_graph.signal_findings import Findings
     from tosg_graph.summarize import Summary
     from tosg_graph.term_audit import Applied
@@ -428,6 +429,32 @@ def signal(found: Findings) -> None:
     ):
         if len(rows):
             arrow(rows.select(columns).slice(0, _FINDINGS), title)
+
+
+def signal_comparison(compared: Comparison) -> None:
+    """Print findings of several groups side by side: the difference in each, marked where it was found."""
+    from tosg_graph.signal_heatmap import named
+
+    facts({**compared.as_facts(), "below": "difference in each group, * where it was found"})
+    for title, rows in (
+        ("pathways", compared.pathways),
+        ("edges", compared.edges),
+        ("nodes", compared.nodes),
+    ):
+        shown = rows.filter(rows["sharing"].is_valid()).slice(0, _FINDINGS).to_pylist()
+        body = [
+            [named(row), row["sharing"], *(_in_group(row, group) for group in compared.groups)]
+            for row in shown
+        ]
+        if body:
+            table((title, "sharing", *compared.groups), body)
+
+
+def _in_group(row: Mapping[str, Any], group: str) -> str:
+    difference = row[f"difference:{group}"]
+    if difference is None:
+        return ""
+    return f"{difference:.3g}{'*' if group in row['found_in'] else ''}"
 
 
 def facts(pairs: Mapping[str, Any]) -> None:

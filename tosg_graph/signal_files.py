@@ -75,6 +75,10 @@ def read(folder: Path) -> Findings:
         raise SignalError(
             f"{folder} holds no findings ({error}). Make them with tosg signal --out."
         ) from error
+    if about.get("kind"):
+        raise SignalError(
+            f"{folder} holds findings of several groups. Each has a folder of its own in {folder / 'groups'}."
+        )
     if number > FORMAT_VERSION:
         raise SignalError(
             f"{path} has format {number}, this program reads {FORMAT_VERSION}. Upgrade tosg-graph."

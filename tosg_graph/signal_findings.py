@@ -15,7 +15,7 @@ import numpy as np
 from tosg_graph import bundle
 from tosg_graph.bundle_content import BundleContent
 from tosg_graph.diagnostics import compare
-from tosg_graph.donor_tests import NULLS, FeatureTests, Null, compare_features, compare_sets
+from tosg_graph.donor_tests import NULLS, FeatureTests, Null, compare_features, compare_sets, errors
 from tosg_graph.errors import SignalError
 from tosg_graph.gene_relations import Owners, stated
 from tosg_graph.hashes import sha256_of
@@ -202,7 +202,7 @@ def _arm_means(scores: Scores, values: NDArray[np.float64]) -> dict[str, NDArray
 
 
 def _tested(found: FeatureTests, plan: SignalPlan) -> dict[str, Any]:
-    return {"t": found.t, "p": found.p, "q": found.q, "found": found.q <= plan.fdr}
+    return {"error": found.error, "t": found.t, "p": found.p, "q": found.q, "found": found.q <= plan.fdr}
 
 
 def _node_table(content: BundleContent, scores: Scores, found: FeatureTests, plan: SignalPlan) -> pa.Table:
@@ -252,6 +252,7 @@ def _pathway_table(
         "same_as": pa.array([[ids[row] for row in group[1:]] for group in rows], pa.list_(pa.string())),
         "tested": pa.array(sizes, pa.int64()),
         "difference": pa.array(up, pa.float64()),
+        "error": errors(scores.units.design, scores.values @ members.T / sizes),
         "kind": pa.array(found.kind, pa.string()),
         "score": found.score,
         "p": found.p,

@@ -140,7 +140,8 @@ def _marker(name: str, path: str) -> str:
 _MARKERS = f"<defs>{_marker('activates', 'M0 1 L9 5 L0 9 Z')}{_marker('inhibits', 'M8 0 L10 0 L10 10 L8 10 Z')}</defs>"
 
 
-def _colour(share: float) -> str:
+def shade(share: float) -> str:
+    """Return the colour of a difference, -1 to 1: blue, pale, red."""
     end = _UP if share > 0 else _DOWN
     weight = min(1.0, abs(share)) ** 0.7
     return "#" + "".join(f"{round(a + (b - a) * weight):02x}" for a, b in zip(_FLAT, end, strict=True))
@@ -158,7 +159,7 @@ def _edge(drawn: Drawing, source: int, target: int, share: float, sign: int, ver
     width = 1 + 2.5 * abs(share)
     said = escape(f"{drawn.names[source]} {verb} {drawn.names[target]}")
     return (
-        f'<line x1="{a[0]:.1f}" y1="{a[1]:.1f}" x2="{b[0]:.1f}" y2="{b[1]:.1f}" stroke="{_colour(share)}" '
+        f'<line x1="{a[0]:.1f}" y1="{a[1]:.1f}" x2="{b[0]:.1f}" y2="{b[1]:.1f}" stroke="{shade(share)}" '
         f'stroke-width="{width:.1f}"{dash}{head}><title>{said}</title></line>'
     )
 
@@ -166,7 +167,7 @@ def _edge(drawn: Drawing, source: int, target: int, share: float, sign: int, ver
 def _node(drawn: Drawing, k: int) -> str:
     x, y = drawn.place[k]
     return (
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="9" fill="{_colour(float(drawn.difference[k]))}" stroke="#444">'
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="9" fill="{shade(float(drawn.difference[k]))}" stroke="#444">'
         f"<title>{escape(drawn.ids[k])}</title></circle>"
         f'<text x="{x:.1f}" y="{y - 13:.1f}" text-anchor="middle">{escape(_short(drawn.names[k], 16))}</text>'
     )
@@ -251,14 +252,14 @@ def write_png(drawn: Drawing, path: Path) -> None:
             xytext=drawn.place[source],
             arrowprops={
                 "arrowstyle": style,
-                "color": _colour(share),
+                "color": shade(share),
                 "lw": 0.8 + 1.6 * abs(share),
                 "shrinkA": 5,
                 "shrinkB": 6,
                 "linestyle": "--" if verb == "LIGAND_OF" else "-",
             },
         )
-    colours = [_colour(float(d)) for d in drawn.difference]
+    colours = [shade(float(d)) for d in drawn.difference]
     axes.scatter(
         drawn.place[:, 0], drawn.place[:, 1], s=55, c=colours, edgecolors="#444", linewidths=0.6, zorder=3
     )

@@ -167,8 +167,8 @@ def units(cells: pa.Table, contrast: Contrast, apart: Mapping[str, NDArray[np.bo
     for reason, mask in (apart or {}).items():
         left[reason] += int((mask & (arm >= 0)).sum())
         arm[mask] = -1
-    donors = _texts(cells, contrast.donor)
-    within = _texts(cells, contrast.within) if contrast.within else [""] * len(cells)
+    donors = texts(cells, contrast.donor)
+    within = texts(cells, contrast.within) if contrast.within else [""] * len(cells)
     places = studies(cells) if "dataset" in cells.column_names else [""] * len(cells)
     keys: list[tuple[str, str, int] | None] = []
     for side, donor, study, block in zip(arm.tolist(), donors, places, within, strict=True):
@@ -208,7 +208,7 @@ def units(cells: pa.Table, contrast: Contrast, apart: Mapping[str, NDArray[np.bo
 
 def _arms(cells: pa.Table, contrast: Contrast) -> tuple[Ints, Counter[str]]:
     """0 for cases, 1 for controls, -1 for neither."""
-    values = _texts(cells, contrast.by)
+    values = texts(cells, contrast.by)
     counted = Counter(v for v in values if v is not None)
     for value in (contrast.case, contrast.control):
         if value is not None and value not in counted:
@@ -235,11 +235,18 @@ def _arms(cells: pa.Table, contrast: Contrast) -> tuple[Ints, Counter[str]]:
 def _held(cells: pa.Table, contrast: Contrast) -> NDArray[np.bool_]:
     found = np.ones(len(cells), np.bool_)
     for column, value in contrast.where:
-        found &= np.array([v == value for v in _texts(cells, column)], np.bool_)
+        found &= np.array([v == value for v in texts(cells, column)], np.bool_)
     return found
 
 
-def _texts(cells: pa.Table, column: str) -> list[str | None]:
+def texts(cells: pa.Table, column: str) -> list[str | None]:
+    """Return a column of the cells as text.
+
+    Raises
+    ------
+    SignalError
+        If there is none of that name; the nearest is named.
+    """
     import pyarrow as pa
 
     if column not in cells.column_names:
@@ -271,7 +278,8 @@ def _kept(
         _leave(left, "of donors with both arms, where most have one", both, sizes)
         sides = Counter((block, side) for block, _, side in single)
         kept = {key for key in single if sides[key[0], 1 - key[2]]}
-        _leave(left, f"of a {contrast.within} with one arm", single - kept, sizes)
+        lone = f"of a {contrast.within} with one arm" if contrast.within else "with none in the other arm"
+        _leave(left, lone, single - kept, sizes)
     for side, name in enumerate(contrast.arms):
         donors = sum(key[2] == side for key in kept)
         if donors < FEWEST_DONORS:

@@ -207,7 +207,9 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, csr: Tensor, transposed: Tensor) -> Tensor:
         ctx.csr, ctx.transposed = csr, transposed
-        return csr @ x
+        out = x.new_empty(csr.shape[0], x.shape[1])
+        # As csr @ x, which would fill a tensor with zeros first and copy it.
+        return torch.addmm(out, csr, x, beta=0, out=out)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:

@@ -23,7 +23,7 @@ CALL (n) {
 }
 WITH collect(DISTINCT CASE number WHEN 1 THEN same END) AS firsts, collect(DISTINCT CASE number WHEN 2 THEN same END) AS seconds
 UNWIND firsts AS a
-MATCH (a)-[r]-(b:Entity)
+MATCH (a)-[r:!SIGNAL_FOUND]-(b:Entity)
 WHERE b IN seconds AND ($sources IS NULL OR r.source IN $sources)
 WITH DISTINCT r
 OPTIONAL MATCH (s:Source {key: r.source})

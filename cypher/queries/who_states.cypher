@@ -11,7 +11,7 @@ CALL () {
   WHERE n.symbol IN [$entity, toUpper($entity)]
   RETURN n
 }
-MATCH (n)-[r]-(other:Entity)
+MATCH (n)-[r:!SIGNAL_FOUND]-(other:Entity)
 WHERE $sources IS NULL OR r.source IN $sources
 WITH n, r, other ORDER BY other.name, other.id
 WITH n, type(r) AS verb, r.source AS key, count(r) AS relationships, collect(DISTINCT other.name)[..5] AS examples

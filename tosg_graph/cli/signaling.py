@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -11,10 +12,12 @@ import click
 from tosg_graph.cli.options import errors, options, platform, server_options
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from tosg_graph.donor_tests import Null
     from tosg_graph.graph import Graph
+    from tosg_graph.progress import Progress
+    from tosg_graph.signal_comparison import Comparison
+    from tosg_graph.signal_findings import Findings
+    from tosg_graph.signal_graph import Written
     from tosg_graph.signal_prompt import Format
     from tosg_graph.signaling import Score
 
@@ -76,6 +79,16 @@ explain_options = options(
     ),
     server_options,
 )
+write_options = options(
+    click.option(
+        "--write", "to_graph", is_flag=True, help="Write what was found to the graph, tagged by run."
+    ),
+    click.option(
+        "--skip-unknown",
+        is_flag=True,
+        help="With --write: leave out and count findings about what the graph lacks.",
+    ),
+)
 
 
 @click.group(cls=_DefaultGroup)
@@ -105,6 +118,7 @@ def signal() -> None:
     "--store", metavar="FOLDER", help="The store that a bundle without abundance was exported from."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="New folder for tables, report and picture.")
+@write_options
 @click.option("--explain", is_flag=True, help="Write the evidence for language models there too.")
 @explain_options
 def find(
@@ -125,6 +139,8 @@ def find(
     all_cells: bool,
     store: str | None,
     out: Path | None,
+    to_graph: bool,
+    skip_unknown: bool,
     explain: bool,
     chars: int,
     ask_graph: bool,
@@ -138,41 +154,43 @@ def find(
     Example: tosg signal BUNDLE --by disease --case lupus --control normal --out findings
     """
     from tosg_graph import show
-    from tosg_graph.progress import progress
     from tosg_graph.signaling import signal as compare
 
+    if (ask_graph or uri is not None) and not explain:
+        raise click.UsageError("--graph and --uri say where --explain looks for drugs and diseases. Add it.")
     if explain and out is None:
         raise click.UsageError(
             "--explain writes into the folder of --out. Add it, or use tosg signal explain."
         )
-    with errors(debug), _graph(ask_graph, uri, user, password, debug) as graph:
-        with progress() as bar:
-            found = compare(
-                folder,
-                by=by,
-                case=case,
-                control=control,
-                donor=donor,
-                within=within,
-                min_cells=min_cells,
-                permutations=permutations,
-                null=cast("Null", null),
-                fdr=fdr,
-                top=top,
-                seed=seed,
-                score=cast("Score", score),
-                run=run,
-                all_cells=all_cells,
-                store=store,
-                out=out,
-                explain=explain,
-                chars=chars,
-                graph=graph,
-                progress=bar,
-            )
-        show.signal(found)
-        if out is not None:
-            show.facts({"written": out})
+    with _opened(ask_graph, uri, user, password, debug) as (graph, bar):
+        found = compare(
+            folder,
+            by=by,
+            case=case,
+            control=control,
+            donor=donor,
+            within=within,
+            min_cells=min_cells,
+            permutations=permutations,
+            null=cast("Null", null),
+            fdr=fdr,
+            top=top,
+            seed=seed,
+            score=cast("Score", score),
+            run=run,
+            all_cells=all_cells,
+            store=store,
+            out=out,
+            explain=explain,
+            chars=chars,
+            graph=graph,
+            progress=bar,
+        )
+    show.signal(found)
+    if out is not None:
+        show.facts({"written": out})
+    if to_graph:
+        _write(found, skip_unknown, uri, user, password, debug)
 
 
 @signal.command("explain")
@@ -204,7 +222,7 @@ def explain(
     """
     from tosg_graph import signaling
 
-    with errors(debug), _graph(ask_graph, uri, user, password, debug) as graph:
+    with _opened(ask_graph, uri, user, password, debug) as (graph, _):
         click.echo(
             signaling.explain(
                 folder, bundle=bundle, graph=graph, chars=chars, format=cast("Format", format_)
@@ -213,18 +231,160 @@ def explain(
         )
 
 
-def _graph(
-    asked: bool, uri: str | None, user: str | None, password: str | None, debug: bool
-) -> AbstractContextManager[Graph | None]:
-    """The graph where it is asked for."""
-    from contextlib import contextmanager, nullcontext
+@signal.command("compare")
+@click.argument("folders", metavar="BUNDLE | RESULT RESULT ...", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--over", metavar="COLUMN", help="Compare within each of its values, such as each organ.")
+@click.option("--by", metavar="COLUMN", help="Column that has the two groups [default: that of --over].")
+@click.option("--case", metavar="VALUE", help="Its value of the cases.")
+@click.option("--control", metavar="VALUE", help="Of the controls [default: every other known value].")
+@contrast_options
+@click.option("--out", type=click.Path(path_type=Path), help="New folder for tables, report and heat maps.")
+@write_options
+@server_options
+def compare(
+    folders: tuple[Path, ...],
+    over: str | None,
+    by: str | None,
+    case: str | None,
+    control: str | None,
+    donor: str,
+    within: str | None,
+    min_cells: int,
+    permutations: int,
+    null: str,
+    fdr: float,
+    top: int,
+    seed: int,
+    out: Path | None,
+    to_graph: bool,
+    skip_unknown: bool,
+    uri: str | None,
+    user: str | None,
+    password: str | None,
+    debug: bool,
+) -> None:
+    """Put findings of several groups side by side: of each value of a column of BUNDLE, or of finished results.
 
-    if not asked and uri is None:
-        return nullcontext()
+    Example: tosg signal compare BUNDLE --over organ --by disease --case lupus --control normal --out organs
+    """
+    from tosg_graph import show
+    from tosg_graph.bundle import refuse_existing
+    from tosg_graph.progress import progress
+    from tosg_graph.signal_comparison import compare as compare_over
+    from tosg_graph.signal_comparison_files import read_results, write
+    from tosg_graph.signal_findings import SignalPlan
+    from tosg_graph.signal_scores import Contrast
 
-    @contextmanager
-    def connected() -> Iterator[Graph]:
+    if over is None and (by or case or control):
+        raise click.UsageError("--by, --case and --control are of a bundle. Add --over COLUMN.")
+    if over is not None and len(folders) != 1:
+        raise click.UsageError(f"--over takes one BUNDLE, and {len(folders)} folders are given.")
+    if over is not None and (by is None) != (case is None):
+        raise click.UsageError(
+            "--by and --case belong together; without both, each value of --over is a case."
+        )
+    with errors(debug):
+        if out is not None:
+            out = refuse_existing(out)
+        if over is None:
+            compared = read_results(folders)
+        else:
+            contrast = Contrast(by or over, case or "", control, donor, within, min_cells)
+            plan = SignalPlan(contrast, permutations, fdr, top, seed, cast("Null", null))
+            with progress() as bar:
+                compared = compare_over(folders[0], plan, over, progress=bar)
+        show.signal_comparison(compared)
+        if out is not None:
+            show.facts({"written": write(compared, out)})
+    if to_graph:
+        _write_comparison(compared, skip_unknown, uri, user, password, debug)
+
+
+@signal.command("write")
+@click.argument("folder", metavar="RESULT", type=click.Path(path_type=Path))
+@click.option("--skip-unknown", is_flag=True, help="Leave out and count findings about what the graph lacks.")
+@server_options
+def write(
+    folder: Path, skip_unknown: bool, uri: str | None, user: str | None, password: str | None, debug: bool
+) -> None:
+    """Write the findings of a finished RESULT, or of a comparison, to the graph.
+
+    Example: tosg signal write findings
+    """
+    from tosg_graph import signal_comparison_files, signal_files
+
+    with errors(debug):
+        is_comparison = signal_comparison_files.is_comparison(folder)
+        found: Findings | Comparison = (
+            signal_comparison_files.read(folder) if is_comparison else signal_files.read(folder)
+        )
+    if is_comparison:
+        _write_comparison(cast("Comparison", found), skip_unknown, uri, user, password, debug)
+    else:
+        _write(cast("Findings", found), skip_unknown, uri, user, password, debug)
+
+
+@signal.command("list")
+@server_options
+def list_runs(uri: str | None, user: str | None, password: str | None, debug: bool) -> None:
+    """List the runs whose findings are in the graph."""
+    from tosg_graph import show
+    from tosg_graph.signal_graph import runs
+
+    with platform(uri, user, password, debug) as p:
+        show.arrow(runs(p.graph))
+
+
+@signal.command("remove")
+@click.argument("run")
+@server_options
+def remove(run: str, uri: str | None, user: str | None, password: str | None, debug: bool) -> None:
+    """Remove all that a RUN wrote to the graph."""
+    from tosg_graph.signal_graph import remove as remove_run
+
+    with platform(uri, user, password, debug) as p:
+        click.echo(f"Removed {remove_run(p.graph, run):,} findings.")
+
+
+@contextmanager
+def _opened(
+    ask_graph: bool, uri: str | None, user: str | None, password: str | None, debug: bool
+) -> Iterator[tuple[Graph | None, Progress]]:
+    """The graph where it is asked for, and what shows progress."""
+    from tosg_graph.progress import progress
+
+    if ask_graph or uri is not None:
         with platform(uri, user, password, debug) as opened:
-            yield opened.graph
+            yield opened.graph, opened.progress
+    else:
+        with errors(debug), progress() as bar:
+            yield None, bar
 
-    return connected()
+
+def _write(
+    found: Findings, skip_unknown: bool, uri: str | None, user: str | None, password: str | None, debug: bool
+) -> None:
+    from tosg_graph.signal_graph import write as write_findings
+
+    with platform(uri, user, password, debug) as p:
+        _written(write_findings(p.graph, found, skip_unknown=skip_unknown, progress=p.progress))
+
+
+def _write_comparison(
+    compared: Comparison,
+    skip_unknown: bool,
+    uri: str | None,
+    user: str | None,
+    password: str | None,
+    debug: bool,
+) -> None:
+    from tosg_graph.signal_graph import write_comparison
+
+    with platform(uri, user, password, debug) as p:
+        _written(write_comparison(p.graph, compared, skip_unknown=skip_unknown, progress=p.progress))
+
+
+def _written(written: Written) -> None:
+    from tosg_graph import show
+
+    show.facts(written.as_facts())

@@ -225,7 +225,8 @@ def _joint_text(path: Path, said: Mapping[str, str]) -> Tensor:
     try:
         if sha256_of(beside) != said["text"]:
             raise ModelError(f"{beside} is damaged: its sha256 is not that of the checkpoint. Train again.")
-        return load_file(beside)["embedding"]
+        # A copy, as aligned as any tensor: sums of a mapped one may round otherwise.
+        return load_file(beside)["embedding"].clone()
     except OSError as error:
         raise ModelError(f"{beside} cannot be read: {error.strerror or error}.") from error
 

@@ -154,7 +154,9 @@ class TextTuner(nn.Module):
         """Vectors of unit length, ``(K, D)``, with gradient."""
         from sentence_transformers.util import batch_to_device
 
-        features = batch_to_device(self.encoder.tokenize(list(texts)), next(self.encoder.parameters()).device)
+        # The name of sentence-transformers 6, and before.
+        tokenize = getattr(self.encoder, "preprocess", None) or self.encoder.tokenize
+        features = batch_to_device(tokenize(list(texts)), next(self.encoder.parameters()).device)
         found: Tensor = self.encoder(features)["sentence_embedding"]
         return nn.functional.normalize(found, dim=-1)
 
