@@ -20,9 +20,9 @@ import pbmc_bundles
 
 TESTED = "soupx_pbmc"
 SEEDS = 3
-PLAN = {"hidden": 16}
-SCHEDULE: dict[str, Any] = {"epochs": 12, "patience": 4, "learning_rate": 1e-3}
-SMALL: dict[str, Any] = {"epochs": 2, "patience": 4, "learning_rate": 1e-3}
+# Chosen on the validation cells of PBMC 3k, from seed 0, before any test cell was predicted.
+PLAN = {"hidden": 32, "layers": 1}
+SCHEDULE: dict[str, Any] = {"epochs": 8, "patience": 3, "learning_rate": 2e-3}
 
 
 def measure(work: Path, share: float) -> dict[str, Any]:
@@ -30,9 +30,14 @@ def measure(work: Path, share: float) -> dict[str, Any]:
     started = time.perf_counter()
     bundle = pbmc_bundles.make(work)[TESTED]
     learned = time.perf_counter()
-    report = learn(bundle, work / "run", small)
+    size = (
+        {"seeds": 1, "schedule": {**SCHEDULE, "epochs": 2}}
+        if small
+        else {"seeds": SEEDS, "schedule": SCHEDULE}
+    )
+    report = learn(bundle, work / "run", **size)
     dealt = pbmc_bundles.permuted(bundle, work / "permuted", pbmc_bundles.SEED)
-    chance = learn(dealt, work / "permuted-run", small, ablations=(), baselines=False, seeds=1)
+    chance = learn(dealt, work / "permuted-run", **{**size, "seeds": 1}, ablations=(), baselines=False)
     ended = time.perf_counter()
     print(pbmc_bundles.table(report), *report["findings"], sep="\n", file=sys.stderr)
     found = pbmc_bundles.scores(report)
@@ -57,7 +62,9 @@ def measure(work: Path, share: float) -> dict[str, Any]:
     }
 
 
-def learn(bundle: Path, run: Path, small: bool, **options: Any) -> dict[str, Any]:
+def learn(
+    bundle: Path, run: Path, *, schedule: dict[str, Any], plan: dict[str, Any] | None = PLAN, **options: Any
+) -> dict[str, Any]:
     """Train and evaluate; returns what `tosg evaluate` reports."""
     import tosg_graph as tg
     from tosg_graph.models.network import NetworkPlan
@@ -65,20 +72,11 @@ def learn(bundle: Path, run: Path, small: bool, **options: Any) -> dict[str, Any
 
     for left in (run, run.with_name(f"{run.name}.partial")):
         shutil.rmtree(left, ignore_errors=True)
-    tg.classify(
-        bundle,
-        run,
-        **{
-            "plan": NetworkPlan(**PLAN),
-            "schedule": Schedule(**(SMALL if small else SCHEDULE)),
-            "machine": Machine(device="cpu"),
-            "seeds": 1 if small else SEEDS,
-            **options,
-        },
-    )
+    made = {"schedule": Schedule(**schedule), "machine": Machine(device="cpu")}
+    tg.classify(bundle, run, plan=NetworkPlan(**plan) if plan else None, **made, **options)
     found: dict[str, Any] = tg.evaluate(run)
     return found
 
 
 if __name__ == "__main__":
-    command_line.run(__doc__, "classify_pbmc", (0.1, "two epochs of one seed"), measure)
+    command_line.run(__doc__, "classify_pbmc", (0.1, "one seed, two epochs"), measure)

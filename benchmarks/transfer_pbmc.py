@@ -20,31 +20,29 @@ import pbmc_bundles
 
 PER_CLASS = (5, 20, 100)
 SEEDS = 3
-PRETRAINING: dict[str, Any] = {"epochs": 12, "patience": 4, "learning_rate": 1e-3}
+SCHEDULE: dict[str, Any] = {"epochs": 12, "patience": 4, "learning_rate": 2e-3}
 
 
 def measure(work: Path, share: float) -> dict[str, Any]:
     small = share < 1
     bundles = pbmc_bundles.make(work)
     started = time.perf_counter()
-    pretrained = pretrain(bundles["soupx_pbmc"], work / "pretrained", small)
+    schedule = {**SCHEDULE, "epochs": 1} if small else SCHEDULE
+    pretrained = pretrain(bundles["soupx_pbmc"], work / "pretrained", schedule)
     pretraining = time.perf_counter() - started
     figures: dict[str, Any] = {"pretraining_seconds": command_line.figure(pretraining, "s")}
     peers: dict[str, Any] = {}
     for number in PER_CLASS[: 1 if small else None]:
-        options = {
-            "pretrained": pretrained,
-            "plan": None,
-            "per_class": number,
-            "seeds": 1 if small else SEEDS,
-        }
+        options = {"pretrained": pretrained, "plan": None, "per_class": number, "schedule": schedule}
         given = {
             "fine-tuned": {"ablations": ("scratch",)},
             "frozen": {"mode": "frozen", "ablations": (), "baselines": False},
         }
         for mode, more in given.items():
             run = work / f"few-{number}-{mode}"
-            report = classify_pbmc.learn(bundles["soupx_pbmc only"], run, small, **options, **more)
+            report = classify_pbmc.learn(
+                bundles["soupx_pbmc only"], run, seeds=1 if small else SEEDS, **options, **more
+            )
             print(f"{number} labels of each type, {mode}", pbmc_bundles.table(report), file=sys.stderr)
             for name, model in pbmc_bundles.scores(report).items():
                 shown = f"graph, {mode}" if name == "graph" else name
@@ -57,25 +55,17 @@ def measure(work: Path, share: float) -> dict[str, Any]:
     return {"name": "transfer_pbmc", "machine": command_line.machine(), "figures": figures, "peers": peers}
 
 
-def pretrain(bundle: Path, run: Path, small: bool) -> Path:
+def pretrain(bundle: Path, run: Path, schedule: dict[str, Any]) -> Path:
     import tosg_graph as tg
     from tosg_graph.models.network import NetworkPlan
     from tosg_graph.training import Machine, Schedule
 
     for left in (run, run.with_name(f"{run.name}.partial")):
         shutil.rmtree(left, ignore_errors=True)
-    schedule = Schedule(**{**PRETRAINING, **({"epochs": 1} if small else {})})
-    tg.pretrain(
-        bundle,
-        run,
-        plan=NetworkPlan(**classify_pbmc.PLAN),
-        schedule=schedule,
-        machine=Machine(device="cpu"),
-    )
+    plan = NetworkPlan(**classify_pbmc.PLAN)
+    tg.pretrain(bundle, run, plan=plan, schedule=Schedule(**schedule), machine=Machine(device="cpu"))
     return run
 
 
 if __name__ == "__main__":
-    command_line.run(
-        __doc__, "transfer_pbmc", (0.1, "5 labels of each type, one seed, an epoch or two"), measure
-    )
+    command_line.run(__doc__, "transfer_pbmc", (0.1, "5 labels of each type, one seed, one epoch"), measure)

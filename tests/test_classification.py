@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -265,7 +266,7 @@ def test_a_bundle_of_another_version_is_refused(tmp_path: Path) -> None:
         ({"ablations": ("texts",)}, "There is no ablation 'texts'; choose all or text"),
         ({"ablations": ("scratch",)}, "it is trained from scratch already"),
         ({"ablations": ("text",), "plan": NetworkPlan(text=False)}, "no such part to leave out"),
-        ({"pretrained": "nowhere"}, "cannot be read: No such file"),
+        ({"pretrained": "nowhere"}, "nowhere is no run with a network"),
     ],
     ids=str,
 )
@@ -275,6 +276,22 @@ def test_options_that_do_not_fit_are_refused(
     with pytest.raises(TosgError, match=message):
         quick(bundle, tmp_path / "run", **wrong)
     assert not (tmp_path / "run").exists()
+
+
+def test_validation_standardises_what_is_pooled_by_the_weights_that_it_judges(bundle: Path) -> None:
+    task = Recipe(Source(bundle), SMALL, 0)()
+    with torch.no_grad():  # weights jump, and what was gathered before is of others
+        task.network.fusion.kind.add_(3.0)
+        task.network.readout.norm.running_mean.fill_(99.0)
+    task.validate()
+    pooled: list[torch.Tensor] = []
+    norm = task.network.readout.norm
+    norm.register_forward_pre_hook(lambda _, given: pooled.append(given[0]))
+    with torch.no_grad():
+        task.network(task.cells.take(np.arange(len(task.cells))).x)
+    torch.testing.assert_close(norm.running_mean, pooled[0].mean(0), atol=1e-4, rtol=1e-3)
+    assert not task.network.training, "and drops nothing out"
+    assert norm.momentum == 0.1, "and is as it was in training"
 
 
 def test_a_run_is_not_overwritten_and_another_command_does_not_go_on_with_it(
@@ -292,6 +309,8 @@ def test_a_run_is_not_overwritten_and_another_command_does_not_go_on_with_it(
         quick(bundle, tmp_path / "run", progress=killed)
     with pytest.raises(TrainingError, match=r"is of a training with seeds \[0\], this one has \[0, 1\]"):
         quick(bundle, tmp_path / "run", seeds=2)
+    with pytest.raises(TrainingError, match=r"with schedule\.epochs 2, this one has 99\."):
+        quick(bundle, tmp_path / "run", schedule=replace(SHORT, epochs=99))
 
 
 def test_one_donor_can_be_accepted_and_is_told(tmp_path: Path) -> None:

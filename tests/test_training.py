@@ -174,7 +174,7 @@ def test_a_loss_that_is_no_number_stops_with_a_message(bundle: Path, tmp_path: P
             return super().loss(cells) * (math.nan if len(self.steps) == 30 else 1)
 
     with pytest.raises(
-        TrainingError, match=r"loss of line, seed 0, is nan at epoch 1, step 8\. .*lower --lr, now 0.003"
+        TrainingError, match=r"loss of line, seed 0, is nan at epoch 1, step 8\. .*lower --lr, now 0.001"
     ):
         fitted(Broken(bundle, [1.0]), tmp_path / "run.partial" / "fits" / "fit")
     with pytest.raises(TrainingError, match=r"validation of line, seed 0, is nan after epoch 0"):

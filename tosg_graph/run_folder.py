@@ -78,12 +78,23 @@ def _check_command(partial: Path, command: dict[str, Any]) -> None:
         before = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise TrainingError(f"{path} is damaged. Remove {partial} and run the command again.") from error
-    for name in sorted({*before, *command}):
-        if before.get(name) != command.get(name):
+    former, ours = _flat(before), _flat(command)
+    for name in sorted({*former, *ours}):
+        if former.get(name) != ours.get(name):
             raise TrainingError(
-                f"{partial} is of a training with {name} {_short(before.get(name))}, this one has "
-                f"{_short(command.get(name))}. Run the former command again, remove it, or choose another --out."
+                f"{partial} is of a training with {name} {_short(former.get(name))}, this one has "
+                f"{_short(ours.get(name))}. Run the former command again, remove it, or choose another --out."
             )
+
+
+def _flat(command: Mapping[str, Any]) -> dict[str, Any]:
+    """Name parts of the plan, the schedule and so on as ``schedule.epochs``: a message tells of one."""
+    found: dict[str, Any] = {}
+    for name, value in command.items():
+        found |= (
+            {f"{name}.{part}": v for part, v in value.items()} if isinstance(value, dict) else {name: value}
+        )
+    return found
 
 
 def _short(value: object) -> str:

@@ -60,7 +60,7 @@ class Schedule:
     epochs: int = 50
     patience: int = 8
     batch_size: int = 64
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     clip: float = 1.0
     checkpoint_steps: int = 500

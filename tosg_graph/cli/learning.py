@@ -67,7 +67,7 @@ schedule_options = options(
         "--patience", type=int, metavar="N", help="Epochs without a better validation [default: 8]."
     ),
     click.option("--batch-size", type=int, metavar="N", help="Cells per batch and device [default: 64]."),
-    click.option("--lr", "learning_rate", type=float, metavar="RATE", help="Learning rate [default: 0.003]."),
+    click.option("--lr", "learning_rate", type=float, metavar="RATE", help="Learning rate [default: 0.001]."),
     click.option("--weight-decay", type=float, metavar="RATE", help="[default: 0.01]"),
     click.option("--clip", type=float, metavar="NORM", help="Largest norm of a gradient [default: 1]."),
     click.option(
