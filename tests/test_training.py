@@ -133,14 +133,17 @@ def test_a_fit_that_was_killed_gives_the_weights_of_one_that_was_not(
 
 
 def test_a_process_that_is_killed_for_good_goes_on(bundle: Path, tmp_path: Path) -> None:
-    """With a real network, and SIGKILL, which no code of ours sees."""
-    code = "import sys, test_training as t; t.train(sys.argv[1], sys.argv[2], t.kill)"
-    command = [sys.executable, "-W", "ignore", "-c", code, str(bundle), str(tmp_path / "part")]
-    assert subprocess.run(command, cwd=Path(__file__).parent, check=False).returncode == -signal.SIGKILL
+    """With a real network, and SIGKILL, which no code of ours sees; in processes that no other test has touched."""
+
+    def trained(out: str, progress: str) -> int:
+        code = f"import sys, test_training as t; t.train(sys.argv[1], sys.argv[2], t.{progress})"
+        command = [sys.executable, "-W", "ignore", "-c", code, str(bundle), str(tmp_path / out)]
+        return subprocess.run(command, cwd=Path(__file__).parent, check=False).returncode
+
+    assert trained("part", "kill") == -signal.SIGKILL
     assert (tmp_path / "part.partial").is_dir()
     assert not (tmp_path / "part").exists()
-    train(bundle, tmp_path / "part")
-    train(bundle, tmp_path / "whole")
+    assert (trained("part", "silent"), trained("whole", "silent")) == (0, 0)
     assert not (tmp_path / "part.partial").exists()
     for name in ("model.safetensors", "predictions.parquet", "history.parquet"):
         assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
