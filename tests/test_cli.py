@@ -60,6 +60,7 @@ COMMANDS = [
     ("cells", "export"),
     ("cells", "metacell"),
     ("cells", "pseudobulk"),
+    ("cells", "rows"),
     ("cells", "summarize"),
     ("cells", "compact"),
     ("cells", "vacuum"),
@@ -73,6 +74,12 @@ COMMANDS = [
     ("train", "classify"),
     ("train", "pretrain"),
     ("evaluate",),
+    ("signal", "find"),
+    ("signal", "compare"),
+    ("signal", "explain"),
+    ("signal", "list"),
+    ("signal", "remove"),
+    ("signal", "write"),
     ("demo",),
 ]
 

@@ -127,7 +127,7 @@ def test_the_report_counts_what_the_database_counts(worlds: dict[str, Any]) -> N
         nodes,
         len(worlds["before"]) - nodes,
     )
-    assert first.other_relationships == 4
+    assert first.other_relationships == 6
     assert first.vectors == first.entities - 1
     assert worlds["restored"].restored
     assert worlds["restored"].entities == first.entities

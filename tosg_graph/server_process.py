@@ -115,7 +115,7 @@ def wait_ready(running: Running, folders: Folders, progress: Progress) -> None:
         progress("Starting Neo4j (seconds)", int(seconds), None)
         if _process(running.pid) is None:
             line = died_line(folders, running.created - 1)
-            raise PortTaken(line) if "Address already in use" in line else ServerError(line)
+            raise PortTaken(line) if "already in use" in line else ServerError(line)
         if is_ready(running):
             progress("Starting Neo4j (seconds)", max(1, int(seconds)), max(1, int(seconds)))
             return
