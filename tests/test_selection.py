@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from tosg_graph.hops import Hops
 from tosg_graph.licences import Allowed, Filter, restrict
 from tosg_graph.named_queries import NamedQuery
 from tosg_graph.pick import quote
+from tosg_graph.reading import Reading
 from tosg_graph.resources import schema
 from tosg_graph.selection import manifest_keys, select
 from tosg_graph.types import Selection
@@ -219,6 +221,34 @@ def test_properties_come_back_with_gaps_and_without_vectors(world: Graph) -> Non
     assert [signals[k]["negated"] for k in (1, 2, 3, 4)] == [None, None, None, True]
     target = found.edges["Drug", "TARGETS", "Protein"].to_pylist()[0]
     assert (target["action"], target["affinity_nm"]) == ("inhibitor", 12.5)
+
+
+def test_what_crosses_the_wire_does_not_grow_with_the_rows(
+    world: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from neo4j.graph import Entity
+
+    world.write(
+        "UNWIND range(1, 600) AS k CREATE (a:Entity:Gene {id: 'HGNC:' + (1000 + k)}) WITH a, k "
+        "MATCH (b:Gene {id: 'HGNC:1'}) UNWIND [1, 2, 3] AS j "
+        "CREATE (a)-[:SIGNALS_TO {source: 'x', edge_key: 1000 + 3 * k + j, sign: 1, score: 0.5}]->(b)"
+    )
+    received: list[object] = []
+    records = Reading.records
+
+    def counting(self: Reading, *arguments: Any) -> Iterator[Any]:
+        for record in records(self, *arguments):
+            received.extend(record.values())
+            yield record
+
+    monkeypatch.setattr(Reading, "records", counting)
+    queries = ("MATCH (a:Gene)-[r]->(b:Gene) RETURN a, r, b", "MATCH p = (:Gene)-[]->(:Gene) RETURN p")
+    for query in queries:  # of relationships and of paths
+        received.clear()
+        found = select(world, query)
+        assert sum(map(len, found.edges.values())) == 1804
+        assert len(received) < 100  # flat lists and what they are of: rows would be thousands
+        assert not any(isinstance(value, Entity) for value in received)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -245,6 +246,7 @@ def write_json(content: object, path: Path) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
+@cache
 def software() -> dict[str, str]:
     """Versions of Python and of the packages whose work is in a bundle."""
     import platform

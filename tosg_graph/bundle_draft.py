@@ -50,7 +50,8 @@ class BundleDraft:
         self.finished: dict[str, str] = {}
         self.known: dict[str, str] = {}
         self._place, self._kept, self._journal = place, place / "kept", place / "shards.jsonl"
-        self._hashed: Future[dict[str, str]] | None = None
+        self._hashed: list[Future[dict[str, str]]] = []
+        self._begun: set[Path] = set()
 
     def clear(self) -> None:
         """Put the shards of a run before this one aside, and remove all else of it."""
@@ -61,11 +62,27 @@ class BundleDraft:
             shutil.rmtree(self.folder)
         self.folder.mkdir()
 
+    def put(self, name: str, write: Callable[[Path], None], beside: ThreadPoolExecutor) -> None:
+        """Have a file written, hashed and put on the disk beside other work; an error comes up in `checksums`."""
+        path = self.folder / name
+        self._begun.add(path)
+
+        def work() -> dict[str, str]:
+            write(path)
+            return self._hash([path], beside)
+
+        self._hashed.append(beside.submit(work))
+
     def settle(self, beside: ThreadPoolExecutor) -> None:
-        """Have what is there now hashed and written to the disk beside other work, so that the end need not wait."""
-        files = bundle.files(self.folder)  # before others come, which are not complete yet
-        self._hashed = beside.submit(bundle.checksums, self.folder, dict(self.known), files)
+        """Have what is there now hashed and put on the disk beside other work, so that the end need not wait."""
+        # Listed before others come, which are not complete yet.
+        files = [path for path in bundle.files(self.folder) if path not in self._begun]
+        self._hashed.append(beside.submit(self._hash, files, beside))
+
+    def _hash(self, files: list[Path], beside: ThreadPoolExecutor) -> dict[str, str]:
+        found = bundle.checksums(self.folder, dict(self.known), files)
         beside.submit(bundle.sync_all, files)  # once more at the end, where an error counts
+        return found
 
     def resume(self, inputs: object, progress: Progress) -> None:
         """Keep the shards of a run before this one that were made of the same, and whose bytes are as they were.
@@ -107,8 +124,8 @@ class BundleDraft:
 
     def checksums(self) -> dict[str, str]:
         """Sha256 of every file but the manifest; see `tosg_graph.bundle.checksums`."""
-        if self._hashed:
-            self.known |= self._hashed.result()
+        for hashed in self._hashed:
+            self.known |= hashed.result()
         return bundle.checksums(self.folder, {**self.known, **self.finished})
 
     def shards(self) -> int:

@@ -359,13 +359,12 @@ def write_bundle(
     types = ["Gene", *(["Protein"] if proteins else []), *(links.policies if links else ())]
     node_dropped = masked_nodes(selection.nodes, types, measured.text_mask)
     fitting = correct.start(chosen.cells, len(genes)) if correct else None
-    with new_draft(out) as draft, threads(1) as beside:
+    with new_draft(out) as draft, threads(2) as beside:
         folder = draft.folder
         embedded = {"embedding": measured.text.astype("float32", copy=False), "mask": measured.text_mask}
-        text_written = beside.submit(bundle.write_tensors, embedded, folder / bundle.TEXT)
+        draft.put(bundle.TEXT, lambda path: bundle.write_tensors(embedded, path), beside)
         draft.known |= _write_graph(selection, genes, proteins, gather, folder)
         _write_features(measured.features, folder)
-        text_written.result()
         draft.settle(beside)
         bundle.write_table(chosen.cells, folder / bundle.CELLS)
         chosen = proved(chosen, folder)
