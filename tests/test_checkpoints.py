@@ -61,7 +61,7 @@ def test_damage_and_another_schema_are_told(tmp_path: Path) -> None:
     path = tmp_path / checkpoints.CHECKPOINT
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, "schema": 99}))
-    with pytest.raises(TrainingError, match=r"has schema 99, this program reads 1\. Remove"):
+    with pytest.raises(TrainingError, match=r"has schema 99, this program reads 2\. Remove"):
         checkpoints.read(tmp_path)
     path.write_text(json.dumps(content)[:-5])
     with pytest.raises(TrainingError, match="cannot be read"):

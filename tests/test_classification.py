@@ -22,7 +22,7 @@ from tosg_graph.errors import BundleError, ModelError, TosgError, TrainingError
 from tosg_graph.label_task import Recipe, Source, labelled, labels
 from tosg_graph.models.network import NetworkPlan
 from tosg_graph.pretraining import pretrain
-from tosg_graph.training import Machine, Schedule
+from tosg_graph.training import Machine, Schedule, using_threads
 
 SMALL = NetworkPlan(hidden=8, layers=1, dropout=0.0)
 SHORT = Schedule(epochs=2, batch_size=32)
@@ -311,6 +311,21 @@ def test_a_run_is_not_overwritten_and_another_command_does_not_go_on_with_it(
         quick(bundle, tmp_path / "run", seeds=2)
     with pytest.raises(TrainingError, match=r"with schedule\.epochs 2, this one has 99\."):
         quick(bundle, tmp_path / "run", schedule=replace(SHORT, epochs=99))
+
+
+def test_a_run_goes_on_with_as_many_threads_as_it_began_with(tmp_path: Path, bundle: Path) -> None:
+    """Before its first checkpoint too."""
+    seen: set[int] = set()
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with using_threads(1), pytest.raises(KeyboardInterrupt):
+        quick(bundle, tmp_path / "run", progress=killed)
+    with using_threads(2):
+        quick(bundle, tmp_path / "run", progress=lambda *_: seen.add(torch.get_num_threads()))
+        assert torch.get_num_threads() == 2
+    assert seen == {1}
 
 
 def test_one_donor_can_be_accepted_and_is_told(tmp_path: Path) -> None:

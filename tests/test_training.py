@@ -20,7 +20,7 @@ from tosg_graph.dataset import TosgDataset
 from tosg_graph.errors import TrainingError
 from tosg_graph.models.network import NetworkPlan
 from tosg_graph.progress import Progress, silent
-from tosg_graph.training import Fitted, Machine, Schedule, Task, Validated, fit
+from tosg_graph.training import Fitted, Machine, Schedule, Task, Validated, fit, using_threads
 
 CPU = Machine(device="cpu")
 PLAN = Schedule(epochs=3, batch_size=16, checkpoint_steps=2)
@@ -130,6 +130,25 @@ def test_a_fit_that_was_killed_gives_the_weights_of_one_that_was_not(
     assert same(whole, rest)
     assert whole.history == rest.history
     assert len(task.steps) < 81 or stop == 2, "it went on, and did not begin anew"
+
+
+def test_a_fit_goes_on_with_as_many_threads_as_it_began_with(bundle: Path, tmp_path: Path) -> None:
+    """Sums of others round otherwise; a loop of numba in the same process, or another machine, changes the number."""
+    seen: list[int] = []
+
+    class Counting(Line):
+        def prepare(self, epoch: int, batch: int) -> None:
+            seen.append(torch.get_num_threads())
+            super().prepare(epoch, batch)
+
+    with using_threads(1), pytest.raises(KeyboardInterrupt):
+        fitted(Counting(bundle, [1.0], stop=10), tmp_path / "fit")
+    with using_threads(2):
+        fitted(Counting(bundle, [1.0]), tmp_path / "fit")
+        assert torch.get_num_threads() == 2
+        fitted(Counting(bundle, [1.0]), tmp_path / "other", Schedule(epochs=1, batch_size=96))
+    assert seen[:-20] == [1] * (len(seen) - 20)
+    assert seen[-20:] == [2] * 20
 
 
 def test_a_process_that_is_killed_for_good_goes_on(bundle: Path, tmp_path: Path) -> None:

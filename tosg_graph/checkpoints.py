@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
 
-SCHEMA = 1
+SCHEMA = 2
 CHECKPOINT = "checkpoint.json"
 _OPTIMIZER = "optimizer/"
 

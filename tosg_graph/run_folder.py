@@ -26,6 +26,8 @@ _LOCK = "lock"
 def run_folder(out: Path, command: Mapping[str, Any]) -> Iterator[Path]:
     """Yield ``RUN.partial``, which becomes ``RUN`` when the block ends without error; else it stays, to go on with.
 
+    PyTorch has as many threads meanwhile as it had when the training began.
+
     Parameters
     ----------
     command
@@ -38,13 +40,15 @@ def run_folder(out: Path, command: Mapping[str, Any]) -> Iterator[Path]:
     """
     from filelock import FileLock, Timeout
 
+    from tosg_graph.training import using_threads
+
     out = _absent(out)
     partial = out.with_name(f"{out.name}.partial")
     try:
         partial.mkdir(parents=True, exist_ok=True)
         with FileLock(partial / _LOCK, timeout=0):
-            _check_command(partial, json.loads(json.dumps(command)))
-            yield partial
+            with using_threads(_begun(partial, json.loads(json.dumps(command)))):
+                yield partial
             shutil.rmtree(partial / FITS, ignore_errors=True)
             (partial / COMMAND).unlink()
             (partial / _LOCK).unlink(missing_ok=True)
@@ -67,16 +71,21 @@ def _absent(out: Path) -> Path:
     return out
 
 
-def _check_command(partial: Path, command: dict[str, Any]) -> None:
+def _begun(partial: Path, command: dict[str, Any]) -> int:
+    """Note what is begun, or check that it is the same that was; return with how many threads."""
+    import torch
+
     path = partial / COMMAND
     if not path.exists():
+        threads = torch.get_num_threads()
         temporary = partial / f".{COMMAND}.part"
-        bundle.write_json(command, temporary)
+        bundle.write_json({"command": command, "threads": threads}, temporary)
         temporary.replace(path)
-        return
+        return threads
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        before, threads = said["command"], said["threads"]
+    except (ValueError, KeyError, TypeError) as error:
         raise TrainingError(f"{path} is damaged. Remove {partial} and run the command again.") from error
     former, ours = _flat(before), _flat(command)
     for name in sorted({*former, *ours}):
@@ -85,6 +94,7 @@ def _check_command(partial: Path, command: dict[str, Any]) -> None:
                 f"{partial} is of a training with {name} {_short(former.get(name))}, this one has "
                 f"{_short(ours.get(name))}. Run the former command again, remove it, or choose another --out."
             )
+    return int(threads)
 
 
 def _flat(command: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from tosg_graph import checkpoints, memory
 from tosg_graph.errors import TrainingError
 from tosg_graph.progress import Progress, silent
+from tosg_graph.training_processes import together
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -127,24 +129,27 @@ class Machine:
         return torch.autocast(self.kind, torch.bfloat16, enabled=self.precision == "bf16")
 
     def fabric(self) -> Fabric:
-        """Start Lightning's part, without its advice."""
-        _quiet()
+        """Start Lightning's part, without its advice; of several devices, in each process."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Lightning's own imports
             from lightning.fabric import Fabric
-            from lightning.fabric.strategies.ddp import DDPStrategy
+            from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
-        # Processes are spawned, and begin with the task: nothing around it runs twice.
-        return Fabric(
+        _quiet()
+        fabric = Fabric(
             accelerator=self.kind,
             devices=self.devices,
-            strategy=DDPStrategy(start_method="spawn") if self.devices > 1 else "auto",
+            strategy="ddp" if self.devices > 1 else "auto",
             precision="bf16-mixed" if self.precision == "bf16" else "32-true",
+            plugins=[LightningEnvironment()],  # processes are ours to start, in a batch system too
         )
+        if self.devices > 1:
+            fabric.launch()
+        return fabric
 
 
 def _quiet() -> None:
-    """Leave out Lightning's advice and news."""
+    """Leave out Lightning's advice and news; its imports turn them on."""
     for name in ("lightning", "lightning.fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
@@ -258,7 +263,7 @@ def fit(
     """Fit a task, or go on with it where ``folder`` holds a checkpoint; a finished one is only read.
 
     On the processor the same seed gives the same weights bit for bit, with the same number of threads, whether the
-    fit was stopped in between or not.
+    fit was stopped in between or not: it goes on with as many as it began with. Several devices share them.
 
     Parameters
     ----------
@@ -266,6 +271,8 @@ def fit(
         Makes the task, seeded by itself. With several devices it is pickled and called in each process.
     name
         Of the model, in messages.
+    progress
+        Told of each step, in this process.
 
     Raises
     ------
@@ -274,17 +281,18 @@ def fit(
     FeedError
         If the checkpoint is of other cells.
     """
-    found = _finished(folder)
-    if found is None:
-        job = _Job(make, folder, schedule, machine, name, seed)
+    found = checkpoints.read(folder)
+    if found is None or not found[1]["finished"]:
+        threads = found[1]["threads"] if found else max(1, torch.get_num_threads() // machine.devices)
+        job = _Job(make, folder, schedule, machine, name, seed, threads)
         if machine.devices == 1:
-            _train(machine.fabric(), job, progress)
+            _train(job, progress)
         else:
-            _launch_several(job)
-        found = _finished(folder)
-    if found is None:
+            together(partial(_train, job), machine.devices, progress)
+        found = checkpoints.read(folder)
+    if found is None or not found[1]["finished"]:
         raise TrainingError(f"{folder} holds no finished fit of {name}. Run the same command again.")
-    return found
+    return _fitted(*found)
 
 
 @dataclass(frozen=True)
@@ -297,16 +305,13 @@ class _Job:
     machine: Machine
     name: str
     seed: int
+    threads: int
 
     def __str__(self) -> str:
         return f"{self.name}, seed {self.seed}"
 
 
-def _finished(folder: Path) -> Fitted | None:
-    found = checkpoints.read(folder)
-    if found is None or not found[1]["finished"]:
-        return None
-    tensors, said = found
+def _fitted(tensors: Mapping[str, Tensor], said: Mapping[str, Any]) -> Fitted:
     return Fitted(
         weights=_of(tensors, _BEST),
         epoch=said["best_epoch"],
@@ -318,40 +323,26 @@ def _finished(folder: Path) -> Fitted | None:
     )
 
 
-def _launch_several(job: _Job) -> None:
-    from functools import partial
-
-    from torch.multiprocessing.spawn import ProcessRaisedException
-
-    try:
-        job.machine.fabric().launch(partial(_train_and_show, job=job))
-    except ProcessRaisedException as error:
-        last = str(error).strip().splitlines()[-1]
-        raise TrainingError(last.partition("Error: ")[2] or last) from error
-
-
-def _train_and_show(fabric: Fabric, job: _Job) -> None:
-    """Train in a spawned process, the first of which shows how far they are."""
-    from tosg_graph.progress import progress
-
-    with progress() as show:
-        _train(fabric, job, show if fabric.is_global_zero else silent)
-
-
-def _train(fabric: Fabric, job: _Job, progress: Progress) -> None:
-    with _reproducible(fabric.device), memory.kept():
+def _train(job: _Job, progress: Progress) -> None:
+    fabric = job.machine.fabric()
+    with _reproducible(fabric.device, job.threads), memory.kept(), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Grad strides do not match"
+        )  # of a (1, n) weight, which has no other
         loop = _Loop(fabric, job, progress)
         loop.go_on()
         loop.run()
+    if job.machine.devices > 1:
+        torch.distributed.destroy_process_group()
 
 
 @contextmanager
-def _reproducible(device: torch.device) -> Iterator[None]:
+def _reproducible(device: torch.device, threads: int) -> Iterator[None]:
     """Leave torch's generators and settings as they were found; on the processor, use algorithms that repeat."""
     before = torch.are_deterministic_algorithms_enabled()
     deterministic: Any = torch.utils.deterministic
     filled = deterministic.fill_uninitialized_memory
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with using_threads(threads), torch.random.fork_rng([device] if device.type == "cuda" else []):
         try:
             torch.use_deterministic_algorithms(before or device.type == "cpu")
             deterministic.fill_uninitialized_memory = False  # we read none
@@ -359,6 +350,21 @@ def _reproducible(device: torch.device) -> Iterator[None]:
         finally:
             torch.use_deterministic_algorithms(before)
             deterministic.fill_uninitialized_memory = filled
+
+
+@contextmanager
+def using_threads(number: int) -> Iterator[None]:
+    """Let PyTorch use so many threads meanwhile.
+
+    Sums of another number of threads round otherwise. Others change it behind our back: numba's parallel loops, which
+    scanpy runs, set the threads of the OpenMP library that is PyTorch's too.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def seeded(*numbers: int) -> None:
@@ -383,7 +389,11 @@ class _Loop:
         self.model, self.optimizer = fabric.setup(module, adam)
         device = fabric.device if fabric.device.type == "cuda" else None
         self.feed: Feed = task.cells.feed(schedule.batch_size, seed=job.seed, device=device)
-        self.passes = -(-LEAST_STEPS // max(1, len(self.feed)))
+        if not len(self.feed):
+            raise TrainingError(
+                f"devices={job.machine.devices}: more than the {len(task.cells):,} cells to learn from. Ask for fewer."
+            )
+        self.passes = -(-LEAST_STEPS // len(self.feed))
         self.best: dict[str, Tensor] = {}
         self.best_epoch, self.score = -1, -math.inf
         self.epoch, self.batch, self.losses, self.seconds = 0, 0, 0.0, 0.0
@@ -480,6 +490,7 @@ class _Loop:
             "history": self.history,
             "seconds": self.seconds + time.monotonic() - self.started,
             "parameters": self.parameters,
+            "threads": self.job.threads,
             "feed": self.feed.state_dict(),
         }
         checkpoints.write(self.job.folder, tensors, said)

@@ -46,8 +46,15 @@ def spawned(processes: int, prepare: Callable[..., None], *arguments: Any) -> It
     context = multiprocessing.get_context("spawn")
     alive, held = context.Pipe(duplex=False)  # nobody ever writes: it is closed when this process is gone
     pool = ProcessPoolExecutor(processes, context, _begin, (alive, prepare, arguments))
+
+    def submit(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        with (
+            _interrupts_later()
+        ):  # it starts processes, which would show a trace if they heard of it while they import
+            return pool.submit(function, *arguments)
+
     try:
-        yield pool.submit
+        yield submit
     except BrokenProcessPool as error:
         raise CellsError(
             "A process that read a file was killed, perhaps for want of memory. What was added stays; run this again "
@@ -60,6 +67,16 @@ def spawned(processes: int, prepare: Callable[..., None], *arguments: Any) -> It
         pool.shutdown(cancel_futures=True)
         held.close()
         alive.close()
+
+
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Let Ctrl-C wait; what is started meanwhile never hears of it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def here(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
