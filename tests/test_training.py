@@ -231,6 +231,8 @@ def test_a_machine_is_checked() -> None:
         Machine(precision="16")  # type: ignore[arg-type]
     with pytest.raises(TrainingError, match="devices=0 is below 1"):
         Machine(devices=0)
+    with pytest.raises(TrainingError, match=r"devices=99999: at most \d+ processes here\. Ask for fewer"):
+        Machine(device="cpu", devices=99999)
 
 
 def test_products_in_bfloat16_learn_too(bundle: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 import warnings
 from abc import abstractmethod
@@ -96,7 +97,7 @@ class Machine:
     Raises
     ------
     TrainingError
-        If a GPU is asked for and there is none, or not so many.
+        If a GPU is asked for and there is none, or not so many; or more processes than cores, and more than 2.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -116,6 +117,9 @@ class Machine:
             raise TrainingError("device='cuda': PyTorch finds no GPU here. Use --device cpu.")
         if self.kind == "cuda" and self.devices > found:
             raise TrainingError(f"devices={self.devices}: PyTorch finds {found} GPUs here. Ask for fewer.")
+        cores = max(2, os.cpu_count() or 1)
+        if self.kind == "cpu" and self.devices > cores:
+            raise TrainingError(f"devices={self.devices}: at most {cores} processes here. Ask for fewer.")
 
     @property
     def kind(self) -> str:
