@@ -439,7 +439,7 @@ class _Loop:
                     self.keep()
 
     def _step(self, cells: Cells) -> None:
-        loss = self.model(cells.x, cells.y, cells.rows)
+        loss = self._loss(cells)
         value = loss.item()
         if not math.isfinite(value):
             raise TrainingError(
@@ -454,6 +454,19 @@ class _Loop:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.losses += value
+
+    def _loss(self, cells: Cells) -> Tensor:
+        try:
+            loss: Tensor = self.model(cells.x, cells.y, cells.rows)
+        except Exception as error:
+            if not self.job.machine.compile:
+                raise
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise TrainingError(
+                f"torch.compile cannot run {self.job}: {lines[0]} Remove {self.job.folder.parent.parent.name} "
+                "and leave --compile out."
+            ) from error
+        return loss
 
     def _look(self) -> None:
         """Validate in the first process; all others hear what it found, and stop when it does."""
