@@ -120,6 +120,12 @@ def test_fewer_than_two_groups_are_refused_with_the_reasons(folder: Path) -> Non
         compare(folder, PLAN, "donor")
     with pytest.raises(SignalError, match="Did you mean 'site'"):
         compare(folder, PLAN, "sites")
+    with pytest.raises(SignalError, match=r"has group = 'cas'\. Did you mean 'case'"):
+        compare(folder, SignalPlan(Contrast("group", "cas", "control")), "site")
+    with pytest.raises(
+        SignalError, match=r"1 value of group can be compared, and two are the fewest \(only case\)"
+    ):
+        compare(folder, SignalPlan(Contrast("group", "", "control", min_cells=1)), "group")
 
 
 # --------------------------------------------------------------------------- sharing
