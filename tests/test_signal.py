@@ -136,7 +136,7 @@ def test_donors_without_a_name_or_with_few_cells_are_left_out_and_counted() -> N
 
     cells = cells.set_column(cells.column_names.index("donor"), "donor", pa.array(donors))
     found = units(cells, Contrast("group", "case", "control", min_cells=9))
-    assert found.left_out == {"no known donor": 12, "of donors with fewer than 9 cells in an arm": 12}
+    assert found.left_out == {"of no known donor": 12, "of donors with fewer than 9 cells in an arm": 12}
     assert len(found.table) == 14
     assert (found.row[:24] == -1).all()
 

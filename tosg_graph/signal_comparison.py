@@ -96,7 +96,9 @@ def compare(
         check_value(cells, contrast.by, asked)
     possible, left = _possible(cells, contrast, over)
     if len(possible) < 2:
-        reasons = "; ".join(f"{x['value']}: {x['reason']}" for x in left[:_REASONS])
+        reasons = "; ".join(
+            f"{x['value']}: {x['reason'].partition(' (left out')[0]}" for x in left[:_REASONS]
+        )
         why = reasons or (f"only {next(iter(possible))}" if possible else "it has no value")
         raise SignalError(
             f"{len(possible)} value{'' if len(possible) == 1 else 's'} of {over} can be compared, and two are the "

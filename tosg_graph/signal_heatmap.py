@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ROWS = 40  # of a map: what is shared first
 FULL = 5.0  # errors from no difference at which a colour is full
 _CELL, _ROW, _LEFT, _TREE, _NAMES = 46, 16, 330, 104, 100  # pixels
-_TITLE, _KEY, _WIDEST = 44, 34, 640  # of it above the tree; below names; room for both
+_TITLE, _KEY, _WIDEST = 44, 34, 670  # of it above the tree; below names; room for both
 
 
 def heat_map(table: pa.Table, groups: Sequence[str], title: str) -> str:
@@ -118,10 +118,10 @@ def _key(y: float) -> list[str]:
     ]
     shapes += [
         _text(236, y, f"cases, +{FULL:g} errors: difference / its error", "start"),
-        f'<circle cx="{500}" cy="{y - 4}" r="2.5" fill="#222"/>',
-        _text(508, y, "found", "start"),
-        f'<text x="560" y="{y}" text-anchor="middle" fill="#999">×</text>',
-        _text(568, y, "not tested", "start"),
+        f'<circle cx="520" cy="{y - 4}" r="2.5" fill="#222"/>',
+        _text(528, y, "found", "start"),
+        f'<text x="582" y="{y}" text-anchor="middle" fill="#999">×</text>',
+        _text(590, y, "not tested", "start"),
     ]
     return shapes
 

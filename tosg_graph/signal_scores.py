@@ -175,7 +175,7 @@ def units(cells: pa.Table, contrast: Contrast, apart: Mapping[str, NDArray[np.bo
         if side < 0:
             keys.append(None)
         elif is_unclassified(donor) or donor is None:
-            left["no known donor"] += 1
+            left["of no known donor"] += 1
             keys.append(None)
         elif block is None or (contrast.within and is_unclassified(block)):
             left[f"no known {contrast.within}"] += 1
@@ -224,7 +224,7 @@ def _arms(cells: pa.Table, contrast: Contrast) -> tuple[Ints, Counter[str]]:
         elif value == contrast.control or (contrast.control is None and not is_unclassified(value)):
             arm[row] = 1
         else:
-            left[f"another value of {contrast.by}, or none"] += 1
+            left[f"with another value of {contrast.by}, or none"] += 1
     return arm, left
 
 
