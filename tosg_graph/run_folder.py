@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph import bundle
+from tosg_graph.checkpoints import CHECKPOINT
 from tosg_graph.errors import TrainingError
 from tosg_graph.predictions import HISTORY
 
@@ -44,7 +46,12 @@ def run_folder(out: Path, command: Mapping[str, Any]) -> Iterator[Path]:
         partial.mkdir(parents=True, exist_ok=True)
         with FileLock(partial / _LOCK, timeout=0):
             _check_command(partial, json.loads(json.dumps(command)))
-            yield partial
+            try:
+                yield partial
+            except BaseException:
+                if not _begun(partial):  # nothing to go on with
+                    shutil.rmtree(partial, ignore_errors=True)
+                raise
             shutil.rmtree(partial / FITS, ignore_errors=True)
             (partial / COMMAND).unlink()
             (partial / _LOCK).unlink(missing_ok=True)
@@ -60,7 +67,7 @@ def run_folder(out: Path, command: Mapping[str, Any]) -> Iterator[Path]:
 
 def _absent(out: Path) -> Path:
     out = out.expanduser().absolute()
-    if out.exists() or out.is_symlink():
+    if os.path.lexists(out):
         raise TrainingError(
             f"{out} exists already and is not overwritten. Remove it, or choose another --out."
         )
@@ -69,7 +76,7 @@ def _absent(out: Path) -> Path:
 
 def _check_command(partial: Path, command: dict[str, Any]) -> None:
     path = partial / COMMAND
-    if not path.exists():
+    if not path.exists() or not _begun(partial):
         temporary = partial / f".{COMMAND}.part"
         bundle.write_json(command, temporary)
         temporary.replace(path)
@@ -85,6 +92,11 @@ def _check_command(partial: Path, command: dict[str, Any]) -> None:
                 f"{partial} is of a training with {name} {_short(former.get(name))}, this one has "
                 f"{_short(ours.get(name))}. Run the former command again, remove it, or choose another --out."
             )
+
+
+def _begun(partial: Path) -> bool:
+    """Whether a checkpoint is there: a command that was refused, or stopped before one, binds no other."""
+    return any((partial / FITS).glob(f"*/{CHECKPOINT}"))
 
 
 def _flat(command: Mapping[str, Any]) -> dict[str, Any]:
