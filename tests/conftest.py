@@ -28,7 +28,7 @@ RESTARTS_SERVER = {"test_bad_input"}  # and waits: scripts/check runs it beside 
 STARTS_CLUSTER = {"test_engine_ray"}  # of Ray; scripts/check gives it its own process
 LOADS_MUCH = {"test_several_are_loaded_together"}  # last: the database takes long to empty after it
 ONLY_FILES = {"test_loaders", "test_curated_facts"}  # settings say where the sources' files are
-# Servers of tests live for seconds: what the JVM would spend on optimising them is most of a start. The launcher reads it.
+# Servers of tests live for seconds: what the JVM spends on optimising is much of a start. Its launcher reads this.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 NAMED_SERVER = ("TOSG_NEO4J_URI", "TOSG_NEO4J_USER", "TOSG_NEO4J_PASSWORD", "TOSG_MIRROR", "TOSG_STORE")
 
