@@ -26,7 +26,10 @@ SERVER_FIXTURES = {"settings", "server_graph", "graph", "demo_graph"}
 STARTS_SERVERS = {"test_server"}  # of their own
 RESTARTS_SERVER = {"test_bad_input"}  # and waits: scripts/check runs it beside the fast tests
 STARTS_CLUSTER = {"test_engine_ray"}  # of Ray; scripts/check gives it its own process
+LOADS_MUCH = {"test_several_are_loaded_together"}  # last: the database takes long to empty after it
 ONLY_FILES = {"test_loaders", "test_curated_facts"}  # settings say where the sources' files are
+# Servers of tests live for seconds: what the JVM spends on optimising is much of a start. Its launcher reads this.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 NAMED_SERVER = ("TOSG_NEO4J_URI", "TOSG_NEO4J_USER", "TOSG_NEO4J_PASSWORD", "TOSG_MIRROR", "TOSG_STORE")
 
 
@@ -48,11 +51,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_stage)
 
 
-def _stage(item: pytest.Item) -> int:
+def _stage(item: pytest.Item) -> tuple[int, bool]:
     # `graph` empties the database, so whatever reads the demo graph comes after all of it.
     if item.get_closest_marker("demo"):
-        return 2
-    return 1 if item.get_closest_marker("server") else 0
+        return 2, False
+    return int(bool(item.get_closest_marker("server"))), item.name in LOADS_MUCH
 
 
 @pytest.fixture(autouse=True)

@@ -66,6 +66,14 @@ def test_a_class_that_a_gene_tells_is_learnt_and_the_same_seed_gives_the_same(
     assert one["test"].parameters > 3
 
 
+@pytest.mark.parametrize("name", ["logistic", "mlp", "boosting"])
+def test_five_cells_of_a_class_are_enough_where_a_gene_tells(name: str, splits: Splits) -> None:
+    labels = splits["train"].cells["label_index"].to_numpy()
+    few = np.concatenate([np.flatnonzero(labels == k)[:5] for k in range(3)])
+    found = fitted(name, splits, train=splits["train"].only(few))["test"]
+    assert right(found, splits["test"]) > 0.9
+
+
 def test_the_majority_is_the_shares_of_train(splits: Splits) -> None:
     found = fitted("majority", splits)["test"]
     shares = np.bincount(splits["train"].cells["label_index"].to_numpy(), minlength=3) / len(splits["train"])

@@ -263,7 +263,7 @@ def test_a_bundle_of_another_version_is_refused(tmp_path: Path) -> None:
         ({"seeds": 0}, "seeds=0 is below 1"),
         ({"per_class": 100}, "has .* training cells, fewer than --per-class 100"),
         ({"per_class": 0}, "per_class=0 is below 1"),
-        ({"ablations": ("texts",)}, "There is no ablation 'texts'; choose all or text"),
+        ({"ablations": ("texts",)}, "There is no ablation 'texts'; choose all, none or text"),
         ({"ablations": ("scratch",)}, "it is trained from scratch already"),
         ({"ablations": ("text",), "plan": NetworkPlan(text=False)}, "no such part to leave out"),
         ({"pretrained": "nowhere"}, "nowhere is no run with a network"),
@@ -275,7 +275,7 @@ def test_options_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(TosgError, match=message):
         quick(bundle, tmp_path / "run", **wrong)
-    assert not (tmp_path / "run").exists()
+    assert not list(tmp_path.iterdir()), "and leave nothing that a corrected command would stumble over"
 
 
 def test_validation_standardises_what_is_pooled_by_the_weights_that_it_judges(bundle: Path) -> None:
@@ -302,8 +302,9 @@ def test_a_run_is_not_overwritten_and_another_command_does_not_go_on_with_it(
         quick(bundle, tmp_path / "run")
     (tmp_path / "run").rmdir()
 
-    def killed(*_: Any) -> None:
-        raise KeyboardInterrupt
+    def killed(_: str, done: int, total: int | None) -> None:
+        if done > 30:  # the first epoch is kept
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         quick(bundle, tmp_path / "run", progress=killed)
@@ -314,18 +315,28 @@ def test_a_run_is_not_overwritten_and_another_command_does_not_go_on_with_it(
 
 
 def test_a_run_goes_on_with_as_many_threads_as_it_began_with(tmp_path: Path, bundle: Path) -> None:
-    """Before its first checkpoint too."""
+    """In a fit that it had not begun too."""
     seen: set[int] = set()
 
-    def killed(*_: Any) -> None:
-        raise KeyboardInterrupt
+    def killed(what: str, *_: Any) -> None:
+        if what == "graph, seed 1":
+            raise KeyboardInterrupt
 
     with using_threads(1), pytest.raises(KeyboardInterrupt):
-        quick(bundle, tmp_path / "run", progress=killed)
+        quick(bundle, tmp_path / "run", seeds=2, progress=killed)
     with using_threads(2):
-        quick(bundle, tmp_path / "run", progress=lambda *_: seen.add(torch.get_num_threads()))
+        quick(bundle, tmp_path / "run", seeds=2, progress=lambda *_: seen.add(torch.get_num_threads()))
         assert torch.get_num_threads() == 2
     assert seen == {1}
+
+
+def test_a_training_that_was_stopped_before_its_first_checkpoint_binds_no_other(
+    tmp_path: Path, bundle: Path
+) -> None:
+    (tmp_path / "run.partial").mkdir()
+    (tmp_path / "run.partial" / "command.json").write_text('{"seeds": [0, 1, 2]}')
+    quick(bundle, tmp_path / "run")
+    assert not (tmp_path / "run.partial").exists()
 
 
 def test_one_donor_can_be_accepted_and_is_told(tmp_path: Path) -> None:

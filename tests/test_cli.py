@@ -204,6 +204,8 @@ def test_a_folder_that_exists_is_refused_before_a_server_is_started(
     (tmp_path / "there").mkdir()
     out = "~/there" if named == "~" else str(tmp_path / "there")
     assert f"{tmp_path / 'there'} exists already and is not overwritten" in tosg(*command, out, code=1)
+    (tmp_path / "file").touch()
+    assert f"{tmp_path / 'file'} is a file." in tosg(*command, str(tmp_path / "file" / "out"), code=1)
 
 
 def test_ctrl_c_behind_an_error_of_the_connection_is_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:

@@ -395,9 +395,16 @@ def test_bad_input_is_one_line_and_leaves_no_report(copy: Path, tmp_path: Path) 
 def test_a_page_that_would_be_its_own_json_is_refused(found: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match=r"Name the page .html"):
         evaluation_page.write(found, tmp_path / "report.json")
+    with pytest.raises(EvaluationError, match=r"report is no name of a page"):
+        evaluation_page.write(found, tmp_path / "report")
     (tmp_path / "file").write_text("")
     with pytest.raises(EvaluationError, match="cannot be written"):
         evaluation_page.write(found, tmp_path / "file" / "report.html")
+
+
+def test_a_seed_below_zero_is_refused(run: Path) -> None:
+    with pytest.raises(EvaluationError, match="seed=-1 is below 0"):
+        evaluation.evaluate(run, seed=-1)
 
 
 def test_torch_is_left_alone() -> None:

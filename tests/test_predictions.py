@@ -124,6 +124,9 @@ def test_a_folder_that_is_no_run_is_told_from_one_that_is_not_done(tmp_path: Pat
     (tmp_path / "run.partial").mkdir()
     with pytest.raises(EvaluationError, match=r"has not ended \(run.partial\)"):
         predictions.read(tmp_path / "run")
+    (tmp_path / "file").touch()
+    with pytest.raises(EvaluationError, match=r"file is a file\. Name the folder of the run"):
+        predictions.read(tmp_path / "file")
 
 
 @pytest.mark.parametrize(
@@ -132,8 +135,9 @@ def test_a_folder_that_is_no_run_is_told_from_one_that_is_not_done(tmp_path: Pat
         ({"format_version": 2}, "format version 2, this program reads 1"),
         ({"format_version": None}, "names no format version"),
         ({"classes": ...}, "lacks 'classes'"),
+        ({"task": "pretrain", "label": ...}, "predicts no label. Evaluate what tosg train classify"),
     ],
-    ids=["newer", "none", "key missing"],
+    ids=["newer", "none", "key missing", "of pretraining"],
 )
 def test_another_format_is_refused(run: Path, change: dict[str, Any], says: str) -> None:
     content = {**json.loads((run / "run.json").read_text()), **change}

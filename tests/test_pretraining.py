@@ -239,8 +239,8 @@ def test_without_edges_to_find_abundance_is_learned(folder: Path, bundle: Path) 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"abundance": 0.0}, "between 0 and 1"),
-        ({"edges": 1.5}, "between 0 and 1"),
+        ({"abundance": 0.0}, r"\(--mask\) is not between 0 and 1"),
+        ({"edges": 1.5}, r"\(--mask-edges\) is not between 0 and 1. edge_weight=0"),
         ({"edge_weight": -1.0}, "below 0"),
     ],
     ids=str,

@@ -124,5 +124,25 @@ def test_a_second_demo_reuses_what_is_there(example: Path, settings: Settings) -
     before = manifest.stat().st_mtime_ns
     printed = run("tosg demo", settings, example)
     assert manifest.stat().st_mtime_ns == before
-    for part in ("hgnc", "CD3D", "browser", "tosg search", "tosg query", "tosg cells add"):
+    for part in ("hgnc", "CD3D", "browser", "tosg search", "tosg query", "tosg cells add", "tosg evaluate"):
         assert part in printed
+    assert_same_scores(printed, README)
+
+
+MODELS = ("graph", "majority", "logistic", "mlp", "boosting")
+
+
+def assert_same_scores(printed: str, said: str) -> None:
+    """The table of models is there, and says the same; processors differ in the last digits, and clocks more."""
+    ours, theirs = scores(printed), scores(said)
+    assert tuple(ours) == tuple(theirs) == MODELS
+    for model in MODELS:
+        assert ours[model] == pytest.approx(theirs[model], abs=0.15), model
+
+
+def scores(text: str) -> dict[str, list[float]]:
+    """Macro-F1 of val and test, and accuracy, of each model."""
+    lines = [line.split() for line in text.splitlines()]
+    return {
+        words[0]: [float(w) for w in words[1:4]] for words in lines if len(words) == 6 and words[0] in MODELS
+    }

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import planted_bundle as planted
 import pytest
 from click.testing import CliRunner
 
-from tosg_graph import signal_scores
+from tosg_graph import signal_picture, signal_scores
 from tosg_graph.cli import main
 from tosg_graph.errors import ExportError, SignalError
 from tosg_graph.signal_files import read, write
 from tosg_graph.signal_findings import Findings, SignalPlan, find
 from tosg_graph.signal_scores import Contrast, activity, units
 
+SVG = "{http://www.w3.org/2000/svg}"
 CONTRAST = Contrast("group", "case", "control")
 PLAN = SignalPlan(CONTRAST, permutations=200)
 
@@ -134,7 +136,7 @@ def test_donors_without_a_name_or_with_few_cells_are_left_out_and_counted() -> N
 
     cells = cells.set_column(cells.column_names.index("donor"), "donor", pa.array(donors))
     found = units(cells, Contrast("group", "case", "control", min_cells=9))
-    assert found.left_out == {"no known donor": 12, "of donors with fewer than 9 cells in an arm": 12}
+    assert found.left_out == {"of no known donor": 12, "of donors with fewer than 9 cells in an arm": 12}
     assert len(found.table) == 14
     assert (found.row[:24] == -1).all()
 
@@ -170,7 +172,9 @@ def test_what_cannot_be_compared_is_refused_in_one_line(
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("bad", [{"permutations": 10}, {"fdr": 1.5}, {"top": 0}, {"null": "bootstrap"}])
+@pytest.mark.parametrize(
+    "bad", [{"permutations": 10}, {"fdr": 1.5}, {"top": 0}, {"null": "bootstrap"}, {"seed": -1}]
+)
 def test_a_plan_out_of_bounds_is_refused(folder: Path, bad: dict[str, Any]) -> None:
     with pytest.raises(SignalError, match=next(iter(bad))):
         find(folder, SignalPlan(CONTRAST, **bad))
@@ -203,6 +207,25 @@ def test_the_folder_is_the_same_twice_and_reads_back(folder: Path, found: Findin
         write(found, tmp_path / "b")
 
 
+def test_the_picture_says_what_was_compared_and_what_its_signs_mean(found: Findings) -> None:
+    tables = (found.nodes, found.subgraph, found.pathways)
+    drawn = signal_picture.drawing(*tables, 0, "group", ("case <1>", "a control of a very long name"))
+    said = [text.text for text in ElementTree.fromstring(signal_picture.svg(drawn)).iter(f"{SVG}text")]
+    assert {"group: case <1> against a control of a very long name", "more in case <1>"} <= set(said)
+    assert {"more in a control of a very l…", "signals", "inhibits", "ligand of", "interacts"} <= set(said)
+    assert {f"G{k}" for k in planted.PLANTED} <= set(said)
+
+
+def test_names_of_pathways_in_the_picture_do_not_lie_on_each_other() -> None:
+    place = np.array([[300.0, 300.0], [400.0, 300.0], [350.0, 400.0]])
+    groups = [(f"A pathway of the same genes {k}", [0, 1, 2]) for k in range(3)]
+    drawn = signal_picture.Drawing(
+        ["a", "b", "c"], ["a", "b", "c"], place, np.zeros(3), [], groups, "", ("x", "y")
+    )
+    lines = sorted(y for _, y, *_ in signal_picture._names_of_areas(drawn))
+    assert min(np.diff(lines)) >= 12
+
+
 def test_few_donors_and_missing_knowledge_are_said(folder: Path) -> None:
     few = Contrast("group", "case", "control", where=(("batch", "a"),), min_cells=1)
     assert (
@@ -222,3 +245,27 @@ def test_the_command_prints_and_writes(folder: Path, tmp_path: Path) -> None:
     refused = CliRunner().invoke(main, [*words, "--donor", "nobody"])
     assert refused.exit_code == 1
     assert "no column 'nobody'" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["explian", "findings"], "No such command 'explian'. Did you mean 'explain'?"),
+        (["nowhere", "--by", "group", "--case", "case"], "nowhere is no bundle: it has no manifest.json"),
+        (["file", "--by", "group", "--case", "case"], "file is a file. Name the folder of the bundle."),
+        (["explain", "nowhere"], "nowhere holds no findings: it has no findings.json. Make them with tosg"),
+        (
+            ["explain", "bundle"],
+            "bundle holds no findings: it has no findings.json. Make them with tosg signal b",
+        ),
+        (["compare", "bundle"], "bundle holds no findings"),
+    ],
+)
+def test_a_folder_or_command_that_is_another_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    Path("file").touch()
+    done = CliRunner().invoke(main, ["signal", *words])
+    assert isinstance(done.exception, SystemExit)
+    assert message in done.stderr.splitlines()[-1]

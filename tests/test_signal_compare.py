@@ -120,6 +120,12 @@ def test_fewer_than_two_groups_are_refused_with_the_reasons(folder: Path) -> Non
         compare(folder, PLAN, "donor")
     with pytest.raises(SignalError, match="Did you mean 'site'"):
         compare(folder, PLAN, "sites")
+    with pytest.raises(SignalError, match=r"has group = 'cas'\. Did you mean 'case'"):
+        compare(folder, SignalPlan(Contrast("group", "cas", "control")), "site")
+    with pytest.raises(
+        SignalError, match=r"1 value of group can be compared, and two are the fewest \(only case\)"
+    ):
+        compare(folder, SignalPlan(Contrast("group", "", "control", min_cells=1)), "group")
 
 
 # --------------------------------------------------------------------------- sharing
@@ -226,7 +232,10 @@ def test_the_folder_is_the_same_twice_and_reads_back(compared: Comparison, tmp_p
     assert "Pathway &lt;1&gt;" in report
     assert "<script" not in report
     assert "http://" not in report.replace("http://www.w3.org/2000/svg", "")
-    assert first["nodes.svg"].decode().count("<circle") == 10 * 3 + 10 + 3 * 2
+    drawn = first["nodes.svg"].decode()
+    assert drawn.count("<circle") == 10 * 3 + 10 + 3 * 2 + 1, "what was found, and one that says so"
+    assert "Nodes that were found in any site" in drawn
+    assert "difference / its error" in drawn
     with pytest.raises(SignalError, match="holds findings of several groups"):
         signal_files.read(tmp_path / "a")
     with pytest.raises(SignalError, match="holds no comparison"):

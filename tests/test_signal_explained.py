@@ -290,9 +290,12 @@ def test_a_near_copy_comes_after_what_explains_it_and_is_not_drawn(
     assert (first["id"], first["explained_by"]) == ("WIKIPATHWAYS:WP0", None)
     assert (second["id"], second["found"], second["explained_by"]) == ("WIKIPATHWAYS:WP1", True, first["id"])
     assert "1 of them differ only where a stronger one does" in found.as_facts()["pathways found"]
-    assert [name for name, _ in drawing(found.nodes, found.subgraph, found.pathways, 0).groups] == [
-        "Pathway <0>"
-    ]
+    assert [
+        name
+        for name, _ in drawing(
+            found.nodes, found.subgraph, found.pathways, 0, "group", ("case", "control")
+        ).groups
+    ] == ["Pathway <0>"]
     assert "explained by the stronger WIKIPATHWAYS:WP0" in signaling.explained(found)["explained.md"]
 
 

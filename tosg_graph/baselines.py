@@ -37,7 +37,7 @@ BOOSTED_GENES = 2000  # of the largest variance in train; each tree reads all of
 _LOGISTIC_STEPS = 200
 _HIDDEN, _BATCH, _ROUNDS, _PATIENCE = 128, 64, 100, 10
 _ROUND_STEPS = 20  # at least, between two looks at val: five cells of a class are one step
-_TREES, _LEAVES = 200, 15
+_TREES, _LEAVES, _LEAF_CELLS = 200, 15, 20
 
 
 @dataclass(frozen=True)
@@ -203,6 +203,8 @@ def _boosting(train: _Cells, val: _Cells, seed: int) -> Fitted:
     model = HistGradientBoostingClassifier(
         max_iter=_TREES,
         max_leaf_nodes=_LEAVES,
+        # A leaf of twenty cells, which suits thousands, would not part 25 at all.
+        min_samples_leaf=min(_LEAF_CELLS, max(2, len(train.y) // 50)),
         max_features=0.3,
         max_bins=63,  # log counts have few values
         early_stopping=True,

@@ -146,14 +146,18 @@ def refuse_existing(out: Path) -> Path:
     Raises
     ------
     ExportError
-        If it exists.
+        If it exists, or can never be made because of the folder above it.
     """
     try:
         out = out.expanduser()
     except RuntimeError as error:
         raise ExportError(f"{out}: {error} Choose another folder.") from error
-    if out.exists() or out.is_symlink():
+    if os.path.lexists(out):
         raise ExportError(f"{out} exists already and is not overwritten. Remove it, or choose another name.")
+    above = next(folder for folder in out.absolute().parents if os.access(folder, os.F_OK))
+    if not (above.is_dir() and os.access(above, os.W_OK)):
+        why = "is not writable" if above.is_dir() else "is a file"
+        raise ExportError(f"{out} cannot be made: {above} {why}. Choose another folder.")
     return out
 
 
@@ -283,9 +287,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise BundleError(
-            f"{folder} is no bundle: it has no {MANIFEST}. Make one with tosg-export."
-        ) from None
+        hint = "Name the folder of the bundle." if folder.is_file() else "Make one with tosg-export."
+        what = "a file" if folder.is_file() else f"no bundle: it has no {MANIFEST}"
+        raise BundleError(f"{folder} is {what}. {hint}") from None
     except (OSError, ValueError) as error:
         raise BundleError(f"{path} cannot be read: {error}. Export the bundle again.") from error
     version = content.get("format_version") if isinstance(content, dict) else None

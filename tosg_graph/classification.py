@@ -280,7 +280,9 @@ def _ablations(
 ) -> list[str]:
     """Those asked for, in their own order; ``all`` are those that leave something out that is there."""
     if unknown := [name for name in asked if asked != "all" and name not in ABLATIONS]:
-        raise TrainingError(f"There is no ablation {unknown[0]!r}; choose all or {', '.join(ABLATIONS)}.")
+        raise TrainingError(
+            f"There is no ablation {unknown[0]!r}; choose all, none or {', '.join(ABLATIONS)}."
+        )
     there = {
         "text": plan.text,
         "shuffled-text": plan.text,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sys
 import time
@@ -16,7 +17,7 @@ from tosg_graph.cells import PBMC68K
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tosg_graph.demo_network import Fit
+    from tosg_graph.classification import Classified
     from tosg_graph.platform import Picked, Platform
     from tosg_graph.types import CellsLedger, LedgerLine
 
@@ -34,6 +35,7 @@ WHERE p.name =~ $names
 RETURN g, r, p"""
 EXPORT_NAMES = "(?i).*(t-cell|b cell|il-\\d|interferon|chemokine|toll-like|tyrobp|allograft|complement).*"
 SEED = 0
+HIDDEN, LAYERS, EPOCHS, RATE = 32, 1, 8, 0.005  # some seconds, for 560 cells
 
 
 def run(platform: Platform) -> None:
@@ -54,7 +56,7 @@ def run(platform: Platform) -> None:
     answer = _answer(platform)
     _say("4/5 Text embeddings and export")
     bundle, manifest = _bundle(platform)
-    _say("5/5 A small graph network on the export")
+    _say("5/5 A small network over text, graph and cells, and baselines without a graph")
     fit = _fit(platform, bundle)
     _summary(platform, ledger, cells, answer, bundle, manifest, fit)
     print(f"\nDone in {time.monotonic() - started:.0f} s.")
@@ -130,16 +132,36 @@ def _bundle(platform: Platform) -> tuple[Path, dict[str, Any]]:
     picked = platform.select(EXPORT_CYPHER, parameters, cells=CELLS)  # now, for embed writes texts anew
     out = platform.settings.home / "exports" / "demo"
     if not _is_current(out, platform, picked):
-        shutil.rmtree(out, ignore_errors=True)
+        run = _run(platform)
+        for old in (out, run, run.with_name(f"{run.name}.partial")):  # what was learned was learned from it
+            shutil.rmtree(old, ignore_errors=True)
         out.parent.mkdir(parents=True, exist_ok=True)
         picked.export(out, label=LABEL, seed=SEED)
     return out, json.loads((out / "manifest.json").read_text(encoding="utf-8"))
 
 
-def _fit(platform: Platform, bundle: Path) -> Fit:
-    from tosg_graph.demo_network import fit
+def _fit(platform: Platform, bundle: Path) -> Classified:
+    """Train a small network, from one seed and without ablations, beside baselines; a run of this bundle is kept."""
+    from tosg_graph.classification import Classified, classify, scores
+    from tosg_graph.models.network import NetworkPlan
+    from tosg_graph.training import Schedule
 
-    return fit(bundle, seed=SEED, progress=platform.progress)
+    run = _run(platform)
+    if run.is_dir():
+        return Classified(run, scores(run))
+    return classify(
+        bundle,
+        run,
+        plan=NetworkPlan(hidden=HIDDEN, layers=LAYERS),
+        schedule=Schedule(epochs=EPOCHS, learning_rate=RATE),
+        seeds=1,
+        ablations=(),
+        progress=platform.progress,
+    )
+
+
+def _run(platform: Platform) -> Path:
+    return platform.settings.home / "runs" / "demo"
 
 
 def _is_current(out: Path, platform: Platform, picked: Picked) -> bool:
@@ -166,7 +188,7 @@ def _summary(
     answer: pa.Table,
     bundle: Path,
     manifest: dict[str, Any],
-    fit: Fit,
+    fit: Classified,
 ) -> None:
     from tosg_graph.server import browser_login
     from tosg_graph.split_plan import SPLITS
@@ -184,17 +206,20 @@ def _summary(
         }
     )
     print(
-        f"\nA graph network trained on {fit.train_cells} cells for {fit.epochs} epochs names the {LABEL} of "
-        f"{fit.test_accuracy:.0%} of {fit.test_cells} test cells\n(always the most frequent one: "
-        f"{fit.majority_accuracy:.0%}; trained on permuted labels: {fit.permuted_accuracy:.0%}). "
-        f"Cells were split by {manifest['split_unit']}: verdict {manifest['verdict']}.\n"
+        f"\nWhat was learned: {LABEL} of cells, split by {manifest['split_unit']}, verdict {manifest['verdict']}."
     )
+    show.classified(fit)
+    print()
     show.facts(browser_login(platform.settings, platform.graph.address))
+    run, folder = shlex.quote(str(fit.run)), shlex.quote(str(bundle))
     print(
         "\nNext:\n"
         '  tosg search "interferon response"\n'
         "  tosg query --list\n"
-        "  tosg cells add your.h5ad --column cell_type=YOUR_COLUMN"
+        "  tosg cells add your.h5ad --column cell_type=YOUR_COLUMN --column donor=YOUR_COLUMN\n"
+        f"  tosg evaluate {run}\n"
+        f"  tosg train classify {folder} --out run   # three seeds, and the network with parts left out\n"
+        "  tosg signal BUNDLE --by disease --case ... --control ...   # a bundle of cells of several donors"
     )
 
 

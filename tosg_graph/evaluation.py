@@ -130,6 +130,8 @@ def evaluate(
     """
     if resamples < 1:
         raise EvaluationError(f"resamples={resamples} is below 1.")
+    if seed < 0:
+        raise EvaluationError(f"seed={seed} is below 0.")
     folders = [Path(run), *([] if other is None else [Path(other)])]
     names = _run_names(folders)
     runs = [predictions.read(folder) for folder in folders]

@@ -17,6 +17,7 @@ _SIDE = 300  # of a square plot, in pixels
 _LEFT = 50  # of it, for numbers
 _LINES_LISTED = 60
 _CLASSES_DRAWN = 40  # of a confusion matrix
+_CELLS_DRAWN = 5  # in a bin of the reliability: the share of fewer jumps from 0 to 1
 _MEANING = {
     "ok": "No threshold of the split is crossed.",
     "caution": "Something about the split limits what these figures say of other people; the reasons are below.",
@@ -36,12 +37,12 @@ def write(found: Mapping[str, Any], page_path: Path) -> tuple[Path, Path]:
     Raises
     ------
     EvaluationError
-        If they cannot be written.
+        If they cannot be written, or the page is not named as one.
     """
     data_path = page_path.with_suffix(".json")
-    if data_path == page_path:
+    if page_path.suffix.lower() not in (".html", ".htm"):
         raise EvaluationError(
-            f"{page_path} ends in .json, which is written beside the page. Name the page .html."
+            f"{page_path} is no name of a page; figures go into {data_path.name} beside it. Name the page .html."
         )
     try:
         page_path.parent.mkdir(parents=True, exist_ok=True)
@@ -324,19 +325,22 @@ def _calibration(models: Sequence[Mapping[str, Any]]) -> str:
         bins = model["reliability"]
         whole = sum(bins["cells"]) or 1
         known = [
-            (confidence, right, cells / whole)
+            (confidence, right, cells)
             for confidence, right, cells in zip(
                 bins["confidence"], bins["accuracy"], bins["cells"], strict=True
             )
             if right is not None
         ]
-        lines.append([(confidence, right) for confidence, right, _ in known])
-        sizes.append([(confidence, share) for confidence, _, share in known])
+        lines.append([(confidence, right) for confidence, right, cells in known if cells >= _CELLS_DRAWN])
+        sizes.append([(confidence, cells / whole) for confidence, _, cells in known])
     plots = [
         (("probability of the predicted class", "share that is right"), lines),
         (("probability of the predicted class", "share of the cells"), sizes),
     ]
-    said = "<p>Of the first seed of each model. Below the diagonal a model is surer than it should be.</p>"
+    said = (
+        "<p>Of the first seed of each model. Below the diagonal a model is surer than it should be. Bins of fewer than "
+        f"{_CELLS_DRAWN} cells are left out on the left.</p>"
+    )
     return said + _pair(plots, [model["model"] for model in models], "Reliability", diagonal=True)
 
 

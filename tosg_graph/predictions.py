@@ -284,6 +284,8 @@ def _about(run: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
+        if run.is_file():
+            raise EvaluationError(f"{run} is a file. Name the folder of the run.") from None
         unfinished = run.with_name(f"{run.name}.partial")
         hint = (
             f"Its training has not ended ({unfinished.name}): run the same command again, and it goes on."
@@ -299,6 +301,11 @@ def _about(run: Path) -> dict[str, Any]:
     if version != FORMAT_VERSION:
         raise EvaluationError(
             f"{path} has format version {version}, this program reads {FORMAT_VERSION}. Upgrade tosg-graph."
+        )
+    if content.get("task") == "pretrain":
+        raise EvaluationError(
+            f"{run} is of tosg train pretrain, which predicts no label. Evaluate what tosg train classify BUNDLE "
+            f"--from {run} makes."
         )
     if missing := [name for name in _KEYS if name not in content]:
         raise EvaluationError(f"{path} lacks {missing[0]!r}. Train again.")

@@ -58,9 +58,12 @@ class Masking:
     edge_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("abundance", "edges"):
+        for name, option, more in (
+            ("abundance", "--mask", ""),
+            ("edges", "--mask-edges", " edge_weight=0 (--edge-weight 0) learns from abundance only."),
+        ):
             if not 0 < getattr(self, name) < 1:
-                raise TrainingError(f"{name}={getattr(self, name)} is not between 0 and 1.")
+                raise TrainingError(f"{name}={getattr(self, name)} ({option}) is not between 0 and 1.{more}")
         if not 0 <= self.edge_weight < np.inf:
             raise TrainingError(f"edge_weight={self.edge_weight} is below 0.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tosg_graph import bundle
+from tosg_graph.checkpoints import CHECKPOINT
 from tosg_graph.errors import TrainingError
 from tosg_graph.predictions import HISTORY
 
@@ -47,8 +49,13 @@ def run_folder(out: Path, command: Mapping[str, Any]) -> Iterator[Path]:
     try:
         partial.mkdir(parents=True, exist_ok=True)
         with FileLock(partial / _LOCK, timeout=0):
-            with using_threads(_begun(partial, json.loads(json.dumps(command)))):
-                yield partial
+            with using_threads(_going_on(partial, json.loads(json.dumps(command)))):
+                try:
+                    yield partial
+                except BaseException:
+                    if not _begun(partial):  # nothing to go on with
+                        shutil.rmtree(partial, ignore_errors=True)
+                    raise
             shutil.rmtree(partial / FITS, ignore_errors=True)
             (partial / COMMAND).unlink()
             (partial / _LOCK).unlink(missing_ok=True)
@@ -64,19 +71,19 @@ def run_folder(out: Path, command: Mapping[str, Any]) -> Iterator[Path]:
 
 def _absent(out: Path) -> Path:
     out = out.expanduser().absolute()
-    if out.exists() or out.is_symlink():
+    if os.path.lexists(out):
         raise TrainingError(
             f"{out} exists already and is not overwritten. Remove it, or choose another --out."
         )
     return out
 
 
-def _begun(partial: Path, command: dict[str, Any]) -> int:
+def _going_on(partial: Path, command: dict[str, Any]) -> int:
     """Note what is begun, or check that it is the same that was; return with how many threads."""
     import torch
 
     path = partial / COMMAND
-    if not path.exists():
+    if not path.exists() or not _begun(partial):
         threads = torch.get_num_threads()
         temporary = partial / f".{COMMAND}.part"
         bundle.write_json({"command": command, "threads": threads}, temporary)
@@ -95,6 +102,11 @@ def _begun(partial: Path, command: dict[str, Any]) -> int:
                 f"{_short(ours.get(name))}. Run the former command again, remove it, or choose another --out."
             )
     return int(threads)
+
+
+def _begun(partial: Path) -> bool:
+    """Whether a checkpoint is there: a command that was refused, or stopped before one, binds no other."""
+    return any((partial / FITS).glob(f"*/{CHECKPOINT}"))
 
 
 def _flat(command: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tosg_graph.errors import SignalError
 from tosg_graph.matching import is_unclassified
 from tosg_graph.progress import Progress, silent
 from tosg_graph.signal_findings import FORMAT_VERSION, Findings, SignalPlan, find
-from tosg_graph.signal_scores import Contrast, texts, units
+from tosg_graph.signal_scores import Contrast, check_value, texts, units
 from tosg_graph.signal_sharing import SHARINGS, WHAT, side_by_side
 
 if TYPE_CHECKING:
@@ -92,12 +92,17 @@ def compare(
             f"--over {over} compares each of its values with one: name it with --control VALUE."
         )
     cells = BundleContent.open(folder).cells
+    for asked in (contrast.control, None if contrast.by == over else contrast.case):
+        check_value(cells, contrast.by, asked)
     possible, left = _possible(cells, contrast, over)
     if len(possible) < 2:
-        reasons = "; ".join(f"{x['value']}: {x['reason']}" for x in left[:_REASONS])
+        reasons = "; ".join(
+            f"{x['value']}: {x['reason'].partition(' (left out')[0]}" for x in left[:_REASONS]
+        )
+        why = reasons or (f"only {next(iter(possible))}" if possible else "it has no value")
         raise SignalError(
-            f"{len(possible)} values of {over} can be compared, and two are the fewest "
-            f"({reasons or 'it has no value'}). Choose another column, or see tosg signal for one of them."
+            f"{len(possible)} value{'' if len(possible) == 1 else 's'} of {over} can be compared, and two are the "
+            f"fewest ({why}). Choose another column, or see tosg signal for one of them."
         )
     groups = {}
     for done, (value, own) in enumerate(possible.items()):
@@ -125,7 +130,10 @@ def beside(groups: Mapping[str, Findings], over: str | None = None, left: Sequen
         If there are fewer than two, two are one run, or their scores or rates differ.
     """
     if len(groups) < 2:
-        raise SignalError(f"{len(groups)} results are given, and two are the fewest to compare.")
+        raise SignalError(
+            f"{len(groups)} {'result is' if len(groups) == 1 else 'results are'} given, and two are the fewest to "
+            "compare. Name more, or a bundle and --over COLUMN."
+        )
     first = next(iter(groups.values())).about
     for name, found in groups.items():
         for key in _SAME:

@@ -47,7 +47,7 @@ def write(compared: Comparison, out: Path) -> Path:
         maps = {}
         for what in WHAT:
             bundle.write_table(getattr(compared, what), folder / f"{what}.parquet")
-            maps[what] = heat_map(getattr(compared, what), list(compared.groups), f"{what} by group")
+            maps[what] = heat_map(getattr(compared, what), list(compared.groups), _title(what, compared))
             if maps[what]:
                 (folder / f"{what}.svg").write_text(maps[what], encoding="utf-8")
         (folder / "groups").mkdir()
@@ -108,6 +108,11 @@ def _group_folder(number: int) -> str:
 
 
 # --------------------------------------------------------------------------- page
+
+
+def _title(what: str, compared: Comparison) -> str:
+    over = compared.about["over"]
+    return f"{what.capitalize()} that were found in any {over or 'result'}, in the order of average linkage"
 
 
 def page(compared: Comparison, maps: Mapping[str, str]) -> str:

@@ -46,9 +46,11 @@ def write(found: Findings, out: Path, more: Mapping[str, str] | None = None) -> 
     with bundle.new_bundle(out) as folder:
         for name in TABLES:
             bundle.write_table(getattr(found, name), folder / f"{name}.parquet")
-        drawn = drawing(found.nodes, found.subgraph, found.pathways, found.about["seed"])
-        case, control = (arm["name"] for arm in found.about["units"]["arms"])
-        picture = svg(drawn, f"{found.about['contrast']['by']}: {case} against {control}")
+        said = found.about
+        case, control = (arm["name"] for arm in said["units"]["arms"])
+        by = said["contrast"]["by"]
+        drawn = drawing(found.nodes, found.subgraph, found.pathways, said["seed"], by, (case, control))
+        picture = svg(drawn)
         (folder / SVG).write_text(picture, encoding="utf-8")
         write_png(drawn, folder / PNG)
         (folder / REPORT).write_text(page(found, picture), encoding="utf-8")
@@ -71,10 +73,13 @@ def read(folder: Path) -> Findings:
     try:
         about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         files, number = dict(about.pop("files")), int(about["format_version"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (FileNotFoundError, NotADirectoryError):
+        made = f"tosg signal {folder} --out" if (folder / bundle.MANIFEST).is_file() else "tosg signal --out"
         raise SignalError(
-            f"{folder} holds no findings ({error}). Make them with tosg signal --out."
-        ) from error
+            f"{folder} holds no findings: it has no {FINDINGS}. Make them with {made}."
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SignalError(f"{path} cannot be read: {error}. Make it anew with tosg signal --out.") from error
     if about.get("kind"):
         raise SignalError(
             f"{folder} holds findings of several groups. Each has a folder of its own in {folder / 'groups'}."

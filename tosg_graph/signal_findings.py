@@ -66,6 +66,8 @@ class SignalPlan:
             raise SignalError(f"fdr={self.fdr} is not between 0 and 1. 0.1 allows one false finding in ten.")
         if self.top < 1:
             raise SignalError(f"top={self.top} is below 1. A picture needs an edge.")
+        if self.seed < 0:
+            raise SignalError(f"seed={self.seed} is below 0.")
         if self.null not in NULLS:
             raise SignalError(f"null={self.null!r} is unknown; choose {' or '.join(NULLS)}.")
 

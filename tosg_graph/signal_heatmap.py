@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 ROWS = 40  # of a map: what is shared first
 FULL = 5.0  # errors from no difference at which a colour is full
-_CELL, _ROW, _LEFT, _TREE, _NAMES = 46, 16, 330, 60, 110  # pixels
+_CELL, _ROW, _LEFT, _TREE, _NAMES = 46, 16, 330, 104, 100  # pixels
+_TITLE, _KEY, _WIDEST = 44, 34, 670  # of it above the tree; below names; room for both
 
 
 def heat_map(table: pa.Table, groups: Sequence[str], title: str) -> str:
@@ -39,8 +40,13 @@ def heat_map(table: pa.Table, groups: Sequence[str], title: str) -> str:
     found = [set(names) for names in shown["found_in"].to_pylist()]
     columns, tree = order(np.nan_to_num(deviation))
     rows, _ = order(np.nan_to_num(deviation.T))
-    width, height = _LEFT + _CELL * len(groups) + 20, _TREE + _ROW * len(rows) + _NAMES
-    shapes = [_branch(join) for join in tree]
+    width = max(_LEFT + _CELL * len(groups) + 20, _WIDEST)
+    height = _TREE + _ROW * len(rows) + _NAMES + _KEY
+    shapes = [
+        f'<text x="16" y="24" style="font-size:14px;font-weight:bold">{escape(title)}</text>',
+        *_key(height - 14),
+        *(_branch(join) for join in tree),
+    ]
     for y, row in enumerate(rows):
         shapes.append(_text(_LEFT - 8, _TREE + _ROW * y + 12, _name(shown, row), "end"))
         for x, g in enumerate(columns):
@@ -94,11 +100,30 @@ def _deviation(table: pa.Table, group: str) -> Floats:
 
 def _branch(join: tuple[float, float, float, float, float]) -> str:
     x1, x2, y1, y2, top = join
+    tall = _TREE - _TITLE - 6
     left, right = (_LEFT + _CELL * x for x in (x1, x2))
-    low, high = ([_TREE - 6 - y * (_TREE - 14) for y in (y1, y2)], _TREE - 6 - top * (_TREE - 14))
+    low, high = ([_TREE - 6 - y * tall for y in (y1, y2)], _TREE - 6 - top * tall)
     return (
         f'<path d="M{left:.1f} {low[0]:.1f}V{high:.1f}H{right:.1f}V{low[1]:.1f}" fill="none" stroke="#777"/>'
     )
+
+
+def _key(y: float) -> list[str]:
+    """What colours, dots and crosses mean, on one line."""
+    steps = np.linspace(-1, 1, 5)
+    shapes = [_text(110, y, f"controls, −{FULL:g} errors", "end")]
+    shapes += [
+        f'<rect x="{118 + 22 * k}" y="{y - 10}" width="22" height="12" fill="{shade(float(share))}"/>'
+        for k, share in enumerate(steps)
+    ]
+    shapes += [
+        _text(236, y, f"cases, +{FULL:g} errors: difference / its error", "start"),
+        f'<circle cx="520" cy="{y - 4}" r="2.5" fill="#222"/>',
+        _text(528, y, "found", "start"),
+        f'<text x="582" y="{y}" text-anchor="middle" fill="#999">×</text>',
+        _text(590, y, "not tested", "start"),
+    ]
+    return shapes
 
 
 def _cell(x: int, y: int, deviation: float, found: bool) -> str:

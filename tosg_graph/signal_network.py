@@ -89,10 +89,12 @@ def _check(content: BundleContent, run: Path, all_cells: bool) -> None:
     try:
         said = json.loads((run / RUN).read_text(encoding="utf-8"))
         trained_on = said["bundle_sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (FileNotFoundError, NotADirectoryError):
         raise SignalError(
-            f"{run} is no run of tosg train ({error}). Name the folder that it wrote."
-        ) from error
+            f"{run} is no run of tosg train: it has no {RUN}. Name the folder that it wrote."
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SignalError(f"{run / RUN} cannot be read: {error}. Train again.") from error
     if trained_on != sha256_of(content.folder / bundle.MANIFEST):
         raise SignalError(
             f"The network of {run} was trained on another bundle than {content.folder}, so which donors it has seen "

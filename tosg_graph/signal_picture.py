@@ -13,11 +13,23 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-WIDTH, HEIGHT, MARGIN = 960, 720, 70
+WIDTH, HEIGHT, MARGIN = 960, 780, 70
+_TOP, _BOTTOM = 90, 110  # above and below nodes: the title; names of pathways and the key
 PATHWAYS, MEMBERS = 6, 14  # that are drawn of the pathways that were found, and of their leading members
 _UP, _DOWN, _FLAT = (178, 60, 30), (27, 90, 150), (235, 235, 230)
 _HULLS = ("#f2c879", "#a9d0b6", "#c3b5dc", "#f0b3ae", "#b5cfe6", "#d8d2a0")
+_NAMES = ("#8a6414", "#2f6b45", "#5b458f", "#9c3a33", "#2c6391", "#6b6218")  # of the areas, in their order
 _ROUNDS = 200  # of the layout
+_AROUND = 22  # pixels from the members of a pathway to the edge of its area
+_LETTER = 7.2  # pixels, of a bold name
+_SAID = "Colours are differences; areas are pathways that were found, with their leading members"
+_STEPS = (-1.0, -0.5, 0.0, 0.5, 1.0)  # of the key of colours
+_ARROWS = (  # of the key: what it says, verb, sign
+    ("signals", "SIGNALS_TO", 1),
+    ("inhibits", "SIGNALS_TO", -1),
+    ("ligand of", "LIGAND_OF", 1),
+    ("interacts", "INTERACTS_WITH", 0),
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,8 @@ class Drawing:
         Source and target node, difference as a share of the largest, sign, verb.
     groups
         Name and member nodes of each pathway, the strongest first.
+    title, arms
+        What was compared; what cases and controls are called.
     """
 
     ids: list[str]
@@ -44,15 +58,21 @@ class Drawing:
     difference: NDArray[np.float64]
     edges: list[tuple[int, int, float, int, str]]
     groups: list[tuple[str, list[int]]]
+    title: str
+    arms: tuple[str, str]
 
 
-def drawing(nodes: pa.Table, subgraph: pa.Table, pathways: pa.Table, seed: int) -> Drawing:
+def drawing(
+    nodes: pa.Table, subgraph: pa.Table, pathways: pa.Table, seed: int, by: str, arms: tuple[str, str]
+) -> Drawing:
     """Lay findings out; the same findings and seed, the same picture.
 
     Parameters
     ----------
     nodes, subgraph, pathways
         Tables of `signal_findings.Findings`.
+    by, arms
+        Column of the cells, and its values of cases and controls.
     """
     shown = pathways.filter(pathways["found"])
     shown = shown.filter(shown["explained_by"].is_null()).slice(0, PATHWAYS)
@@ -82,6 +102,8 @@ def drawing(nodes: pa.Table, subgraph: pa.Table, pathways: pa.Table, seed: int) 
         values / (np.abs(values).max(initial=0) or 1),
         [(s, t, d / largest, sign, verb) for s, t, d, sign, verb in edges],
         groups,
+        f"{by}: {arms[0]} against {arms[1]}",
+        arms,
     )
 
 
@@ -103,41 +125,96 @@ def _layout(count: int, edges: Any, groups: Any, seed: int) -> NDArray[np.float6
     found = nx.spring_layout(graph, seed=seed, iterations=_ROUNDS, k=1.6 / np.sqrt(len(graph)))
     place = np.array([found[k] for k in range(count)])
     low, spread = place.min(axis=0), np.maximum(np.ptp(place, axis=0), 1e-9)
-    room = np.array([WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN])
+    room = np.array([WIDTH - 2 * MARGIN, HEIGHT - _TOP - _BOTTOM])
     # Rounded, so that the last digits of another machine's arithmetic do not show.
-    scaled: NDArray[np.float64] = np.round(MARGIN + (place - low) / spread * room, 1)
+    scaled: NDArray[np.float64] = np.round(np.array([MARGIN, _TOP]) + (place - low) / spread * room, 1)
     return scaled
+
+
+def _areas(drawn: Drawing) -> list[NDArray[np.float64]]:
+    """Outline of each pathway with members: their convex hull, rounded, `_AROUND` wider."""
+    turn = np.arange(32) * np.pi / 16
+    circle = _AROUND * np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    found = []
+    for _, members in drawn.groups:
+        points = (drawn.place[members][:, None] + circle).reshape(-1, 2)
+        found.append(_outline(points))
+    return found
+
+
+def _names_of_areas(drawn: Drawing) -> list[tuple[float, float, str, str]]:
+    """Middle, base line, text and colour of each pathway's name: close below its area, where nothing is written."""
+    taken = [
+        (x, y + up, 3.2 * len(_short(name, 16)))
+        for (x, y), name in zip(drawn.place, drawn.names, strict=True)
+        for up in (-13, 4)
+    ]
+    placed = []
+    for number, ((name, _), area) in enumerate(zip(drawn.groups, _areas(drawn), strict=True)):
+        if not len(area):
+            continue
+        said = _short(name, 48)
+        half = len(said) * _LETTER / 2
+        middle, low = float(area[:, 0].mean()), float(area[:, 1].max()) + 13
+        places = [
+            (min(max(middle + right, half + 8), WIDTH - half - 8), low + down)
+            for down in range(0, 40, 4)
+            for right in (0, -40, 40, -80, 80)
+        ]
+        free = (p for p in places if not any(_covers(p, half, other) for other in taken))
+        x, y = next(free, places[0])
+        taken.append((x, y, half))
+        placed.append((round(x, 1), round(y, 1), said, _NAMES[number % len(_NAMES)]))
+    return placed
+
+
+def _covers(place: tuple[float, float], half: float, other: tuple[float, float, float]) -> bool:
+    x, y, width = other
+    return abs(place[0] - x) < half + width and abs(place[1] - y) < 13
 
 
 # --------------------------------------------------------------------------- SVG
 
 
-def svg(drawn: Drawing, title: str) -> str:
-    """Return the picture as SVG: colours by difference, arrows by sign, pathways as named areas."""
-    shapes = [_MARKERS]
-    shapes += [_hull(drawn, number) for number in range(len(drawn.groups))]
+def svg(drawn: Drawing) -> str:
+    """Return the picture as SVG: colours by difference, arrows by sign, pathways as named areas, and a key."""
+    shapes = [
+        _MARKERS,
+        f'<text x="20" y="30" style="font-size:16px;font-weight:bold">{escape(drawn.title)}</text>',
+    ]
+    shapes.append(f'<text x="20" y="50" fill="#555">{_SAID}</text>')
+    shapes += [_area(area, _HULLS[k % len(_HULLS)]) for k, area in enumerate(_areas(drawn))]
     shapes += [_edge(drawn, *edge) for edge in drawn.edges]
     shapes += [_node(drawn, k) for k in range(len(drawn.ids))]
-    shapes += [_group_name(drawn, number) for number in range(len(drawn.groups))]
+    shapes += [
+        f'<text x="{x}" y="{y}" text-anchor="middle" style="font-weight:bold;fill:{colour}" {_HALO}>'
+        f"{escape(said)}</text>"
+        for x, y, said, colour in _names_of_areas(drawn)
+    ]
+    shapes += _key(drawn)
     if not drawn.ids:
         shapes.append(
             f'<text x="{WIDTH // 2}" y="{HEIGHT // 2}" text-anchor="middle">Nothing was found</text>'
         )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
-        f'role="img" font-family="sans-serif" font-size="12"><title>{escape(title)}</title>'
+        f'role="img" font-family="sans-serif" font-size="12"><title>{escape(drawn.title)}</title>'
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>\n' + "\n".join(shapes) + "\n</svg>\n"
     )
 
 
 def _marker(name: str, path: str) -> str:
     return (
-        f'<marker id="{name}" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto">'
+        f'<marker id="{name}" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="9" markerHeight="9" orient="auto" '
+        'markerUnits="userSpaceOnUse">'
         f'<path d="{path}" fill="#555" stroke="#555"/></marker>'
     )
 
 
 _MARKERS = f"<defs>{_marker('activates', 'M0 1 L9 5 L0 9 Z')}{_marker('inhibits', 'M8 0 L10 0 L10 10 L8 10 Z')}</defs>"
+
+
+_HALO = 'paint-order="stroke" stroke="#fff" stroke-width="3" stroke-linejoin="round"'
 
 
 def shade(share: float) -> str:
@@ -151,16 +228,20 @@ def _edge(drawn: Drawing, source: int, target: int, share: float, sign: int, ver
     a, b = drawn.place[source], drawn.place[target]
     away = b - a
     length = float(np.hypot(*away)) or 1.0
-    a, b = a + away / length * 10, b - away / length * 12
+    said = f"{drawn.names[source]} {verb} {drawn.names[target]}"
+    return _line(
+        a + away / length * 10, b - away / length * 12, shade(share), 1 + 2.5 * abs(share), sign, verb, said
+    )
+
+
+def _line(a: Any, b: Any, colour: str, width: float, sign: int, verb: str, said: str) -> str:
     head = (
         "" if verb == "INTERACTS_WITH" else f' marker-end="url(#{"inhibits" if sign < 0 else "activates"})"'
     )
     dash = ' stroke-dasharray="5 3"' if verb == "LIGAND_OF" else ""
-    width = 1 + 2.5 * abs(share)
-    said = escape(f"{drawn.names[source]} {verb} {drawn.names[target]}")
     return (
-        f'<line x1="{a[0]:.1f}" y1="{a[1]:.1f}" x2="{b[0]:.1f}" y2="{b[1]:.1f}" stroke="{shade(share)}" '
-        f'stroke-width="{width:.1f}"{dash}{head}><title>{said}</title></line>'
+        f'<line x1="{a[0]:.1f}" y1="{a[1]:.1f}" x2="{b[0]:.1f}" y2="{b[1]:.1f}" stroke="{colour}" '
+        f'stroke-width="{width:.1f}"{dash}{head}><title>{escape(said)}</title></line>'
     )
 
 
@@ -169,33 +250,40 @@ def _node(drawn: Drawing, k: int) -> str:
     return (
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="9" fill="{shade(float(drawn.difference[k]))}" stroke="#444">'
         f"<title>{escape(drawn.ids[k])}</title></circle>"
-        f'<text x="{x:.1f}" y="{y - 13:.1f}" text-anchor="middle">{escape(_short(drawn.names[k], 16))}</text>'
+        f'<text x="{x:.1f}" y="{y - 13:.1f}" text-anchor="middle" style="font-size:10px" {_HALO}>'
+        f"{escape(_short(drawn.names[k], 16))}</text>"
     )
 
 
-def _hull(drawn: Drawing, number: int) -> str:
-    """Area around the members: their hull, widened by a thick round border."""
-    points = _outline(drawn.place[drawn.groups[number][1]])
-    if not len(points):
-        return ""
+def _area(points: NDArray[np.float64], colour: str) -> str:
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    colour = _HULLS[number % len(_HULLS)]
-    return (
-        f'<polygon points="{path}" fill="{colour}" stroke="{colour}" stroke-width="44" stroke-linejoin="round" '
-        'opacity="0.3"/>'
-    )
+    return f'<polygon points="{path}" fill="{colour}" opacity="0.3"/>' if path else ""
 
 
-def _group_name(drawn: Drawing, number: int) -> str:
-    name, members = drawn.groups[number]
-    if not members:
-        return ""
-    points = drawn.place[members]
-    x, y = float(points[:, 0].mean()), min(HEIGHT - 8.0, float(points[:, 1].max()) + 32 + 13 * (number % 2))
-    return (
-        f'<text x="{min(max(x, 150), WIDTH - 150):.1f}" y="{y:.1f}" text-anchor="middle" font-weight="bold" '
-        f'fill="#5a4a20">{escape(_short(name, 48))}</text>'
-    )
+def _key(drawn: Drawing) -> list[str]:
+    """What colours and lines mean, along the lower edge."""
+    (case, control), y = (_short(arm, 22) for arm in drawn.arms), HEIGHT - 18
+    left, right = _key_of_colours()
+    shapes = [f'<text x="{left - 8}" y="{y}" text-anchor="end">more in {escape(control)}</text>']
+    shapes += [
+        f'<rect x="{left + 18 * k}" y="{y - 11}" width="18" height="13" fill="{shade(share)}"/>'
+        for k, share in enumerate(_STEPS)
+    ]
+    shapes.append(f'<text x="{right + 8}" y="{y}">more in {escape(case)}</text>')
+    for x, (said, verb, sign) in zip(_key_of_lines(), _ARROWS, strict=True):
+        shapes.append(_line((x, y - 4), (x + 28, y - 4), "#777", 1.5, sign, verb, said))
+        shapes.append(f'<text x="{x + 36}" y="{y}">{said}</text>')
+    return shapes
+
+
+def _key_of_colours() -> tuple[int, int]:
+    """Left and right end, pixels."""
+    return 210, 210 + 18 * len(_STEPS)
+
+
+def _key_of_lines() -> list[int]:
+    """Left end of each line, pixels."""
+    return [540 + 104 * k for k in range(len(_ARROWS))]
 
 
 def _outline(points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -230,6 +318,7 @@ def write_png(drawn: Drawing, path: Path) -> None:
     """Draw the same with matplotlib; without a date, so that the same findings give the same bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.patheffects import withStroke
 
     figure = Figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=150)
     FigureCanvasAgg(figure)
@@ -237,34 +326,51 @@ def write_png(drawn: Drawing, path: Path) -> None:
     axes.set_xlim(0, WIDTH)
     axes.set_ylim(HEIGHT, 0)
     axes.axis("off")
-    for number, (name, members) in enumerate(drawn.groups):
-        points = _outline(drawn.place[members])
-        if len(points):
-            colour = _HULLS[number % len(_HULLS)]
-            axes.fill(*points.T, color=colour, alpha=0.3, linewidth=30, joinstyle="round")
-            low = drawn.place[members][:, 1].max() + 32 + 13 * (number % 2)
-            axes.text(points[:, 0].mean(), low, _short(name, 48), ha="center", weight="bold", size=7)
+    halo = [withStroke(linewidth=2, foreground="white")]
+    axes.text(20, 30, drawn.title, weight="bold", size=10)
+    axes.text(20, 50, _SAID, size=7, color="#555")
+    for k, area in enumerate(_areas(drawn)):
+        if len(area):
+            axes.fill(*area.T, color=_HULLS[k % len(_HULLS)], alpha=0.3, linewidth=0)
     for source, target, share, sign, verb in drawn.edges:
-        style = "-" if verb == "INTERACTS_WITH" else "-[,widthB=0.3" if sign < 0 else "-|>"
-        axes.annotate(
-            "",
-            xy=drawn.place[target],
-            xytext=drawn.place[source],
-            arrowprops={
-                "arrowstyle": style,
-                "color": shade(share),
-                "lw": 0.8 + 1.6 * abs(share),
-                "shrinkA": 5,
-                "shrinkB": 6,
-                "linestyle": "--" if verb == "LIGAND_OF" else "-",
-            },
+        _arrow(
+            axes, drawn.place[source], drawn.place[target], shade(share), 0.8 + 1.6 * abs(share), sign, verb
         )
     colours = [shade(float(d)) for d in drawn.difference]
     axes.scatter(
         drawn.place[:, 0], drawn.place[:, 1], s=55, c=colours, edgecolors="#444", linewidths=0.6, zorder=3
     )
     for (x, y), name in zip(drawn.place, drawn.names, strict=True):
-        axes.text(x, y - 12, _short(name, 16), ha="center", size=6, zorder=4)
+        axes.text(x, y - 12, _short(name, 16), ha="center", size=6, zorder=4, path_effects=halo)
+    for x, y, said, colour in _names_of_areas(drawn):
+        axes.text(x, y, said, ha="center", weight="bold", size=6.5, color=colour, zorder=5, path_effects=halo)
+    _png_key(axes, drawn)
     if not drawn.ids:
         axes.text(WIDTH / 2, HEIGHT / 2, "Nothing was found", ha="center")
     figure.savefig(path, metadata={"Software": None})
+
+
+def _arrow(axes: Any, a: Any, b: Any, colour: str, width: float, sign: int, verb: str) -> None:
+    style = "-" if verb == "INTERACTS_WITH" else "|-|,widthA=0,widthB=0.3" if sign < 0 else "-|>"
+    look = {
+        "arrowstyle": style,
+        "color": colour,
+        "lw": width,
+        "shrinkA": 5,
+        "shrinkB": 6,
+        "linestyle": "--" if verb == "LIGAND_OF" else "-",
+    }
+    axes.annotate("", xy=b, xytext=a, arrowprops=look)
+
+
+def _png_key(axes: Any, drawn: Drawing) -> None:
+    (case, control), y = (_short(arm, 22) for arm in drawn.arms), HEIGHT - 18
+    left, right = _key_of_colours()
+    axes.text(left - 8, y, f"more in {control}", ha="right", size=7)
+    for k, share in enumerate(_STEPS):
+        x = left + 18 * k
+        axes.fill([x, x + 18, x + 18, x], [y - 11, y - 11, y + 2, y + 2], color=shade(share), linewidth=0)
+    axes.text(right + 8, y, f"more in {case}", size=7)
+    for x, (said, verb, sign) in zip(_key_of_lines(), _ARROWS, strict=True):
+        _arrow(axes, (x - 6, y - 4), (x + 36, y - 4), "#777", 1.0, sign, verb)
+        axes.text(x + 38, y, said, size=7)

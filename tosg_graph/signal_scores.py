@@ -175,7 +175,7 @@ def units(cells: pa.Table, contrast: Contrast, apart: Mapping[str, NDArray[np.bo
         if side < 0:
             keys.append(None)
         elif is_unclassified(donor) or donor is None:
-            left["no known donor"] += 1
+            left["of no known donor"] += 1
             keys.append(None)
         elif block is None or (contrast.within and is_unclassified(block)):
             left[f"no known {contrast.within}"] += 1
@@ -209,12 +209,8 @@ def units(cells: pa.Table, contrast: Contrast, apart: Mapping[str, NDArray[np.bo
 def _arms(cells: pa.Table, contrast: Contrast) -> tuple[Ints, Counter[str]]:
     """0 for cases, 1 for controls, -1 for neither."""
     values = texts(cells, contrast.by)
-    counted = Counter(v for v in values if v is not None)
     for value in (contrast.case, contrast.control):
-        if value is not None and value not in counted:
-            near = difflib.get_close_matches(value, list(counted), n=1, cutoff=0.5)
-            there = f"Did you mean {near[0]!r}?" if near else f"It has {_listed(counted)}."
-            raise SignalError(f"No cell of the bundle has {contrast.by} = {value!r}. {there}")
+        check_value(cells, contrast.by, value)
     if contrast.case == contrast.control:
         raise SignalError(f"Case and control are both {contrast.case!r}. Choose two values of {contrast.by}.")
     left: Counter[str] = Counter()
@@ -228,7 +224,7 @@ def _arms(cells: pa.Table, contrast: Contrast) -> tuple[Ints, Counter[str]]:
         elif value == contrast.control or (contrast.control is None and not is_unclassified(value)):
             arm[row] = 1
         else:
-            left[f"another value of {contrast.by}, or none"] += 1
+            left[f"with another value of {contrast.by}, or none"] += 1
     return arm, left
 
 
@@ -237,6 +233,15 @@ def _held(cells: pa.Table, contrast: Contrast) -> NDArray[np.bool_]:
     for column, value in contrast.where:
         found &= np.array([v == value for v in texts(cells, column)], np.bool_)
     return found
+
+
+def check_value(cells: pa.Table, column: str, value: str | None) -> None:
+    """Raise `SignalError` where no cell has a value that was asked for; the nearest is named."""
+    counted = Counter(v for v in texts(cells, column) if v is not None)
+    if value is not None and value not in counted:
+        near = difflib.get_close_matches(value, list(counted), n=1, cutoff=0.5)
+        there = f"Did you mean {near[0]!r}?" if near else f"It has {_listed(counted)}."
+        raise SignalError(f"No cell of the bundle has {column} = {value!r}. {there}")
 
 
 def texts(cells: pa.Table, column: str) -> list[str | None]:

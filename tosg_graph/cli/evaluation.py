@@ -25,7 +25,7 @@ from tosg_graph.cli.options import errors
     show_default=True,
     help="Bootstrap resamples of the donors of the test cells.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the resamples.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the resamples.")
 @click.option("--debug", is_flag=True, help="Show the whole trace of an error.")
 def evaluate(
     run: Path, other_run: Path | None, out: Path | None, resamples: int, seed: int, debug: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
 
 
 class _DefaultGroup(click.Group):
-    """A group whose first word, where it is no command, belongs to ``find``."""
+    """A group whose first word, where it is no command and none misspelled, belongs to ``find``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         asks = bool(args) and args[0] not in self.commands and args[0] not in ("-h", "--help")
+        if asks and not Path(args[0]).exists():
+            asks = not difflib.get_close_matches(args[0], self.commands, n=1, cutoff=0.75)
         return super().parse_args(ctx, ["find", *args] if asks else args)
 
 
@@ -60,7 +63,13 @@ contrast_options = options(
     ),
     click.option("--fdr", type=float, default=0.1, show_default=True, help="Rate of false discoveries."),
     click.option("--top", type=int, default=50, show_default=True, help="Most edges of the subgraph."),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of permutations and the picture."),
+    click.option(
+        "--seed",
+        type=click.IntRange(0),
+        default=0,
+        show_default=True,
+        help="Of permutations and the picture.",
+    ),
 )
 explain_options = options(
     click.option(
