@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,6 +29,7 @@ from tosg_graph.hashes import sha256_of
 from tosg_graph.progress import Progress
 
 SHARDS = "abundance"  # their folder in the bundle
+_DECIDE_NO_SHARD = {bundle.TEXT, bundle.TOPOLOGY}  # the largest files: no shard waits for their hashes
 _LOCK = "lock"
 
 
@@ -50,8 +51,7 @@ class BundleDraft:
         self.finished: dict[str, str] = {}
         self.known: dict[str, str] = {}
         self._place, self._kept, self._journal = place, place / "kept", place / "shards.jsonl"
-        self._hashed: list[Future[dict[str, str]]] = []
-        self._begun: set[Path] = set()
+        self._hashed: dict[str, Future[str]] = {}
 
     def clear(self) -> None:
         """Put the shards of a run before this one aside, and remove all else of it."""
@@ -64,25 +64,25 @@ class BundleDraft:
 
     def put(self, name: str, write: Callable[[Path], None], beside: ThreadPoolExecutor) -> None:
         """Have a file written, hashed and put on the disk beside other work; an error comes up in `checksums`."""
-        path = self.folder / name
-        self._begun.add(path)
 
-        def work() -> dict[str, str]:
-            write(path)
-            return self._hash([path], beside)
+        def work() -> str:
+            write(self.folder / name)
+            return self._settled(name, beside)
 
-        self._hashed.append(beside.submit(work))
+        self._hashed[name] = beside.submit(work)
 
     def settle(self, beside: ThreadPoolExecutor) -> None:
         """Have what is there now hashed and put on the disk beside other work, so that the end need not wait."""
-        # Listed before others come, which are not complete yet.
-        files = [path for path in bundle.files(self.folder) if path not in self._begun]
-        self._hashed.append(beside.submit(self._hash, files, beside))
+        for path in bundle.files(self.folder):  # listed before others come, which are not complete yet
+            name = path.relative_to(self.folder).as_posix()
+            if name not in self._hashed:
+                self._hashed[name] = beside.submit(self._settled, name, beside)
 
-    def _hash(self, files: list[Path], beside: ThreadPoolExecutor) -> dict[str, str]:
-        found = bundle.checksums(self.folder, dict(self.known), files)
-        beside.submit(bundle.sync_all, files)  # once more at the end, where an error counts
-        return found
+    def _settled(self, name: str, beside: ThreadPoolExecutor) -> str:
+        path = self.folder / name
+        sha256 = self.known.get(name) or sha256_of(path)
+        beside.submit(bundle.sync, path)  # once more at the end, where an error counts
+        return sha256
 
     def resume(self, inputs: object, progress: Progress) -> None:
         """Keep the shards of a run before this one that were made of the same, and whose bytes are as they were.
@@ -92,8 +92,9 @@ class BundleDraft:
         inputs
             What decides the shards beside the files that are in the folder now; JSON.
         """
-        self.known = self.checksums()
-        text = json.dumps([self.known, inputs], sort_keys=True)
+        names = [path.relative_to(self.folder).as_posix() for path in bundle.files(self.folder)]
+        deciding = self._known_of([name for name in names if name not in _DECIDE_NO_SHARD])
+        text = json.dumps([deciding, inputs], sort_keys=True)
         inputs_sha256 = hashlib.sha256(text.encode()).hexdigest()
         recorded = self._recorded(inputs_sha256)
         (self.folder / SHARDS).mkdir()
@@ -124,9 +125,17 @@ class BundleDraft:
 
     def checksums(self) -> dict[str, str]:
         """Sha256 of every file but the manifest; see `tosg_graph.bundle.checksums`."""
-        for hashed in self._hashed:
-            self.known |= hashed.result()
+        self._known_of(self._hashed)
         return bundle.checksums(self.folder, {**self.known, **self.finished})
+
+    def _known_of(self, names: Iterable[str]) -> dict[str, str]:
+        """Sha256 of files that are complete, or are hashed beside other work."""
+        found = {
+            name: self._hashed[name].result() if name in self._hashed else sha256_of(self.folder / name)
+            for name in names
+        }
+        self.known |= found
+        return found
 
     def shards(self) -> int:
         """How many a next run may keep."""

@@ -114,8 +114,9 @@ def load(folder: Path, key: str) -> Selection | None:
         snapshot = Snapshot(kept, files, _mapped(kept, about["tensors"]))
         with threads(2) as pool:
             expected = {**files, **about["tensors"]}
-            list(pool.map(lambda name: _check(kept / name, expected[name]), expected))
-        nodes = _read(opened.pop(bundle.NODES))
+            checked = pool.map(lambda name: _check(kept / name, expected[name]), expected)
+            nodes = _read(opened.pop(bundle.NODES))  # meanwhile; it is not used unless all are whole
+            list(checked)
         edges = {_edge_key(name): file for name, file in opened.items()}
         os.utime(kept / _ABOUT)
     except FileNotFoundError:
