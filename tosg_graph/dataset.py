@@ -232,7 +232,7 @@ class TosgDataset(Dataset[Any]):
 
     @cached_property
     def text(self) -> Tensor:
-        """float32 ``(N, D)``: text embedding of each node; zeros where `text_mask` is False."""
+        """float32 ``(N, D)``: text embedding of each node; zeros where it has none, D is 0 where none has."""
         return torch.from_numpy(np.array(self._text["embedding"]))
 
     @cached_property

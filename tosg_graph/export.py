@@ -273,6 +273,8 @@ def _measure(
         revision = open_encoder(encoder).revision if graph.settings.embeddings.is_dir() else ""
     cache = EmbeddingCache.open(graph.settings.embeddings, encoder, revision)
     text, mask = cache.lookup([sha or "" for sha in selection.nodes["text_sha"].to_pylist()])
+    if not mask.any():
+        text = text[:, :0]  # of a large graph, zeros that say nothing are most of a bundle
     return Measured(
         cells=cells,
         axis=reader.axis,

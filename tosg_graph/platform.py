@@ -58,7 +58,14 @@ ENGINES = (LOCAL_ENGINE, RAY_ENGINE) = ("local", "ray")
 
 
 # What takes long to import and is needed after a selection, never by it: two threads import none of it at a time.
-_OF_AN_EXPORT = ("tosg_graph.export", "tosg_graph.abundance", "scipy.sparse", "duckdb", "deltalake")
+_OF_AN_EXPORT = (
+    "tosg_graph.export",
+    "tosg_graph.abundance",
+    "deltalake",
+    "duckdb",
+    "filelock",
+    "scipy.sparse",
+)
 
 
 def open(
