@@ -20,6 +20,7 @@ _UP, _DOWN, _FLAT = (178, 60, 30), (27, 90, 150), (235, 235, 230)
 _HULLS = ("#f2c879", "#a9d0b6", "#c3b5dc", "#f0b3ae", "#b5cfe6", "#d8d2a0")
 _NAMES = ("#8a6414", "#2f6b45", "#5b458f", "#9c3a33", "#2c6391", "#6b6218")  # of the areas, in their order
 _ROUNDS = 200  # of the layout
+_TETHER = 3  # of the spring that holds parts together; an edge has 1
 _AROUND = 22  # pixels from the members of a pathway to the edge of its area
 _LETTER = 7.2  # pixels, of a bold name
 _SAID = "Colours are differences; areas are pathways that were found, with their leading members"
@@ -122,6 +123,10 @@ def _layout(count: int, edges: Any, groups: Any, seed: int) -> NDArray[np.float6
     graph.add_edges_from((s, t) for s, t, *_ in edges)
     for number, (_, members) in enumerate(groups):
         graph.add_edges_from(((count + number), m) for m in members)
+    # Parts that share nothing would push each other into the corners: a weak spring holds each to one point.
+    parts = list(nx.connected_components(graph))
+    if len(parts) > 1:
+        graph.add_edges_from(("middle", max(part), {"weight": _TETHER}) for part in parts)
     found = nx.spring_layout(graph, seed=seed, iterations=_ROUNDS, k=1.6 / np.sqrt(len(graph)))
     place = np.array([found[k] for k in range(count)])
     low, spread = place.min(axis=0), np.maximum(np.ptp(place, axis=0), 1e-9)
