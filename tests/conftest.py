@@ -24,7 +24,9 @@ hypothesis_settings.load_profile("untimed")
 ROOT = Path(__file__).parent.parent
 SERVER_FIXTURES = {"settings", "server_graph", "graph", "demo_graph"}
 STARTS_SERVERS = {"test_server"}  # of their own
-RESTARTS_SERVER = {"test_bad_input"}  # and waits: scripts/check gives it a process of its own, after the others
+RESTARTS_SERVER = {
+    "test_bad_input"
+}  # and waits: scripts/check gives it a process of its own, after the others
 STARTS_CLUSTER = {"test_engine_ray"}  # of Ray; scripts/check gives it its own process
 LOADS_MUCH = {"test_several_are_loaded_together"}  # last: the database takes long to empty after it
 ONLY_FILES = {"test_loaders", "test_curated_facts"}  # settings say where the sources' files are

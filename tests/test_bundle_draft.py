@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pyarrow as pa
@@ -27,6 +28,7 @@ from tosg_graph.errors import CorrectionError, EngineError, ExportError, StoreEr
 from tosg_graph.export import write_bundle
 from tosg_graph.levels import Links
 from tosg_graph.sentences import TextPlan
+from tosg_graph.threads import threads
 
 DONE = 2  # shards that a disturbed run finishes, of three of the training cells
 CTRL_C = KeyboardInterrupt("stop")
@@ -329,6 +331,29 @@ def test_a_second_export_to_the_same_place_is_told_who_writes_it(tmp_path: Path)
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
 
 
+def test_a_file_that_is_half_written_is_not_taken_for_a_finished_one(tmp_path: Path) -> None:
+    out = tmp_path / "b"
+    begun, settled = Event(), Event()
+
+    def write_slowly(path: Path) -> None:  # as safetensors does: under another name beside it
+        half = path.with_name(".half")
+        half.write_bytes(b"te")
+        begun.set()
+        assert settled.wait(60)
+        half.write_bytes(b"text")
+        half.rename(path)
+
+    with new_draft(out) as draft, threads(1) as beside:  # one: it hashes after it has written
+        draft.put("text", write_slowly, beside)
+        assert begun.wait(60)
+        (draft.folder / "other").write_bytes(b"other")
+        draft.settle(beside)
+        settled.set()
+        expected = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("text", "other")}
+        assert draft.checksums() == expected
+    assert (out / "text").read_bytes() == b"text"
+
+
 # Forks write a bundle, each at a place of its own. The n-th is killed at its n-th step: before files are synced,
 # renamed or removed, or when half of a file of tensors is written. Then the same export is run again. This process
 # imports all that they need and never computes: Arrow's threads do not survive a fork.
@@ -337,6 +362,7 @@ import json, os, signal, sys
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from threading import Event
 import safetensors.numpy
 import test_bundle_draft as tests
 from tosg_graph import bundle, bundle_shards

@@ -4,7 +4,7 @@ It lies beside its place, as ``.NAME.unfinished``::
 
     lock, holder   one process at a time, and which one that is
     bundle/        becomes the bundle
-    shard          the shard that is being written
+    shard, ...     what is being written
     shards.jsonl   a hash of all that decides the shards, then name and sha256 of each finished one
     kept/          shards of a run before this one, until they are checked
 
@@ -66,7 +66,9 @@ class BundleDraft:
         """Have a file written, hashed and put on the disk beside other work; an error comes up in `checksums`."""
 
         def work() -> str:
-            write(self.folder / name)
+            part = self._place / name  # what is in the bundle's own folder is complete, whoever lists it
+            write(part)
+            part.rename(self.folder / name)
             return self._settled(name, beside)
 
         self._hashed[name] = beside.submit(work)
