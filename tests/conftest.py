@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from tosg_graph.graph import Graph
     from tosg_graph.settings import Settings
 
-# No test is timed: a busy machine is not a failure.
-hypothesis_settings.register_profile("untimed", deadline=None)
+# No test is timed: a busy machine is not a failure. Fifty examples, where a test does not say.
+hypothesis_settings.register_profile("untimed", deadline=None, max_examples=50)
 hypothesis_settings.load_profile("untimed")
 
 ROOT = Path(__file__).parent.parent

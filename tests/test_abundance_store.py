@@ -65,7 +65,7 @@ def sparse(dense: np.ndarray) -> tuple[Any, Any, Any]:
     return gene.astype(np.int32), cell.astype(np.int32), dense[gene, cell].astype(np.int32)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @mock.patch("tosg_graph.counts_files.ROW_GROUP", 5)  # a block of several, a gene in two
 @mock.patch("tosg_graph.cell_rows._BATCH", 3)
 @mock.patch("tosg_graph.cell_rows._PIECE", 4)
