@@ -27,6 +27,7 @@ STARTS_SERVERS = {"test_server"}  # of their own
 RESTARTS_SERVER = {
     "test_bad_input"
 }  # and waits: scripts/check gives it a process of its own, after the others
+TRAINS = {"test_training", "test_classification", "test_joint"}  # run after the demo's tests
 STARTS_CLUSTER = {"test_engine_ray"}  # of Ray; scripts/check gives it its own process
 LOADS_MUCH = {"test_several_are_loaded_together"}  # last: the database takes long to empty after it
 ONLY_FILES = {"test_loaders", "test_curated_facts"}  # settings say where the sources' files are
@@ -46,6 +47,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("servers")
         if item.path.stem in RESTARTS_SERVER:
             item.add_marker("restarts")
+        if item.path.stem in TRAINS:
+            item.add_marker("trains")
         if item.path.stem in STARTS_CLUSTER:
             item.add_marker("cluster")
         if "demo_graph" in fixtures:
