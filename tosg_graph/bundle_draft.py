@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -94,8 +94,8 @@ class BundleDraft:
         inputs
             What decides the shards beside the files that are in the folder now; JSON.
         """
-        names = [path.relative_to(self.folder).as_posix() for path in bundle.files(self.folder)]
-        deciding = self._known_of([name for name in names if name not in _DECIDE_NO_SHARD])
+        deciding = self.checksums(without=_DECIDE_NO_SHARD)
+        self.known |= deciding
         text = json.dumps([deciding, inputs], sort_keys=True)
         inputs_sha256 = hashlib.sha256(text.encode()).hexdigest()
         recorded = self._recorded(inputs_sha256)
@@ -125,19 +125,11 @@ class BundleDraft:
             file.write(_line({"file": name, "sha256": sha256}))
         self.finished[name] = sha256
 
-    def checksums(self) -> dict[str, str]:
-        """Sha256 of every file but the manifest; see `tosg_graph.bundle.checksums`."""
-        self._known_of(self._hashed)
-        return bundle.checksums(self.folder, {**self.known, **self.finished})
-
-    def _known_of(self, names: Iterable[str]) -> dict[str, str]:
-        """Sha256 of files that are complete, or are hashed beside other work."""
-        found = {
-            name: self._hashed[name].result() if name in self._hashed else sha256_of(self.folder / name)
-            for name in names
-        }
-        self.known |= found
-        return found
+    def checksums(self, without: Container[str] = ()) -> dict[str, str]:
+        """Sha256 of every file but the manifest and ``without``, which are not waited for."""
+        beside = {name: sha256.result() for name, sha256 in self._hashed.items() if name not in without}
+        files = [path for path in bundle.files(self.folder) if path.name not in without]  # all are there now
+        return bundle.checksums(self.folder, {**self.known, **beside, **self.finished}, files)
 
     def shards(self) -> int:
         """How many a next run may keep."""
